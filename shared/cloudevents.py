@@ -1,0 +1,151 @@
+"""How an event is written on Kafka and read back: CloudEvents 1.0, binary mode.
+
+The attributes are headers (ce_id, ce_source, ce_type, ce_time, ce_subject, and ce_sequence, which the relay
+adds), the value is the event as a small JSON object.
+"""
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import ValidationError
+
+from shared.errors import Poison
+from shared.events import EVENT_TYPES, Event, IssueGone, hour_of
+
+MAX_VALUE_BYTES = 16_384
+E = TypeVar("E", bound=Event)
+_TYPE = re.compile(r"^ibuurt\.(?P<name>[A-Za-z]+)\.v(?P<version>[0-9]{1,4})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope(Generic[E]):
+    """An event with its CloudEvents attributes. `time` is UTC, cut to the hour where the event is a tip's."""
+
+    id: uuid.UUID
+    source: str
+    time: datetime
+    event: E
+
+    @classmethod
+    def of(cls, event: E, *, id: uuid.UUID, source: str, now: datetime) -> Self:  # noqa: A002
+        """Wrap an event that happens `now`; `source` is `/<municipality>/<service>`."""
+        moment = now.astimezone(UTC)
+        return cls(id, source, hour_of(moment) if event.coarse else moment, event)
+
+
+def derived_id(cause: uuid.UUID, event_type: type[Event]) -> uuid.UUID:
+    """The id of an event that follows from another one: deriving it again gives the same id."""
+    return uuid.uuid5(cause, event_type.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record, not yet numbered. `timestamp` is in ms since 1970; a tombstone has no value."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int
+
+
+Headers = Iterable[tuple[str, bytes | None]]
+
+
+def attributes(
+    event_id: uuid.UUID, source: str, event_type: str, time: datetime, subject: bytes
+) -> tuple[tuple[str, bytes], ...]:
+    """The CloudEvents attributes as Kafka headers, all but the number, which the relay adds."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(event_id).encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_time", time.isoformat().replace("+00:00", "Z").encode()),
+        ("ce_subject", subject),
+        ("content-type", b"application/json"),
+    )
+
+
+def to_record(envelope: Envelope[Any]) -> Record:
+    """Write an envelope. Raises ValueError where the value is above MAX_VALUE_BYTES."""
+    event = envelope.event
+    value = None if isinstance(event, IssueGone) else event.model_dump_json().encode()
+    if value is not None and len(value) > MAX_VALUE_BYTES:
+        raise ValueError(
+            f"{event.type} is {len(value)} bytes, the limit is {MAX_VALUE_BYTES}; "
+            "an event carries facts, not text"
+        )
+    headers = attributes(envelope.id, envelope.source, event.type, envelope.time, event.key.encode())
+    return Record(event.topic.name, event.key.encode(), value, headers, int(envelope.time.timestamp() * 1000))
+
+
+def number_of(headers: Headers) -> tuple[int, uuid.UUID]:
+    """The record's number in its partition and its event id: all that the fence needs.
+
+    Raises Poison where either cannot be read.
+    """
+    try:
+        named = dict(headers)
+        number = int((named.get("ce_sequence") or b"").decode("ascii"))
+        event_id = uuid.UUID((named.get("ce_id") or b"").decode("ascii"))
+    except (ValueError, TypeError) as error:
+        raise Poison("unnumbered", "ce_sequence or ce_id is missing or unreadable") from error
+    if not 1 <= number < 2**63:
+        raise Poison("unnumbered", "ce_sequence must be a positive whole number")
+    return number, event_id
+
+
+def from_record(topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Envelope[Event]:
+    """Read a record. Raises Poison with the reason: bad_headers, unknown_type, unknown_version,
+    wrong_topic, tombstone, bad_value or wrong_key."""
+    try:
+        named = {name: (content or b"").decode("utf-8") for name, content in headers}
+        event_id, source, event_type = uuid.UUID(named["ce_id"]), named["ce_source"], named["ce_type"]
+        time = datetime.fromisoformat(named["ce_time"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Poison("bad_headers", type(error).__name__) from error
+    if named.get("ce_specversion") != "1.0" or time.tzinfo is None:
+        raise Poison("bad_headers", "not CloudEvents 1.0 with a time in UTC")
+    model = _model(event_type)
+    if model.topic.name != topic:
+        raise Poison("wrong_topic", event_type)
+    event = _value(model, key, value)
+    if key is None or event.key.encode() != key or named.get("ce_subject") != event.key:
+        raise Poison("wrong_key", "key, ce_subject and value name different subjects")
+    return Envelope(event_id, source, time.astimezone(UTC), event)
+
+
+def _model(event_type: str) -> type[Event]:
+    if model := EVENT_TYPES.get(event_type):
+        return model
+    parts = _TYPE.match(event_type)
+    known = {name.rsplit(".", 1)[0] for name in EVENT_TYPES}
+    if parts and f"ibuurt.{parts['name']}" in known:
+        raise Poison("unknown_version", "upgrade this reader, then replay the dead letter")
+    raise Poison("unknown_type", "upgrade this reader, then replay the dead letter")
+
+
+def _value(model: type[Event], key: bytes | None, value: bytes | None) -> Event:
+    if value is None:
+        if model is not IssueGone:
+            raise Poison("tombstone", "this topic has no tombstones")
+        try:
+            return IssueGone(issue_id=uuid.UUID((key or b"").decode("ascii")))
+        except ValueError as error:
+            raise Poison("wrong_key", "a tombstone's key must be an issue id") from error
+    if len(value) > MAX_VALUE_BYTES:
+        raise Poison("bad_value", f"more than {MAX_VALUE_BYTES} bytes")
+    try:
+        return model.model_validate_json(value, extra="ignore")
+    except ValidationError as error:
+        # Names of fields and kinds of mistakes only: the input may hold what must not be logged.
+        faults = ", ".join(
+            f"{'.'.join(map(str, fault['loc']))} {fault['type']}"
+            for fault in error.errors(include_input=False)
+        )
+        raise Poison("bad_value", faults[:500]) from None

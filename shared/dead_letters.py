@@ -1,0 +1,91 @@
+"""Dead letters: what a group could not read, as it came, with why; and how much of it is believable."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from shared import kafka
+from shared.errors import Poison, Refusal
+from shared.events import TOPICS
+
+POISON_MAX_RUN = 50
+POISON_MAX_SHARE = 0.1
+POISON_WINDOW = 1_000
+
+
+@dataclass
+class PoisonCap:
+    """How much poison is believable: above it the program is wrong, not the records."""
+
+    seen: int = 0
+    bad: int = 0
+    run: int = 0
+
+    def count(self, good: int, bad: int) -> None:
+        """Add a batch's outcome. Raises Refusal above POISON_MAX_RUN in a row or POISON_MAX_SHARE."""
+        self.run = self.run + bad if not good else bad
+        self.seen += good + bad
+        self.bad += bad
+        if self.run > POISON_MAX_RUN or (
+            self.seen >= POISON_WINDOW and self.bad > POISON_MAX_SHARE * self.seen
+        ):
+            raise Refusal(
+                f"{self.bad} of {self.seen} records could not be read, the last {self.run} in a row: the "
+                "program is more likely wrong than the records; deploy a mended one, nothing was passed over"
+            )
+        if self.seen >= POISON_WINDOW:
+            self.seen = self.bad = 0
+
+
+class DeadLetters:
+    """Writes a group's dead letters; the producer is made when the first one comes."""
+
+    def __init__(self, bootstrap: str, group: str) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._producer: AIOKafkaProducer | None = None
+
+    async def send(self, poison: Sequence[tuple[ConsumerRecord, Poison]]) -> None:
+        """Send each record with its fault and wait until all are acknowledged. Raises KafkaError."""
+        if not poison:
+            return
+        try:
+            if self._producer is None:
+                producer = kafka.producer(self._bootstrap, f"{self._group}-dead-letters")
+                await producer.start()
+                self._producer = producer
+            futures = [
+                await self._producer.send(
+                    TOPICS[record.topic].dead_letters(self._group),
+                    record.value,
+                    record.key,
+                    record.partition,
+                    headers=[*record.headers, *dead_letter_headers(record, fault, self._group)],
+                )
+                for record, fault in poison
+            ]
+            await asyncio.gather(*futures)
+        except Exception:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._producer:
+            await kafka.abandon(self._producer)
+            self._producer = None
+
+
+def dead_letter_headers(record: ConsumerRecord, fault: Poison, group: str) -> list[tuple[str, bytes]]:
+    """Where a dead letter came from and why it could not be read."""
+    cause = fault.__cause__ or fault
+    return [
+        ("dlt_reason", fault.reason.encode()),
+        ("dlt_exception", type(cause).__name__.encode()),
+        ("dlt_topic", record.topic.encode()),
+        ("dlt_partition", str(record.partition).encode()),
+        ("dlt_offset", str(record.offset).encode()),
+        ("dlt_timestamp", str(record.timestamp).encode()),
+        ("dlt_group", group.encode()),
+    ]

@@ -1,0 +1,398 @@
+"""The contract: every event, the topic it goes to, its key and its version, in one place.
+
+An event is a fact without words: nothing that somebody wrote, no address, no contact, no place of a tip.
+How it is written on Kafka is shared/cloudevents.py.
+Writers are strict (an unknown or wrongly typed field cannot be written); readers are tolerant (an unknown
+field is ignored). Adding an optional field is compatible; anything else is a new version beside the old.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the deployment makes it. `writer` is the one service that may write to it."""
+
+    name: str
+    writer: str
+    numbered: bool = True
+    partitions: int = 12
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def dead_letters(self, group: str) -> str:
+        """The topic that takes what `group` could not read here."""
+        return f"{self.name}.dlt.{group}"
+
+
+REPORTS = Topic("ibuurt.reports.v1", "tips", settings={"retention.ms": str(90 * DAY_MS)})
+DISPATCHES = Topic("ibuurt.dispatches.v1", "notify", settings={"retention.ms": str(90 * DAY_MS)})
+ISSUES = Topic(
+    "ibuurt.issues.v1",
+    "tips",
+    settings={
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(7 * DAY_MS),
+        "max.compaction.lag.ms": str(8 * DAY_MS),
+        "delete.retention.ms": str(30 * DAY_MS),
+    },
+)
+INCIDENTS = Topic(
+    "ibuurt.incidents.v1",
+    "police",
+    numbered=False,
+    settings={"message.timestamp.type": "LogAppendTime", "retention.ms": str(90 * DAY_MS)},
+)
+STATISTICS = Topic("ibuurt.statistics.v1", "stats", partitions=1, settings={"retention.ms": "-1"})
+
+TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS, STATISTICS)}
+SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
+    "tips": (DISPATCHES,),
+    "notify": (REPORTS,),
+    "stats": (REPORTS, DISPATCHES),
+}
+DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS)}
+
+
+def all_topics() -> list[Topic]:
+    """Every topic that the deployment makes, dead-letter topics included."""
+    dead = [
+        Topic(topic.dead_letters(group), group, False, topic.partitions, DEAD_LETTER_SETTINGS)
+        for group, topics in SUBSCRIPTIONS.items()
+        for topic in topics
+    ]
+    return [*TOPICS.values(), *dead]
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The hour a moment lies in, UTC: a tip's time is never finer."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time needs its zone; write it in UTC, such as 2026-01-31T12:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def _whole_hour(moment: datetime) -> datetime:
+    if hour_of(moment) != moment:
+        raise ValueError("the time must be cut to the hour")
+    return moment
+
+
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Moment = Annotated[datetime, AfterValidator(_utc)]
+Hour = Annotated[datetime, AfterValidator(_utc), AfterValidator(_whole_hour)]
+Areas = dict[Code, Code]
+Kind = Literal["tip", "issue"]
+Urgency = Literal["normal", "urgent"]
+Regime = Literal["gdpr", "led"]
+Took = Literal["1h", "4h", "24h", "72h", "7d", "later"]
+Status = Literal["accepted", "routed", "acknowledged", "planned", "resolved", "refused", "withdrawn"]
+Version = Annotated[int, Field(ge=1)]
+
+
+class Event(BaseModel):
+    """What happened, about one key of one topic. `type` is the CloudEvents type, its version at the end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    topic: ClassVar[Topic]
+    type: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the event's time must be cut to the hour."""
+        return False
+
+
+class ReportEvent(Event):
+    """Something about one report, written by `tips` or `notify`; `version` counts its writer's events."""
+
+    report_id: uuid.UUID
+    kind: Kind
+    version: Version
+
+    @property
+    def key(self) -> str:
+        return str(self.report_id)
+
+    @property
+    def coarse(self) -> bool:
+        return self.kind == "tip"
+
+
+class ReportAccepted(ReportEvent):
+    """A resident's report is stored; `areas` maps each area set to the area the place lies in, if known."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportAccepted.v1"
+    category: Code
+    areas: Areas
+    hour: Hour
+    regime: Regime
+    urgency: Urgency
+    source: Code
+    language: Code
+    municipality_version: Code
+    answers: dict[Code, Code | tuple[Code, ...]] = Field(default_factory=dict)
+
+
+class ReportRecategorised(ReportEvent):
+    """The report has another category; its kind stays."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportRecategorised.v1"
+    category: Code
+    regime: Regime
+    urgency: Urgency
+
+
+class ReportSupplemented(ReportEvent):
+    """The resident added words or photos."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportSupplemented.v1"
+
+
+class ReportAnswered(ReportEvent):
+    """The resident replied to the unit's question."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportAnswered.v1"
+
+
+class ReportReopened(ReportEvent):
+    """The resident says that it is not solved."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportReopened.v1"
+
+
+class ReportWithdrawn(ReportEvent):
+    """The resident took the report back."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportWithdrawn.v1"
+
+
+class ReportErased(ReportEvent):
+    """The report's words are gone."""
+
+    topic = REPORTS
+    type = "ibuurt.ReportErased.v1"
+    reason: Literal["resident", "retention", "spam", "lost"]
+
+
+class ReportRouted(ReportEvent):
+    """A unit is responsible, chosen by a rule; due times follow the category's targets."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportRouted.v1"
+    unit: Code
+    rule: Code
+    rules_version: Code
+    reason: Code
+    acknowledge_by: Moment
+    resolve_by: Moment
+
+
+class ReportDelivered(ReportEvent):
+    """The unit's system took the report."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportDelivered.v1"
+    unit: Code
+    channel: Code
+
+
+class DeliveryFailed(ReportEvent):
+    """A channel gave up; a person has to look."""
+
+    topic = DISPATCHES
+    type = "ibuurt.DeliveryFailed.v1"
+    unit: Code
+    channel: Code
+    reason: Code
+    attempts: Annotated[int, Field(ge=1)]
+
+
+class ReportAcknowledged(ReportEvent):
+    """The unit has seen the report; `took` is the bucket of the time since it was accepted."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportAcknowledged.v1"
+    unit: Code
+    by: Code
+    took: Took
+
+
+class ReportAnswerAsked(ReportEvent):
+    """The unit asked the resident something; the question itself is in `tips`."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportAnswerAsked.v1"
+    unit: Code
+
+
+class ReportPlanned(ReportEvent):
+    """The unit set a day for the work."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportPlanned.v1"
+    unit: Code
+    day: date
+
+
+class ReportResolved(ReportEvent):
+    """The unit is done; `outcome` is a code."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportResolved.v1"
+    unit: Code
+    outcome: Code
+    in_time: bool
+
+
+class ReportRefused(ReportEvent):
+    """The unit says that it is not responsible."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportRefused.v1"
+    unit: Code
+    reason: Code
+
+
+class ReportHandedOver(ReportEvent):
+    """The report moved on from one unit to another."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportHandedOver.v1"
+    unit: Code
+    to_unit: Code
+    reason: Code
+
+
+class ReportEscalated(ReportEvent):
+    """A target was missed; the next level is told."""
+
+    topic = DISPATCHES
+    type = "ibuurt.ReportEscalated.v1"
+    unit: Code
+    level: Annotated[int, Field(ge=1)]
+    reason: Code
+
+
+class IssueChanged(Event):
+    """The whole public state of one issue of a public category. Its id is not the report's."""
+
+    topic = ISSUES
+    type = "ibuurt.IssueChanged.v1"
+    issue_id: uuid.UUID
+    version: Version
+    category: Code
+    areas: Areas
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    status: Status
+    page: str
+
+    @property
+    def key(self) -> str:
+        return str(self.issue_id)
+
+
+class IssueGone(Event):
+    """The issue is erased or no longer public. On Kafka it is a tombstone: a record without a value."""
+
+    topic = ISSUES
+    type = "ibuurt.IssueGone.v1"
+    issue_id: uuid.UUID
+
+    @property
+    def key(self) -> str:
+        return str(self.issue_id)
+
+
+class IncidentRecorded(Event):
+    """An offence in the police's records."""
+
+    topic = INCIDENTS
+    type = "ibuurt.IncidentRecorded.v1"
+    incident_id: uuid.UUID
+    category: Code
+    areas: Areas
+    hour: Hour
+
+    @property
+    def key(self) -> str:
+        return str(self.incident_id)
+
+
+class ReleasedCell(BaseModel):
+    """One published figure: a count with its noise, so it may be negative."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    table: Code
+    cell: tuple[Code, ...]
+    value: int
+
+
+class StatisticsReleased(Event):
+    """One closed period's figures, chained to the release before and signed (Ed25519); hexadecimal hashes."""
+
+    topic = STATISTICS
+    type = "ibuurt.StatisticsReleased.v1"
+    release_id: uuid.UUID
+    number: Annotated[int, Field(ge=1)]
+    spec: Code
+    period: Code
+    state: Literal["released", "withheld"]
+    cells: tuple[ReleasedCell, ...]
+    previous: Code
+    digest: Code
+    signing_key: Code
+    signature: str
+
+    @property
+    def key(self) -> str:
+        return str(self.release_id)
+
+
+EVENT_TYPES: Mapping[str, type[Event]] = {
+    event.type: event
+    for event in (
+        ReportAccepted,
+        ReportRecategorised,
+        ReportSupplemented,
+        ReportAnswered,
+        ReportReopened,
+        ReportWithdrawn,
+        ReportErased,
+        ReportRouted,
+        ReportDelivered,
+        DeliveryFailed,
+        ReportAcknowledged,
+        ReportAnswerAsked,
+        ReportPlanned,
+        ReportResolved,
+        ReportRefused,
+        ReportHandedOver,
+        ReportEscalated,
+        IssueChanged,
+        IssueGone,
+        IncidentRecorded,
+        StatisticsReleased,
+    )
+}

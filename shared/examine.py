@@ -1,0 +1,51 @@
+"""What a batch of records comes to, before anything is done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import ConsumerRecord
+
+from shared.cloudevents import Envelope, from_record, number_of
+from shared.errors import Poison
+from shared.events import Event
+from shared.fence import Fence, Place, Verdict
+
+
+@dataclass
+class Plan:
+    """What is news, what is poison, and where the fences stand before and after."""
+
+    before: dict[Place, Fence]
+    after: dict[Place, Fence]
+    news: list[tuple[ConsumerRecord, Envelope[Event]]] = field(default_factory=list)
+    poison: list[tuple[ConsumerRecord, Poison]] = field(default_factory=list)
+    verdicts: dict[tuple[Verdict, str], int] = field(default_factory=dict)
+
+
+def examine(records: Sequence[ConsumerRecord], fences: dict[Place, Fence]) -> Plan:
+    """Judge each record against its partition's fence, in order. Pure."""
+    plan = Plan({}, {})
+    for record in records:
+        place = (record.topic, record.partition)
+        current = plan.after.get(place, fences[place])
+        plan.before.setdefault(place, current)
+        number = event_id = None
+        fault: Poison | None = None
+        try:
+            number, event_id = number_of(record.headers)
+        except Poison as poison:
+            fault = poison
+        verdict = current.judge(number, event_id)
+        if verdict is Verdict.NEWS:
+            try:
+                envelope = from_record(record.topic, record.key, record.value, record.headers)
+                plan.news.append((record, envelope))
+            except Poison as poison:
+                fault = poison
+        elif verdict is Verdict.CONFLICT:
+            fault = Poison("number_used_twice", "another writer, or a database restored from a backup")
+        if fault:
+            plan.poison.append((record, fault))
+        plan.after[place] = current.after(verdict, record.offset, number, event_id)
+        plan.verdicts[verdict, record.topic] = plan.verdicts.get((verdict, record.topic), 0) + 1
+    return plan

@@ -1,0 +1,131 @@
+"""The fence: which records of a partition are news. Pure decisions, and the rows that hold them.
+
+Numbers are contiguous per topic and partition. Only the fence's number + 1 is applied; at or below is a
+repeat; above is early and is ignored while the fence stays, since the relay sends it again after what is
+missing (shared/relay.py).
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from shared.errors import Superseded
+
+Place = tuple[str, int]
+
+
+class Verdict(Enum):
+    """What a record is, by its number alone."""
+
+    NEWS = "news"
+    REPEAT = "repeat"
+    CONFLICT = "conflict"
+    EARLY = "early"
+    UNNUMBERED = "unnumbered"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """How far a group has applied one partition; the next record to read is at `next_offset`.
+
+    `early` says that a record ahead of a missing one was seen: until the missing one comes, `next_offset`
+    stays on it, so that nothing is passed over by a restart. It is not stored.
+    """
+
+    sequence: int = 0
+    event_id: uuid.UUID | None = None
+    next_offset: int = 0
+    gap: bool = False
+    early: bool = False
+
+    def judge(self, number: int | None, event_id: uuid.UUID | None) -> Verdict:
+        """What a record with this number and id is to this fence; None for what could not be read."""
+        if number is None:
+            return Verdict.UNNUMBERED
+        if number > self.sequence + 1:
+            return Verdict.EARLY
+        if number == self.sequence + 1:
+            return Verdict.NEWS
+        if number == self.sequence and event_id != self.event_id:
+            return Verdict.CONFLICT
+        return Verdict.REPEAT
+
+    def after(self, verdict: Verdict, offset: int, number: int | None, event_id: uuid.UUID | None) -> "Fence":
+        """The fence once that record at `offset` is dealt with."""
+        if verdict is Verdict.NEWS:
+            return Fence(number or 0, event_id, offset + 1)
+        if verdict is Verdict.EARLY and not self.early:
+            return replace(self, early=True, next_offset=offset)
+        return self if self.early else replace(self, next_offset=offset + 1)
+
+
+async def load(connection: Any, group: str, places: Iterable[Place]) -> dict[Place, Fence]:
+    """The stored fences of the places, made where they are missing."""
+    topics, partitions = _columns(places)
+    await connection.execute(
+        """INSERT INTO fence (consumer_group, topic, partition)
+           SELECT $1, * FROM unnest($2::text[], $3::integer[]) ON CONFLICT DO NOTHING""",
+        group,
+        topics,
+        partitions,
+    )
+    rows = await connection.fetch(
+        """SELECT f.* FROM fence f JOIN unnest($2::text[], $3::integer[]) AS w (topic, partition)
+           USING (topic, partition) WHERE f.consumer_group = $1""",
+        group,
+        topics,
+        partitions,
+    )
+    return {
+        (row["topic"], row["partition"]): Fence(
+            row["sequence"], row["event_id"], row["next_offset"], row["gap"]
+        )
+        for row in rows
+    }
+
+
+async def move(
+    connection: Any, group: str, before: Mapping[Place, Fence], after: Mapping[Place, Fence]
+) -> None:
+    """Compare and set every fence that changed, in the caller's transaction. Raises Superseded."""
+    changed = sorted(place for place in after if _stored(after[place]) != _stored(before[place]))
+    topics, partitions = _columns(changed)
+    moved = await connection.execute(
+        """UPDATE fence f SET sequence = n.sequence, event_id = n.event_id, next_offset = n.next_offset,
+               gap = false
+           FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[],
+                       $8::bigint[])
+               AS n (topic, partition, old_sequence, old_offset, sequence, event_id, next_offset)
+           WHERE f.consumer_group = $1 AND f.topic = n.topic AND f.partition = n.partition
+             AND f.sequence = n.old_sequence AND f.next_offset = n.old_offset""",
+        group,
+        topics,
+        partitions,
+        [before[place].sequence for place in changed],
+        [before[place].next_offset for place in changed],
+        [after[place].sequence for place in changed],
+        [after[place].event_id for place in changed],
+        [after[place].next_offset for place in changed],
+    )
+    if moved != f"UPDATE {len(changed)}":
+        raise Superseded(f"{moved} of {len(changed)} fences")
+
+
+async def mark_gap(connection: Any, group: str, place: Place) -> None:
+    """Note that a number did not come in time; the row says so to operators and to other replicas."""
+    await connection.execute(
+        "UPDATE fence SET gap = true WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
+        group,
+        *place,
+    )
+
+
+def _stored(fence: Fence) -> tuple[int, uuid.UUID | None, int]:
+    return fence.sequence, fence.event_id, fence.next_offset
+
+
+def _columns(places: Iterable[Place]) -> tuple[Sequence[str], Sequence[int]]:
+    listed = list(places)
+    return [topic for topic, _ in listed], [partition for _, partition in listed]

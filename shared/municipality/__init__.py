@@ -1,0 +1,33 @@
+"""A municipality is a folder of TOML and GeoJSON files: `read(folder)` reads and checks it whole.
+
+Every service reads the same folder at start. `python -m shared.municipality FOLDER` checks one by hand.
+No numpy and no shapely here: two of the three services have neither.
+"""
+
+from shared.municipality.folder import read
+from shared.municipality.model import (
+    Area,
+    AreaSet,
+    Category,
+    Municipality,
+    Rule,
+    Targets,
+    Texts,
+    Unit,
+    Webhook,
+    When,
+)
+
+__all__ = [
+    "Area",
+    "AreaSet",
+    "Category",
+    "Municipality",
+    "Rule",
+    "Targets",
+    "Texts",
+    "Unit",
+    "Webhook",
+    "When",
+    "read",
+]

@@ -1,0 +1,150 @@
+"""Reads a municipality's folder whole: every mistake at once, or the municipality."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from shared.errors import Mistake, MunicipalityError
+from shared.municipality.areas import AreaFile, AreaReader
+from shared.municipality.files import Files
+from shared.municipality.findings import Findings, M, join
+from shared.municipality.model import AreaSet, Category, Header, Municipality, ReasonFile, Rule, Unit
+from shared.municipality.references import Known, check_ids, check_order, check_rules, check_texts, id_of
+
+MUNICIPALITY = "municipality.toml"
+CATEGORIES = "categories.toml"
+UNITS = "units.toml"
+ROUTING = "routing.toml"
+REASONS = "reasons.toml"
+
+
+def read(folder: Path) -> Municipality:
+    """The municipality that the folder describes.
+
+    Blocking: for start-up. Raises MunicipalityError, and nothing else, with every mistake: its file, its
+    path in the file, what is wrong and what to write instead. Whether areas overlap is not looked at.
+    """
+    if not _is_folder(folder):
+        mend = "name the folder that holds municipality.toml"
+        mistake = Mistake(repr(str(folder))[1:-1], "(folder)", "there is no such folder", mend)
+        raise MunicipalityError((mistake,))
+    findings = Findings()
+    municipality = _Reading(folder, findings).municipality()
+    if municipality is None:
+        raise MunicipalityError(findings.mistakes)
+    return municipality
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # such as a parent that may not be looked into
+        return False
+
+
+@dataclass(frozen=True)
+class _Entries(Generic[M]):
+    """A list of one file. A model is None where its mistakes are named; its id is claimed all the same."""
+
+    raw: list[Any]
+    models: list[M | None]
+    ids: frozenset[str] | None
+
+    def sound(self) -> list[M]:
+        return [model for model in self.models if model is not None]
+
+
+class _Reading:
+    """One reading of one folder. A mistake in one file hides no mistake in another."""
+
+    def __init__(self, folder: Path, findings: Findings) -> None:
+        self._findings = findings
+        self._files = Files(folder, findings)
+        self._languages: tuple[str, ...] | None = None
+        self._areas: dict[str, frozenset[str] | None] | None = None
+
+    def municipality(self) -> Municipality | None:
+        header, area_sets = self._municipality_file()
+        categories = self._entries(CATEGORIES, "categories", Category, self._files.toml(CATEGORIES))
+        units = self._entries(UNITS, "units", Unit, self._files.toml(UNITS))
+        rules = self._entries(ROUTING, "rules", Rule, self._files.toml(ROUTING))
+        reasons = self._reasons(self._files.toml(REASONS))
+        codes = frozenset(reasons) or None
+        known = Known(units.ids, categories.ids, codes, self._areas, self._languages)
+        check_rules(self._findings, ROUTING, rules.raw, known)
+        check_order(self._findings, ROUTING, rules.models)
+        if header is None or self._findings.mistakes:
+            return None
+        return Municipality(
+            **dict(header),
+            area_sets=area_sets,
+            categories={category.id: category for category in categories.sound()},
+            units={unit.id: unit for unit in units.sound()},
+            rules=tuple(rules.sound()),
+            reasons=reasons,
+            version=self._files.version(),
+        )
+
+    def _municipality_file(self) -> tuple[Header | None, dict[str, AreaSet]]:
+        table = self._files.toml(MUNICIPALITY)
+        if table is None:
+            return None, {}
+        self._findings.table(MUNICIPALITY, "", table, [*Header.model_fields, "area_sets"])
+        plain = {key: value for key, value in table.items() if key in Header.model_fields}
+        header = self._findings.model(MUNICIPALITY, "", Header, plain)
+        self._languages = header.languages if header else _claimed_languages(plain)
+        check_texts(self._findings, MUNICIPALITY, "names", plain.get("names"), self._languages)
+        listed = {key: value for key, value in table.items() if key == "area_sets"}
+        return header, self._area_sets(listed, header.zone if header else None)
+
+    def _area_sets(self, table: dict[str, Any], zone: str | None) -> dict[str, AreaSet]:
+        entries = self._entries(MUNICIPALITY, "area_sets", AreaFile, table)
+        self._areas = dict.fromkeys(entries.ids) if entries.ids is not None else None
+        area_sets = {}
+        for entry in entries.sound():
+            reader = AreaReader(self._findings, entry, self._languages, zone)
+            areas = reader.read(self._files.geojson(entry.file))
+            area_sets[entry.id] = AreaSet(id=entry.id, names=entry.names, areas=areas)
+            if self._areas is not None:
+                self._areas[entry.id] = reader.ids
+        return area_sets
+
+    def _entries(self, file: str, key: str, model: type[M], table: dict[str, Any] | None) -> _Entries[M]:
+        """The list `key` of a file that holds nothing else."""
+        if table is None:
+            return _Entries([], [], None)
+        self._findings.table(file, "", table, [key])
+        entries = table.get(key)
+        if not isinstance(entries, list) or not entries:
+            self._findings.add(file, key, f"there is no list of {key}", f"write at least one [[{key}]]")
+            return _Entries([], [], None)
+        check_ids(self._findings, file, key, entries)
+        models = []
+        for number, entry in enumerate(entries):
+            models.append(self._findings.model(file, join(key, number), model, entry))
+            if isinstance(entry, dict):
+                path = join(key, number, "names")
+                check_texts(self._findings, file, path, entry.get("names"), self._languages)
+        ids = frozenset(one for entry in entries if (one := id_of(entry)) is not None)
+        return _Entries(entries, models, ids)
+
+    def _reasons(self, table: dict[str, Any] | None) -> Mapping[str, Mapping[str, str]]:
+        """The texts per code; where its text is wrong, a code is claimed all the same."""
+        if table is None:
+            return {}
+        self._findings.table(REASONS, "", table, ["reasons"])
+        claimed = table.get("reasons", {})
+        found = self._findings.model(REASONS, "", ReasonFile, {"reasons": claimed})
+        claimed = claimed if isinstance(claimed, dict) else {}
+        for code, texts in claimed.items():
+            check_texts(self._findings, REASONS, join("reasons", code), texts, self._languages)
+        return found.reasons if found else {code: {} for code in claimed}
+
+
+def _claimed_languages(table: dict[str, Any]) -> tuple[str, ...] | None:
+    """The languages where another key of the file is wrong, so that texts are held against them."""
+    languages = table.get("languages")
+    if isinstance(languages, list) and languages and all(isinstance(one, str) for one in languages):
+        return tuple(languages)
+    return None

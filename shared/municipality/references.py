@@ -1,0 +1,141 @@
+"""What one file says about another: ids that must exist, texts in every language, rules in order."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.municipality.findings import Findings, join
+from shared.municipality.model import Rule
+
+
+@dataclass(frozen=True)
+class Known:
+    """The ids that may be referred to. None: their file could not be read, so nothing is held against it."""
+
+    units: frozenset[str] | None
+    categories: frozenset[str] | None
+    reasons: frozenset[str] | None
+    areas: Mapping[str, frozenset[str] | None] | None
+    languages: tuple[str, ...] | None
+
+
+def check_texts(
+    findings: Findings, file: str, path: str, texts: object, languages: tuple[str, ...] | None
+) -> None:
+    """A text has every language of the municipality and no other."""
+    if languages is None or not isinstance(texts, dict):
+        return
+    for language in languages:
+        if language not in texts:
+            findings.add(
+                file, join(path, language), "the text in this language is missing", f"add {language} = ..."
+            )
+    for language in texts:
+        if language not in languages:
+            findings.unknown(file, join(path, language), language, languages, "language")
+
+
+def check_rules(findings: Findings, file: str, rules: list[Any], known: Known) -> None:
+    """What each rule refers to exists. `rules` are as written, so that no other mistake hides one here."""
+    for number, rule in enumerate(rules):
+        if not isinstance(rule, dict):
+            continue
+        path = join("rules", number)
+        _refer(findings, file, join(path, "unit"), rule.get("unit"), known.units, "unit")
+        _refer(findings, file, join(path, "reason"), rule.get("reason"), known.reasons, "reason")
+        when = rule.get("when")
+        if isinstance(when, dict):
+            _check_when(findings, file, join(path, "when"), when, known)
+
+
+def _check_when(findings: Findings, file: str, path: str, when: dict[str, Any], known: Known) -> None:
+    _refer_all(findings, file, join(path, "category"), when.get("category"), known.categories, "category")
+    _refer_all(findings, file, join(path, "language"), when.get("language"), known.languages, "language")
+    area = when.get("area")
+    if known.areas is None or not isinstance(area, dict):
+        return
+    for set_id, ids in area.items():
+        _refer(findings, file, join(path, "area", set_id), set_id, known.areas, "area set")
+        _refer_all(findings, file, join(path, "area", set_id), ids, known.areas.get(set_id), "area")
+
+
+def _refer_all(
+    findings: Findings, file: str, path: str, ids: object, known: Collection[str] | None, what: str
+) -> None:
+    for number, one in enumerate(ids if isinstance(ids, list) else []):
+        _refer(findings, file, join(path, number), one, known, what)
+
+
+def _refer(
+    findings: Findings, file: str, path: str, one: object, known: Collection[str] | None, what: str
+) -> None:
+    if known is not None and isinstance(one, str) and one not in known:
+        findings.unknown(file, path, one, sorted(known), what)
+
+
+def check_order(findings: Findings, file: str, rules: list[Rule | None]) -> None:
+    """Every rule can be reached, and the last one takes what is left. None: a rule with other mistakes."""
+    last = len(rules) - 1
+    for number, rule in enumerate(rules):
+        if rule is None:
+            continue
+        path = join("rules", number)
+        conditions = _conditions(rule)
+        if number == last and conditions:
+            findings.add(
+                file,
+                join(path, "when"),
+                "the last rule has conditions, so a report may reach nobody",
+                "add a last rule without when",
+            )
+        elif number < last and not conditions:
+            findings.add(
+                file,
+                path,
+                "a rule without conditions takes every report, and is not the last",
+                "give it a when, or move it to the end",
+            )
+        elif covering := _covering(conditions, rules[:number]):
+            findings.add(
+                file,
+                path,
+                f"the rule {rule.id!r} is never reached: {covering.id!r} before it takes all of its reports",
+                f"move it before {covering.id!r}, or take it out",
+            )
+
+
+def _covering(conditions: dict[str, frozenset[str]], earlier: list[Rule | None]) -> Rule | None:
+    """One earlier rule that takes all that these take; several that do so together are not looked for."""
+    for rule in earlier:
+        wider = _conditions(rule) if rule else {}
+        # A rule without conditions has its own mistake.
+        if wider and all(name in conditions and conditions[name] <= values for name, values in wider.items()):
+            return rule
+    return None
+
+
+def _conditions(rule: Rule) -> dict[str, frozenset[str]]:
+    return rule.when.conditions() if rule.when else {}
+
+
+def check_ids(findings: Findings, file: str, key: str, entries: list[Any]) -> None:
+    """Each id of a list stands once."""
+    first: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        one = id_of(entry)
+        if one is None:
+            continue
+        if one in first:
+            findings.add(
+                file,
+                join(key, number, "id"),
+                f"the id {one!r} is that of {join(key, first[one])} as well",
+                "give it one of its own",
+            )
+        first.setdefault(one, number)
+
+
+def id_of(entry: object) -> str | None:
+    """The id that an entry claims, whether or not the rest of it is right."""
+    one = entry.get("id") if isinstance(entry, dict) else None
+    return one if isinstance(one, str) else None

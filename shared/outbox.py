@@ -1,0 +1,178 @@
+"""The way out, in the database: events are appended in the transaction that changes the state, then moved
+into stored batches and numbered per partition. The process that does the moving is shared/relay.py.
+"""
+
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.cloudevents import Envelope, attributes, to_record
+from shared.events import TOPICS
+
+CLAIM_ROWS = 500
+KEEP_DAYS = 14
+
+
+async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
+    """Add events to the outbox on the caller's connection, inside the caller's transaction.
+
+    Raises ValueError for an event that could not be sent, so that no unsendable row can exist. The caller
+    has locked the row that the events are about: that is what keeps the events of one key in order.
+    """
+    records = [to_record(envelope) for envelope in envelopes]
+    await connection.execute(
+        """INSERT INTO outbox (id, type, topic, key, value, source, time)
+           SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::text[],
+                                $7::timestamptz[])""",
+        [envelope.id for envelope in envelopes],
+        [envelope.event.type for envelope in envelopes],
+        [record.topic for record in records],
+        [record.key for record in records],
+        [record.value for record in records],
+        [envelope.source for envelope in envelopes],
+        [envelope.time for envelope in envelopes],
+    )
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key: CRC-32 (zlib) modulo the topic's partition count."""
+    return zlib.crc32(key) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """One record of a stored batch, with its place."""
+
+    id: uuid.UUID
+    type: str
+    topic: str
+    key: bytes
+    value: bytes | None
+    source: str
+    time: datetime
+    partition: int
+    number: int
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        number = ("ce_sequence", str(self.number).encode())
+        return [*attributes(self.id, self.source, self.type, self.time, self.key), number]
+
+
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was claimed in one transaction."""
+
+    batch: int
+    records: tuple[Numbered, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch of which every record is acknowledged, and the last offset of each partition."""
+
+    batch: Batch
+    offsets: Mapping[Place, int]
+
+
+async def claim(connection: Any, sent: "Sent | None" = None) -> Batch | None:
+    """Move up to CLAIM_ROWS rows into a numbered batch and mark the one before as sent, in one transaction.
+
+    Only the session that holds the relay's lock may call this.
+    """
+    if not sent and not await connection.fetchval("SELECT EXISTS (SELECT FROM outbox)"):
+        return None
+    async with connection.transaction():
+        if sent:
+            await mark_sent(connection, sent)
+        rows = await connection.fetch(
+            """WITH claimed AS (
+                   DELETE FROM outbox WHERE position IN (
+                       SELECT position FROM outbox ORDER BY position LIMIT $1)
+                   RETURNING *)
+               SELECT * FROM claimed ORDER BY position""",
+            CLAIM_ROWS,
+        )
+        if not rows:
+            return None
+        places = [(row["topic"], partition_of(row["key"], TOPICS[row["topic"]].partitions)) for row in rows]
+        numbers = await _give_numbers(connection, places)
+        return await _store_batch(connection, rows, places, numbers)
+
+
+async def unsent_batches(connection: Any) -> list[Batch]:
+    """Every stored batch that is not known to be sent, oldest first."""
+    rows = await connection.fetch("SELECT * FROM outbox_batch WHERE sent_on IS NULL ORDER BY batch")
+    return [_batch(row) for row in rows]
+
+
+async def mark_sent(connection: Any, sent: Sent) -> None:
+    """Record that every record of a batch is acknowledged, and up to which offset."""
+    await connection.execute(
+        "UPDATE outbox_batch SET sent_on = current_date WHERE batch = $1", sent.batch.batch
+    )
+    await connection.execute(
+        """UPDATE outbox_partition p SET acknowledged_offset = greatest(acknowledged_offset, a.acknowledged)
+           FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS a (topic, partition, acknowledged)
+           WHERE p.topic = a.topic AND p.partition = a.partition""",
+        [topic for topic, _ in sent.offsets],
+        [partition for _, partition in sent.offsets],
+        list(sent.offsets.values()),
+    )
+
+
+async def forget_sent(connection: Any) -> None:
+    """Drop the batches that were sent more than KEEP_DAYS ago."""
+    await connection.execute("DELETE FROM outbox_batch WHERE sent_on < current_date - $1::integer", KEEP_DAYS)
+
+
+async def _give_numbers(connection: Any, places: Sequence[Place]) -> list[int]:
+    """The next number of its partition for each record, contiguous; moves the partitions' last numbers."""
+    counts: dict[Place, int] = {}
+    for place in places:
+        counts[place] = counts.get(place, 0) + 1
+    rows = await connection.fetch(
+        """INSERT INTO outbox_partition AS p (topic, partition, last_number)
+           SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
+           ON CONFLICT (topic, partition) DO UPDATE SET last_number = p.last_number + excluded.last_number
+           RETURNING topic, partition, last_number""",
+        [topic for topic, _ in counts],
+        [partition for _, partition in counts],
+        list(counts.values()),
+    )
+    following = {
+        (row["topic"], row["partition"]): row["last_number"] - counts[row["topic"], row["partition"]] + 1
+        for row in rows
+    }
+    numbers = []
+    for place in places:
+        numbers.append(following[place])
+        following[place] += 1
+    return numbers
+
+
+async def _store_batch(
+    connection: Any, rows: Sequence[Any], places: Sequence[Place], numbers: Sequence[int]
+) -> Batch:
+    columns: list[list[Any]] = [[row[column] for row in rows] for column in _COLUMNS]
+    columns += [[partition for _, partition in places], list(numbers)]
+    batch = await connection.fetchval(
+        """INSERT INTO outbox_batch (ids, types, topics, keys, contents, sources, times, partitions, numbers)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING batch""",
+        *columns,
+    )
+    return Batch(batch, tuple(Numbered(*values) for values in zip(*columns, strict=True)))
+
+
+_COLUMNS = ("id", "type", "topic", "key", "value", "source", "time")
+_ARRAYS = ("ids", "types", "topics", "keys", "contents", "sources", "times", "partitions", "numbers")
+
+
+def _batch(row: Any) -> Batch:
+    columns: list[list[Any]] = [row[array] for array in _ARRAYS]
+    return Batch(row["batch"], tuple(Numbered(*values) for values in zip(*columns, strict=True)))

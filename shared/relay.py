@@ -1,0 +1,194 @@
+"""The relay: sends what a service has appended to its outbox, in order, each event under its number.
+
+One relay is active per database: the session that holds the advisory lock is the connection it claims on.
+After a crash or a failed send every unsent batch goes out again, whole and with the same numbers, so that a
+reader can tell a repeat from news (shared/fence.py).
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from shared import outbox, postgres
+from shared.kafka import abandon
+from shared.kafka import producer as new_producer
+from shared.metrics import RelayMetrics
+from shared.outbox import Batch, Place, Sent
+from shared.tails import check_tails
+
+POLL_SECONDS = 0.02
+LOCK_RETRY_SECONDS = 1.0
+# A relay that stood still for longer loses its session, and with it the lock, to the next one.
+IDLE_SESSION_SECONDS = 15
+HEARTBEAT_SECONDS = 5.0
+FORGET_SECONDS = 3_600.0
+RELAY_LOCK = 0x1B_0002
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """Sends what a service has appended. `run` ends only by cancellation or by a Refusal."""
+
+    def __init__(
+        self,
+        dsn: str,
+        bootstrap: str,
+        service: str,
+        metrics: RelayMetrics,
+        *,
+        make_producer: Callable[[str, str], AIOKafkaProducer] = new_producer,
+    ) -> None:
+        self._dsn = dsn
+        self._bootstrap = bootstrap
+        self._service = service
+        self._metrics = metrics
+        self._make_producer = make_producer
+        self._woken = asyncio.Event()
+        # Set once the topics were found to agree with this database: the service's consumer waits for it.
+        self.checked = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that something was appended and committed; without it the relay looks every 20 ms."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled. Raises Refusal where database and topics disagree."""
+        while True:
+            try:
+                await self._hold_lock_and_relay()
+            except Exception as error:
+                if not isinstance(error, KafkaError) and not postgres.is_transient(error):
+                    raise
+                log.warning("relay_interrupted", error=type(error).__name__)
+                self._metrics.restarts.inc()
+                await asyncio.sleep(LOCK_RETRY_SECONDS)
+
+    async def _hold_lock_and_relay(self) -> None:
+        connection = await postgres.connect(self._dsn, f"{self._service}-relay")
+        try:
+            await connection.execute(f"SET idle_session_timeout = '{IDLE_SESSION_SECONDS}s'")
+            await connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SESSION_SECONDS}s'")
+            await self._check(connection)
+            self.checked.set()
+            if not await self._take_lock(connection):
+                await self._wait_for_lock(connection)
+                await self._check(connection)
+            self._metrics.active.set(1)
+            log.info("relay_active", service=self._service)
+            while True:
+                # A producer lives until its first failure; what it left half sent is sent again whole.
+                await self._relay_with_one_producer(connection)
+        finally:
+            self._metrics.active.set(0)
+            with suppress(Exception):
+                await asyncio.wait_for(connection.close(), 2)
+
+    async def _check(self, connection: Any) -> None:
+        await self._heartbeat_while(connection, check_tails(self._dsn, self._bootstrap, self._service))
+
+    async def _wait_for_lock(self, connection: Any) -> None:
+        while not await self._take_lock(connection):  # noqa: ASYNC110 - the lock is in the database
+            await asyncio.sleep(LOCK_RETRY_SECONDS)
+
+    async def _take_lock(self, connection: Any) -> bool:
+        return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", RELAY_LOCK))
+
+    async def _relay_with_one_producer(self, connection: Any) -> None:
+        producer = self._make_producer(self._bootstrap, f"{self._service}-relay")
+        try:
+            await self._heartbeat_while(connection, producer.start())
+            for batch in await outbox.unsent_batches(connection):
+                sent = await self._heartbeat_while(connection, self.send(producer, batch))
+                async with connection.transaction():
+                    await outbox.mark_sent(connection, sent)
+            await self._relay_new(connection, producer)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("send_failed", error=type(error).__name__)
+            self._metrics.failed_sends.inc()
+            await asyncio.sleep(LOCK_RETRY_SECONDS)
+        finally:
+            await abandon(producer)
+
+    async def _relay_new(self, connection: Any, producer: AIOKafkaProducer) -> None:
+        sent: Sent | None = None
+        sending: asyncio.Task[Sent] | None = None
+        forget_at = 0.0
+        try:
+            while True:
+                # The next batch is claimed while the one before is on its way.
+                claimed = await self.claim(connection, sent)
+                sent = None
+                if sending:
+                    sent = await self._heartbeat_while(connection, sending)
+                    sending = None
+                if claimed:
+                    sending = asyncio.create_task(self.send(producer, claimed))
+                elif not sent:
+                    if (now := asyncio.get_running_loop().time()) >= forget_at:
+                        await outbox.forget_sent(connection)
+                        forget_at = now + FORGET_SECONDS
+                    await self._rest()
+        finally:
+            if sending:
+                await _give_up(sending)
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _heartbeat_while(self, connection: Any, work: Any) -> Any:
+        """Await `work`, keeping the session alive: only a process that stands still may lose the lock."""
+        task = asyncio.ensure_future(work)
+        try:
+            while True:
+                done, _ = await asyncio.wait({task}, timeout=HEARTBEAT_SECONDS)
+                if done:
+                    return task.result()
+                await connection.execute("SELECT 1")
+        except BaseException:
+            await _give_up(task)
+            raise
+
+    async def claim(self, connection: Any, sent: Sent | None) -> Batch | None:
+        return await outbox.claim(connection, sent)
+
+    async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
+        """Send a batch in order. Raises KafkaError when a record failed, once the fate of all is known."""
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            for record in batch.records:
+                milliseconds = int(record.time.timestamp() * 1000)
+                futures.append(
+                    await producer.send(
+                        record.topic,
+                        record.value,
+                        record.key,
+                        record.partition,
+                        milliseconds,
+                        record.headers(),
+                    )
+                )
+        finally:
+            results = await asyncio.gather(*futures, return_exceptions=True)
+        offsets: dict[Place, int] = {}
+        for record, result in zip(batch.records, results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            place = (record.topic, record.partition)
+            offsets[place] = max(offsets.get(place, -1), result.offset)
+        self._metrics.sent.inc(len(results))
+        return Sent(batch, offsets)
+
+
+async def _give_up(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task

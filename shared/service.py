@@ -1,0 +1,242 @@
+"""One service's process: its parts, its probes, its end. The three `app.py` fill it."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from shared import kafka, logs, postgres, web
+from shared.consumer import Apply, Consumer
+from shared.errors import Refusal
+from shared.events import Topic
+from shared.metrics import ConsumerMetrics, RelayMetrics
+from shared.relay import Relay
+from shared.settings import ServiceSettings
+from shared.watchdog import Health, Stuck, Watchdog
+from shared.web import HttpServer
+
+# A process is given 20 seconds to stop; whatever still hangs then is left to the next start's recovery.
+STOP_SECONDS = 18
+READY_SECONDS = 2
+EXIT_REFUSED, EXIT_STUCK = 1, 70
+
+log = structlog.get_logger()
+Work = Callable[[], Coroutine[Any, Any, None]]
+Totals = Callable[[Any], Awaitable[dict[str, Any]]]
+
+
+class Service:
+    """The parts of one process. Make it, add what the service does, `run` it."""
+
+    def __init__(self, name: str, settings: ServiceSettings, pool: Any) -> None:
+        self.name = name
+        self.settings = settings
+        self.pool = pool
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.health = Health()
+        self.relay_metrics = RelayMetrics(self.registry)
+        self.consumer_metrics = ConsumerMetrics(self.registry)
+        self.relay: Relay | None = None
+        self.internal = web.new_app(f"{name}, internal")
+        self._work: dict[str, Work] = {}
+        self._consumed: Sequence[Topic] = ()
+        # What makes this service unfit for traffic besides its own database.
+        self.ready_needs_parts = True
+
+    def send(self) -> Relay:
+        """Relay what is appended to this database's outbox."""
+        dsn = self.settings.database_url.get_secret_value()
+        self.relay = Relay(dsn, self.settings.kafka_bootstrap, self.name, self.relay_metrics)
+        self._work["relay"] = self.relay.run
+        return self.relay
+
+    def consume(self, topics: Sequence[Topic], apply: Apply) -> None:
+        """Apply what comes on the topics, once the relay has found its own topics in order."""
+        self._consumed = topics
+        broker = kafka.broker(self.settings.kafka_bootstrap, self.name, self.registry)
+        bootstrap = self.settings.kafka_bootstrap
+        consumer = Consumer(broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics)
+
+        async def run() -> None:
+            if self.relay:
+                await self.relay.checked.wait()
+            await consumer.run()
+
+        self._work["consumer"] = run
+
+    def also(self, name: str, work: Work) -> None:
+        """Run something besides, for as long as the process lives."""
+        self._work[name] = work
+
+    def answer(self, totals: Totals) -> None:
+        """Add the internal port's routes: probes, metrics, and the totals that an operator reconciles."""
+        tokens = {"operator": self.settings.operator_token.get_secret_value()}
+
+        @self.internal.get("/live")
+        async def live() -> Response:
+            deaf = self.health.deaf()
+            return JSONResponse({"live": not deaf}, 503 if deaf else 200)
+
+        @self.internal.get("/ready")
+        async def ready() -> Response:
+            faults = await self._faults()
+            return JSONResponse({"ready": not faults, "faults": faults}, 503 if faults else 200)
+
+        @self.internal.get("/metrics")
+        async def metrics() -> Response:
+            return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+        @self.internal.get("/totals")
+        async def all_totals(request: Request) -> Response:
+            web.caller(request, tokens)
+            async with self.pool.acquire() as connection:
+                return JSONResponse(await totals(connection))
+
+    async def _faults(self) -> dict[str, str]:
+        faults = dict(self.health.refusals) if self.ready_needs_parts else {}
+        try:
+            async with asyncio.timeout(READY_SECONDS), self.pool.acquire() as connection:
+                await connection.execute("SELECT 1")
+        except Exception as error:  # noqa: BLE001 - whatever it is, this process cannot serve
+            faults["database"] = type(error).__name__
+        return faults
+
+    async def run(self, public: FastAPI | None) -> None:
+        """Run every part until SIGTERM or SIGINT. Raises what ended a part that must not end."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        settings = self.settings
+        servers = [HttpServer(self.internal, settings.internal_host, settings.internal_port)]
+        if public:
+            servers.append(HttpServer(public, settings.http_host, settings.http_port))
+        watchdog = Watchdog(
+            self.pool,
+            settings.kafka_bootstrap,
+            self.name,
+            self._consumed,
+            self.health,
+            self.relay_metrics,
+            self.consumer_metrics,
+        )
+        serving = [asyncio.create_task(server.run()) for server in servers]
+        working = {name: asyncio.create_task(self._guard(name, work)) for name, work in self._work.items()}
+        watching = asyncio.create_task(watchdog.run())
+        until = asyncio.create_task(stopping.wait())
+        tasks = {*serving, *working.values(), watching, until}
+        log.info("started", version=settings.municipality.name)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            failed = next((task.exception() for task in tasks if task.done() and task.exception()), None)
+            if failed:
+                raise failed
+        finally:
+            _force_exit_after(STOP_SECONDS, 0 if stopping.is_set() else EXIT_STUCK)
+            log.info("stopping")
+            for server in servers:
+                server.stop()
+            with suppress(Exception):
+                await asyncio.wait(serving, timeout=web.GRACE_SECONDS + 1)
+            await _cancel([watching, until, *(task for name, task in working.items() if name != "relay")])
+            # Last, so that what the others have just appended can still leave.
+            await _cancel([task for name, task in working.items() if name == "relay"])
+            with suppress(Exception):
+                async with asyncio.timeout(2):
+                    await self.pool.close()
+            log.info("stopped")
+
+    async def _guard(self, name: str, work: Work) -> None:
+        """Run a part; where it refuses, the others go on, and the probes and metrics say why."""
+        try:
+            await work()
+        except Refusal as refusal:
+            self.health.refusals[name] = str(refusal)
+            log.error("refused", part=name, mend=str(refusal))
+            if name == "relay":
+                self.relay_metrics.refused.set(1)
+            await asyncio.Event().wait()
+
+
+async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _force_exit_after(seconds: float, code: int) -> None:
+    """End the process even when its event loop hangs: what matters is committed, or will be done again."""
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+def main(
+    name: str,
+    settings: type[ServiceSettings],
+    migrations: Path,
+    serve: Callable[[Any, Any], Awaitable[None]],
+) -> int:
+    """The command line of a service: `run` (the default) or `migrate`. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m services.{name}",
+        epilog="Settings come from environment variables: "
+        + "; ".join(
+            f"IBUURT_{key.upper()}: {field.description}" for key, field in settings.model_fields.items()
+        ),
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="run",
+        choices=("run", "migrate"),
+        help="run the service, or migrate its database",
+    )
+    command = parser.parse_args().command
+    folders = [postgres.SHARED_MIGRATIONS, migrations]
+    try:
+        read = settings.read()
+        dsn = read.database_url.get_secret_value()
+        if command == "migrate":
+            applied = asyncio.run(postgres.migrate(dsn, folders))
+            print(f"{name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())  # noqa: T201
+            return 0
+        logs.configure(name, read.log_level)
+        uvloop.run(_serve(name, read, dsn, folders, serve))
+    except Refusal as refusal:
+        print(f"{name}: {refusal}", file=sys.stderr)  # noqa: T201
+        return EXIT_REFUSED
+    except Stuck as stuck:
+        log.error("stuck", reason=str(stuck))
+        return EXIT_STUCK
+    except Exception as error:
+        log.error("crashed", exc_info=error)
+        return EXIT_STUCK
+    return 0
+
+
+async def _serve(
+    name: str,
+    settings: ServiceSettings,
+    dsn: str,
+    folders: Sequence[Path],
+    serve: Callable[[Any, Any], Awaitable[None]],
+) -> None:
+    await postgres.wait_until_up(dsn)
+    await postgres.check_migrated(dsn, folders)
+    pool = await postgres.open_pool(dsn, name)
+    await serve(settings, Service(name, settings, pool))

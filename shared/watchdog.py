@@ -1,0 +1,200 @@
+"""The watchdog: what waits, for how long, and whether this process still gets anywhere.
+
+A process whose work stands still while database and broker answer is ended, to be started anew: a consumer
+can lose its place in the group, or a relay its producer, without an error that anybody sees.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from shared import kafka, postgres
+from shared.errors import Refusal
+from shared.events import Topic
+from shared.metrics import ConsumerMetrics, RelayMetrics
+
+TICK_SECONDS = 5.0
+PATIENCE_SECONDS = 120.0
+DEAF_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class Stuck(Exception):  # noqa: N818 - a state of this process, named by its consequence
+    """Nothing moves although it could: the process must be started anew."""
+
+
+class Ages:
+    """How long the oldest of what is numbered upwards has been known: no row or record keeps its time."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def age(self, oldest: int | None, newest: int | None, now: float) -> float:
+        """Seconds since a number of at least `oldest` was first seen; 0 where nothing waits."""
+        if oldest is None or newest is None:
+            self._seen.clear()
+            return 0.0
+        if not self._seen or self._seen[-1][1] < newest:
+            self._seen.append((now, newest))
+        while self._seen and self._seen[0][1] < oldest:
+            self._seen.popleft()
+        return now - self._seen[0][0] if self._seen else 0.0
+
+
+@dataclass
+class Progress:
+    """Since when a marker stands still."""
+
+    marker: Any = None
+    since: float = 0.0
+
+    def still_for(self, marker: Any, now: float) -> float:
+        if marker != self.marker:
+            self.marker, self.since = marker, now
+        return now - self.since
+
+
+@dataclass
+class Health:
+    """What the probes answer. `refusals` are the parts that must not go on until a person mends something."""
+
+    ticked: float = field(default_factory=time.monotonic)
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def deaf(self) -> bool:
+        """Whether the watchdog itself has stopped: the event loop is blocked or its task is gone."""
+        return time.monotonic() - self.ticked > DEAF_SECONDS
+
+
+class Watchdog:
+    """Looks every TICK_SECONDS. `run` ends by cancellation, or with Stuck."""
+
+    def __init__(
+        self,
+        pool: Any,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[Topic],
+        health: Health,
+        relay: RelayMetrics,
+        consumer: ConsumerMetrics,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._pool = pool
+        self._bootstrap = bootstrap
+        self._group = group
+        self._topics = topics
+        self._health = health
+        self._relay = relay
+        self._consumer = consumer
+        self._patience = patience
+        self._reader: AIOKafkaConsumer | None = None
+        self._reachable = Progress()
+        self._outbox = Progress()
+        self._fences: dict[tuple[str, int], Progress] = {}
+        self._waiting_rows, self._waiting_batches = Ages(), Ages()
+        self._lag: dict[tuple[str, int], Ages] = {}
+
+    async def run(self) -> None:
+        try:
+            while True:
+                self._health.ticked = time.monotonic()
+                await self._tick()
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            if self._reader:
+                await kafka.stop_quietly(self._reader)
+
+    async def _tick(self) -> None:
+        ends = await self._ends()
+        now = time.monotonic()
+        reachable = self._reachable.still_for(ends is not None, now) if ends is not None else 0.0
+        if ends is None:
+            self._reachable = Progress()
+        try:
+            async with self._pool.acquire() as connection:
+                outbox = await _outbox_state(connection)
+                fences = await _fences(connection, self._group)
+        except Exception as error:
+            if not postgres.is_transient(error):
+                raise
+            self._reachable = Progress()
+            return
+        self._watch_outbox(outbox, reachable, now)
+        self._watch_fences(fences, ends or {}, reachable, now)
+
+    def _watch_outbox(self, state: Mapping[str, Any], reachable: float, now: float) -> None:
+        rows = self._waiting_rows.age(state["first_row"], state["last_row"], now)
+        batches = self._waiting_batches.age(state["first_batch"], state["last_batch"], now)
+        self._relay.depth.set(state["depth"])
+        self._relay.oldest.set(max(rows, batches))
+        still = self._outbox.still_for((state["first_row"], state["first_batch"]), now)
+        waits = state["first_row"] is not None or state["first_batch"] is not None
+        if waits and "relay" not in self._health.refusals and min(still, reachable) > self._patience:
+            raise Stuck("the relay does not move although Kafka and the database answer")
+
+    def _watch_fences(
+        self,
+        fences: Mapping[tuple[str, int], tuple[int, bool]],
+        ends: Mapping[tuple[str, int], int],
+        reachable: float,
+        now: float,
+    ) -> None:
+        for place, end in ends.items():
+            following, gap = fences.get(place, (0, False))
+            lag = max(0, end - following)
+            age = self._lag.setdefault(place, Ages()).age(
+                following if lag else None, end - 1 if lag else None, now
+            )
+            self._consumer.lag.labels(*place).set(lag)
+            self._consumer.lag_seconds.labels(*place).set(age)
+            still = self._fences.setdefault(place, Progress()).still_for(following, now)
+            stands = lag and not gap and "consumer" not in self._health.refusals
+            if stands and min(still, age, reachable) > self._patience:
+                raise Stuck(f"{place[0]} partition {place[1]} is not consumed although it could be")
+
+    async def _ends(self) -> Mapping[tuple[str, int], int] | None:
+        """The ends of what is consumed; None while Kafka does not answer."""
+        try:
+            async with asyncio.timeout(kafka.REQUEST_TIMEOUT_MS / 1000):
+                if self._reader is None:
+                    self._reader = kafka.reader(self._bootstrap, f"{self._group}-watchdog")
+                    await self._reader.start()
+                return await kafka.ends(self._reader, self._topics)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("kafka_away", error=type(error).__name__)
+        except Refusal as refusal:
+            log.error("topics_wrong", mend=str(refusal))
+        if self._reader:
+            with suppress(Exception):
+                await kafka.stop_quietly(self._reader)
+            self._reader = None
+        return None
+
+
+async def _outbox_state(connection: Any) -> Mapping[str, Any]:
+    row: Mapping[str, Any] = await connection.fetchrow(
+        """SELECT (SELECT count(*) FROM outbox) AS depth,
+                  (SELECT min(position) FROM outbox) AS first_row,
+                  (SELECT max(position) FROM outbox) AS last_row,
+                  (SELECT min(batch) FROM outbox_batch WHERE sent_on IS NULL) AS first_batch,
+                  (SELECT max(batch) FROM outbox_batch WHERE sent_on IS NULL) AS last_batch"""
+    )
+    return row
+
+
+async def _fences(connection: Any, group: str) -> dict[tuple[str, int], tuple[int, bool]]:
+    rows = await connection.fetch(
+        "SELECT topic, partition, next_offset, gap FROM fence WHERE consumer_group = $1", group
+    )
+    return {(row["topic"], row["partition"]): (row["next_offset"], row["gap"]) for row in rows}

@@ -1,0 +1,224 @@
+"""HTTP: problems as RFC 9457, bodies read within limits, security headers, tokens, and the server."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 65_536
+BODY_SECONDS = 30
+GRACE_SECONDS = 5
+HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+log = structlog.get_logger()
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Problem(Exception):  # noqa: N818 - the standard's word (RFC 9457)
+    """A refusal over HTTP: `code` is stable for programs, `detail` says what to do instead.
+
+    `errors` are (JSON pointer, what is wrong) pairs; no refusal repeats what was sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str,
+        *,
+        errors: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(f"{status} {code}")
+        self.status = status
+        self.headers = headers
+        self.body: dict[str, Any] = {
+            "type": f"urn:ibuurt:problem:{code}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            **extra,
+        }
+        if listed := [{"pointer": pointer, "detail": fault} for pointer, fault in errors]:
+            self.body["errors"] = listed
+
+    def response(self) -> Response:
+        return Response(
+            json.dumps(self.body, ensure_ascii=False),
+            self.status,
+            dict(self.headers or {}),
+            "application/problem+json",
+        )
+
+
+def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
+    """A FastAPI application whose every refusal is a problem; `openapi` is the path of its description."""
+    app = FastAPI(title=title, openapi_url=openapi, docs_url=None, redoc_url=None)
+    app.add_middleware(SecurityHeaders)
+
+    @app.exception_handler(Problem)
+    async def refused(_request: Request, problem: Problem) -> Response:
+        return problem.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        return invalid_request(error.errors()).response()
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_request: Request, error: HTTPException) -> Response:
+        details = {
+            404: ("not-found", "There is nothing here", "See the OpenAPI document for the paths."),
+            405: ("method-not-allowed", "Not with this method", "See the Allow header for the methods."),
+        }
+        code, title, detail = details.get(error.status_code, ("refused", "Refused", str(error.detail)))
+        return Problem(error.status_code, code, title, detail, headers=error.headers).response()
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, error: Exception) -> Response:
+        log.error("request_failed", exc_info=error)
+        return Problem(
+            500, "internal-error", "Something went wrong here", "Nothing was stored. Try again later."
+        ).response()
+
+    return app
+
+
+async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BODY_BYTES) -> Model:
+    """Read the body as JSON of that model. Raises Problem 400, 408, 413, 415 or 422."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Problem(415, "wrong-content-type", "Not JSON", "Send the body as application/json, in UTF-8.")
+    body = await _read_body(request, limit)
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem(400, "not-utf-8", "Not UTF-8", "Encode the body as UTF-8.") from None
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        if faults[0]["type"] == "json_invalid":
+            raise Problem(400, "malformed-json", "Malformed JSON", "Send one complete JSON object.") from None
+        raise invalid_request(faults) from None
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    too_large = Problem(413, "body-too-large", "Too large", f"Send at most {limit} bytes.", limit_bytes=limit)
+    if (request.headers.get("content-length") or "0").isdigit() and int(
+        request.headers.get("content-length") or "0"
+    ) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise Problem(
+            408, "too-slow", "Too slow", f"Send the whole body within {BODY_SECONDS} seconds."
+        ) from None
+    return bytes(body)
+
+
+def invalid_request(faults: Iterable[Mapping[str, Any]]) -> Problem:
+    """The problem for pydantic's faults, without the values that were sent."""
+    errors = [("/" + "/".join(str(part) for part in fault["loc"]), str(fault["msg"])) for fault in faults]
+    return Problem(
+        422, "invalid-request", "Not as described", "Mend the fields named in `errors`.", errors=errors
+    )
+
+
+def caller(request: Request, tokens: Mapping[str, str]) -> str:
+    """The name of the service whose token the request carries. Raises Problem 401."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    found = None
+    for name, secret in tokens.items():
+        if secret and hmac.compare_digest(secret.encode(), token.encode()):
+            found = name
+    if scheme.lower() != "bearer" or found is None:
+        raise Problem(
+            401,
+            "not-authenticated",
+            "Who are you?",
+            "Send `Authorization: Bearer` with this service's token.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return found
+
+
+class SecurityHeaders:
+    """Adds the headers that every answer has; one that the route set itself is kept."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                added = [(name, value) for name, value in HEADERS if name not in there]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> Any:
+        # The process decides when it stops (shared/service.py), not the server.
+        return nullcontext()
+
+
+class HttpServer:
+    """One application on one port. `run` ends after `stop`, with what was under way answered."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = _Server(config)
+        self._where = f"{host}:{port}"
+
+    async def run(self) -> None:
+        try:
+            await self._server.serve()
+        except SystemExit as error:
+            raise OSError(f"cannot listen on {self._where}; is the port taken?") from error
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    @property
+    def started(self) -> bool:
+        return self._server.started

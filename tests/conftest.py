@@ -1,0 +1,78 @@
+"""What all tests share: Kafka and PostgreSQL, started once per session, and a database per test."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from deploy.local.infrastructure import local_infrastructure
+from deploy.local.kafka import Kafka
+from deploy.local.postgres import Postgres, create_database, drop_database
+
+EXTERNAL = ("IBUURT_TEST_KAFKA_BOOTSTRAP", "IBUURT_TEST_POSTGRES_DSN")
+MakeDatabase = Callable[..., Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Infrastructure:
+    """Where Kafka (host:port) and PostgreSQL (DSN of a superuser) are; the servers themselves when this
+    session has started them, None when they are somebody else's."""
+
+    bootstrap: str
+    admin_dsn: str
+    kafka: Kafka | None = None
+    postgres: Postgres | None = None
+
+
+@pytest.fixture(scope="session")
+def infrastructure() -> Iterator[Infrastructure]:
+    """Kafka and PostgreSQL for the whole session. With IBUURT_TEST_KAFKA_BOOTSTRAP and
+    IBUURT_TEST_POSTGRES_DSN set, those are used and nothing is started."""
+    external = [os.environ.get(name, "") for name in EXTERNAL]
+    if all(external):
+        yield Infrastructure(bootstrap=external[0], admin_dsn=external[1])
+        return
+    if any(external):
+        pytest.exit(f"set both of {' and '.join(EXTERNAL)}, or neither", returncode=2)
+    with local_infrastructure() as servers:
+        yield Infrastructure(servers.bootstrap, servers.admin_dsn, servers.kafka, servers.postgres)
+
+
+@pytest.fixture
+def local_kafka(infrastructure: Infrastructure) -> Iterator[Kafka]:
+    """The session's Kafka, to kill, pause or stop; it runs again after the test."""
+    if infrastructure.kafka is None:
+        pytest.skip(f"kills Kafka, and {EXTERNAL[0]} names one that is not ours")
+    yield infrastructure.kafka
+    infrastructure.kafka.resume()
+    if not infrastructure.kafka.running:
+        infrastructure.kafka.start()
+
+
+@pytest.fixture
+def local_postgres(infrastructure: Infrastructure) -> Iterator[Postgres]:
+    """The session's PostgreSQL, to kill, pause or stop; it runs again after the test."""
+    if infrastructure.postgres is None:
+        pytest.skip(f"kills PostgreSQL, and {EXTERNAL[1]} names one that is not ours")
+    yield infrastructure.postgres
+    infrastructure.postgres.resume()
+    if not infrastructure.postgres.running:
+        infrastructure.postgres.start()
+
+
+@pytest_asyncio.fixture
+async def database(infrastructure: Infrastructure) -> AsyncIterator[MakeDatabase]:
+    """`await database()` makes an empty database of an unused name, `await database(template=NAME)` a copy of
+    another, and returns its DSN; all are dropped after the test, whoever is still connected."""
+    names: list[str] = []
+
+    async def make(template: str | None = None) -> str:
+        names.append(f"test_{uuid.uuid4().hex}")
+        return await create_database(infrastructure.admin_dsn, names[-1], template)
+
+    yield make
+    for name in names:
+        await drop_database(infrastructure.admin_dsn, name)

@@ -14,10 +14,11 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import ValidationError
 
 from shared.errors import Poison
-from shared.events import EVENT_TYPES, Event, IssueGone, hour_of
+from shared.events import EVENT_TYPES, Event, IssueGone, hour_of, utc
 
 MAX_VALUE_BYTES = 16_384
 E = TypeVar("E", bound=Event)
+_READ = frozenset(("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject"))
 _TYPE = re.compile(r"^ibuurt\.(?P<name>[A-Za-z]+)\.v(?P<version>[0-9]{1,4})$")
 
 
@@ -104,20 +105,21 @@ def from_record(topic: str, key: bytes | None, value: bytes | None, headers: Hea
     """Read a record. Raises Poison with the reason: bad_headers, unknown_type, unknown_version,
     wrong_topic, tombstone, bad_value or wrong_key."""
     try:
-        named = {name: (content or b"").decode("utf-8") for name, content in headers}
+        # Only what is read here: a header of somebody else's may hold any bytes.
+        named = {name: (content or b"").decode("utf-8") for name, content in headers if name in _READ}
         event_id, source, event_type = uuid.UUID(named["ce_id"]), named["ce_source"], named["ce_type"]
-        time = datetime.fromisoformat(named["ce_time"])
-    except (ValueError, KeyError, TypeError) as error:
+        time = utc(datetime.fromisoformat(named["ce_time"]))
+    except (ValueError, KeyError) as error:
         raise Poison("bad_headers", type(error).__name__) from error
-    if named.get("ce_specversion") != "1.0" or time.tzinfo is None:
-        raise Poison("bad_headers", "not CloudEvents 1.0 with a time in UTC")
+    if named.get("ce_specversion") != "1.0":
+        raise Poison("bad_headers", "not CloudEvents 1.0")
     model = _model(event_type)
     if model.topic.name != topic:
         raise Poison("wrong_topic", event_type)
     event = _value(model, key, value)
     if key is None or event.key.encode() != key or named.get("ce_subject") != event.key:
         raise Poison("wrong_key", "key, ce_subject and value name different subjects")
-    return Envelope(event_id, source, time.astimezone(UTC), event)
+    return Envelope(event_id, source, time, event)
 
 
 def _model(event_type: str) -> type[Event]:
@@ -143,9 +145,10 @@ def _value(model: type[Event], key: bytes | None, value: bytes | None) -> Event:
     try:
         return model.model_validate_json(value, extra="ignore")
     except ValidationError as error:
-        # Names of fields and kinds of mistakes only: the input may hold what must not be logged.
+        # Names of our fields and kinds of mistakes only: the input, and a key in it, may hold what must
+        # not be logged.
         faults = ", ".join(
-            f"{'.'.join(map(str, fault['loc']))} {fault['type']}"
+            f"{fault['loc'][0] if fault['loc'] else 'value'} {fault['type']}"
             for fault in error.errors(include_input=False)
         )
         raise Poison("bad_value", faults[:500]) from None

@@ -76,10 +76,14 @@ def hour_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _utc(moment: datetime) -> datetime:
+def utc(moment: datetime) -> datetime:
+    """The moment in UTC. Raises ValueError for one without a zone, or outside the years 1 to 9999 in UTC."""
     if moment.tzinfo is None:
         raise ValueError("a time needs its zone; write it in UTC, such as 2026-01-31T12:00:00Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time lies outside the years 1 to 9999; write one in UTC") from None
 
 
 def _whole_hour(moment: datetime) -> datetime:
@@ -89,8 +93,8 @@ def _whole_hour(moment: datetime) -> datetime:
 
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Moment = Annotated[datetime, AfterValidator(_utc)]
-Hour = Annotated[datetime, AfterValidator(_utc), AfterValidator(_whole_hour)]
+Moment = Annotated[datetime, AfterValidator(utc)]
+Hour = Annotated[datetime, AfterValidator(utc), AfterValidator(_whole_hour)]
 Areas = dict[Code, Code]
 Kind = Literal["tip", "issue"]
 Urgency = Literal["normal", "urgent"]

@@ -3,8 +3,10 @@
 import asyncio
 import hmac
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
@@ -19,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 30
 GRACE_SECONDS = 5
+MAX_FAULTS = 20
 HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
@@ -141,10 +144,18 @@ async def _read_body(request: Request, limit: int) -> bytes:
 
 
 def invalid_request(faults: Iterable[Mapping[str, Any]]) -> Problem:
-    """The problem for pydantic's faults, without the values that were sent."""
-    errors = [("/" + "/".join(str(part) for part in fault["loc"]), str(fault["msg"])) for fault in faults]
+    """The problem for pydantic's first faults, without the values that were sent."""
+    errors = [(_pointer(fault["loc"]), str(fault["msg"])) for fault in islice(faults, MAX_FAULTS)]
     return Problem(
         422, "invalid-request", "Not as described", "Mend the fields named in `errors`.", errors=errors
+    )
+
+
+def _pointer(place: Iterable[int | str]) -> str:
+    """A JSON pointer; the name of an unknown field is shown only where it cannot be somebody's words."""
+    return "".join(
+        f"/{part}" if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", str(part)) else "/(a field of another name)"
+        for part in place
     )
 
 

@@ -25,7 +25,7 @@ PROBLEMS = {
     "int_type": "this is no whole number",
     "finite_number": "this is no finite number",
     "tuple_type": "this is no list",
-    "mapping_type": "this is no table",
+    "dict_type": "this is no table",
     "model_type": "this is no table",
     "too_short": "this is empty",
     "string_pattern_mismatch": "this is not written in the form that is needed",
@@ -34,8 +34,6 @@ PROBLEMS = {
     "greater_than_equal": "the number is too small",
     "less_than_equal": "the number is too large",
 }
-# Follows from another mistake that is named already.
-CONSEQUENCE = "default_factory_not_called"
 
 
 def join(*parts: int | str) -> str:
@@ -86,7 +84,7 @@ class Findings:
     def unknown(self, file: str, path: str, key: str, allowed: Iterable[str], what: str = "key") -> None:
         """A key, or an id that is referred to, which does not exist."""
         allowed = list(allowed)
-        mend = f"{nearest(key, allowed)}allowed: {listed(allowed)}" if allowed else f"there is no {what} yet"
+        mend = f"{nearest(key, allowed)}allowed: {listed(allowed)}"
         self.add(file, path, f"unknown {what} {json.dumps(key)}", mend)
 
     def table(self, file: str, path: str, value: object, allowed: Iterable[str]) -> dict[str, Any]:
@@ -109,7 +107,7 @@ class Findings:
             return model.model_validate(value)
         except ValidationError as error:
             for details in error.errors(include_url=False):
-                if details["type"] != CONSEQUENCE:
+                if not _follows(details):
                     self._invalid(file, path, model, details, keys or {})
             return None
 
@@ -127,6 +125,13 @@ class Findings:
             problem = f"{problem}: {reprlib.repr(details['input'])}"
         mend = context.get("mend", f"write {_described(model, place)[0]}")
         self.add(file, where or WHOLE_FILE, problem, mend)
+
+
+def _follows(details: ErrorDetails) -> bool:
+    """Whether another mistake, which is named by itself, is behind it: a list counts only right entries."""
+    if details["type"] == "too_short":
+        return bool(details["input"])
+    return details["type"] == "default_factory_not_called"
 
 
 def _described(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[str, list[str]]:

@@ -70,8 +70,7 @@ class _Reading:
         units = self._entries(UNITS, "units", Unit, self._files.toml(UNITS))
         rules = self._entries(ROUTING, "rules", Rule, self._files.toml(ROUTING))
         reasons = self._reasons(self._files.toml(REASONS))
-        codes = frozenset(reasons) or None
-        known = Known(units.ids, categories.ids, codes, self._areas, self._languages)
+        known = Known(units.ids, categories.ids, frozenset(reasons), self._areas, self._languages)
         check_rules(self._findings, ROUTING, rules.raw, known)
         check_order(self._findings, ROUTING, rules.models)
         if header is None or self._findings.mistakes:
@@ -93,7 +92,7 @@ class _Reading:
         self._findings.table(MUNICIPALITY, "", table, [*Header.model_fields, "area_sets"])
         plain = {key: value for key, value in table.items() if key in Header.model_fields}
         header = self._findings.model(MUNICIPALITY, "", Header, plain)
-        self._languages = header.languages if header else _claimed_languages(plain)
+        self._languages = header.languages if header else self._claimed_languages(plain)
         check_texts(self._findings, MUNICIPALITY, "names", plain.get("names"), self._languages)
         listed = {key: value for key, value in table.items() if key == "area_sets"}
         return header, self._area_sets(listed, header.zone if header else None)
@@ -141,10 +140,8 @@ class _Reading:
             check_texts(self._findings, REASONS, join("reasons", code), texts, self._languages)
         return found.reasons if found else {code: {} for code in claimed}
 
-
-def _claimed_languages(table: dict[str, Any]) -> tuple[str, ...] | None:
-    """The languages where another key of the file is wrong, so that texts are held against them."""
-    languages = table.get("languages")
-    if isinstance(languages, list) and languages and all(isinstance(one, str) for one in languages):
-        return tuple(languages)
-    return None
+    def _claimed_languages(self, table: dict[str, Any]) -> tuple[str, ...] | None:
+        """The languages where only another key of the file is wrong: texts are held against them then."""
+        if any(mistake.path.startswith("languages") for mistake in self._findings.mistakes):
+            return None
+        return tuple(table["languages"])

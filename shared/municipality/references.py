@@ -10,7 +10,7 @@ from shared.municipality.model import Rule
 
 @dataclass(frozen=True)
 class Known:
-    """The ids that may be referred to. None: their file could not be read, so nothing is held against it."""
+    """The ids that may be referred to. None or empty: their file told none, so nothing is held against it."""
 
     units: frozenset[str] | None
     categories: frozenset[str] | None
@@ -52,7 +52,7 @@ def _check_when(findings: Findings, file: str, path: str, when: dict[str, Any], 
     _refer_all(findings, file, join(path, "category"), when.get("category"), known.categories, "category")
     _refer_all(findings, file, join(path, "language"), when.get("language"), known.languages, "language")
     area = when.get("area")
-    if known.areas is None or not isinstance(area, dict):
+    if not known.areas or not isinstance(area, dict):
         return
     for set_id, ids in area.items():
         _refer(findings, file, join(path, "area", set_id), set_id, known.areas, "area set")
@@ -69,7 +69,7 @@ def _refer_all(
 def _refer(
     findings: Findings, file: str, path: str, one: object, known: Collection[str] | None, what: str
 ) -> None:
-    if known is not None and isinstance(one, str) and one not in known:
+    if known and isinstance(one, str) and one not in known:
         findings.unknown(file, path, one, sorted(known), what)
 
 

@@ -576,6 +576,13 @@ MISTAKES: dict[str, tuple[Edit, str, str, str, str]] = {
         "twice",
         "of its own",
     ),
+    "name of an area": (
+        feature(1, properties={"id": "oakwood", "names": 5}),
+        G,
+        "features[1].properties.names",
+        "no table: 5",
+        "one text per language",
+    ),
     "no geometry": (feature(2, geometry=None), G, GEOMETRY, "missing geometry", "Polygon"),
     "geometry of another type": (
         feature(2, geometry={"type": "Point", "coordinates": [5.6, 52.0]}),
@@ -855,6 +862,15 @@ def test_the_version_changes_with_every_file_that_is_read(file: str, folder: Pat
     assert read(folder).version != before
     (folder / file).write_bytes(content)
     assert read(folder).version == before
+
+
+def test_the_version_changes_when_a_line_moves_to_the_next_file(folder: Path) -> None:
+    """The files are told apart, not only strung together."""
+    append(W, "# moved\n")(folder)
+    before = read(folder).version
+    swap(W, "# moved\n", "")(folder)
+    (folder / R).write_bytes(b"# moved\n" + (folder / R).read_bytes())
+    assert read(folder).version != before
 
 
 def test_the_version_does_not_change_with_files_that_are_not_read(folder: Path) -> None:

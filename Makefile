@@ -1,0 +1,52 @@
+# Everything a developer runs. `make help` says what each does.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+# suite:minutes — each suite is stopped at its budget.
+SUITES ?= unit:3 integration:9 e2e:3 chaos:8
+
+.PHONY: help demo run test check format lock clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/ready ## replay 5,000 real requests through the whole system and print the ledger (ARGS="--rows 500")
+	@$(RUN) -m deploy.local demo $(ARGS)
+
+run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
+	@$(RUN) -m deploy.local run $(ARGS)
+
+test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its minutes (SUITES="unit:3")
+	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)
+
+check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo
+	@for town in deploy/municipalities/*/; do $(RUN) -m shared.municipality $$town || exit 1; done
+
+format: $(VENV)/ready ## put the code in its form
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+lock: $(VENV)/ready ## write requirements/*.txt anew from pyproject.toml, with hashes and without hosts
+	@for group in tips notify stats dev; do \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --group pyproject.toml:$$group --output-file requirements/$$group.txt >/dev/null || exit 1; \
+	done
+
+clean: ## remove the virtual environment and what was downloaded
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.13"; exit 1; }
+	@command -v java >/dev/null && command -v mvn >/dev/null || { echo "Java 17 or newer and Maven are needed for Kafka: \
+	apt install openjdk-17-jre-headless maven, or dnf install java-21-openjdk-headless maven, or brew install openjdk maven"; exit 1; }
+	@echo "installing what requirements/dev.txt names into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,78 @@
+"""Looks at the topics from outside: every record, in order, and when it was first seen."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared import kafka
+from shared.cloudevents import Envelope, from_record, number_of
+from shared.events import DISPATCHES, REPORTS, Event
+
+TOPICS = (REPORTS, DISPATCHES)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One record: where it stands, its number, its time in ms since 1970, and what it says."""
+
+    topic: str
+    partition: int
+    offset: int
+    number: int
+    timestamp: int
+    envelope: Envelope[Event]
+
+
+async def read_all(bootstrap: str) -> list[Seen]:
+    """Every record of the reports and dispatches topics up to their present ends, by partition and offset."""
+    consumer = kafka.reader(bootstrap, "trial-reader")
+    await consumer.start()
+    try:
+        ends = await kafka.ends(consumer, TOPICS)
+        places = [TopicPartition(*place) for place in ends]
+        consumer.assign(places)
+        found: list[Seen] = []
+        while [place for place in places if await consumer.position(place) < ends[place]]:
+            for records in (await consumer.getmany(timeout_ms=1_000)).values():
+                found += [_seen(record) for record in records]
+        return sorted(found, key=lambda seen: (seen.topic, seen.partition, seen.offset))
+    finally:
+        await kafka.stop_quietly(consumer)
+
+
+class Tap:
+    """Notes when each kind of event of each report was first seen on Kafka, while the trial runs."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self.first_seen: dict[tuple[str, str], float] = {}
+
+    async def run(self) -> None:
+        consumer = kafka.reader(self._bootstrap, "trial-tap")
+        try:
+            await consumer.start()
+            consumer.assign(
+                [TopicPartition(topic.name, number) for topic in TOPICS for number in range(topic.partitions)]
+            )
+            while True:
+                with suppress(KafkaError):
+                    self._note(list((await consumer.getmany(timeout_ms=200)).values()))
+        finally:
+            await kafka.stop_quietly(consumer)
+
+    def _note(self, batches: Sequence[Sequence[ConsumerRecord]]) -> None:
+        now = time.monotonic()
+        for records in batches:
+            for record in records:
+                event = _seen(record).envelope.event
+                self.first_seen.setdefault((event.key, type(event).__name__), now)
+
+
+def _seen(record: ConsumerRecord) -> Seen:
+    number, _ = number_of(record.headers)
+    envelope = from_record(record.topic, record.key, record.value, record.headers)
+    return Seen(record.topic, record.partition, record.offset, number, record.timestamp, envelope)

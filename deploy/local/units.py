@@ -1,0 +1,84 @@
+"""The units' side, played for a trial: receivers that verify signatures, acknowledge, and misbehave."""
+
+import asyncio
+import json
+import random
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from deploy.local.processes import free_port
+
+MARKER = re.compile(r"marker-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One report that a unit took; `at` is in seconds of the monotonic clock."""
+
+    marker: str
+    report_id: str
+    webhook_id: str
+    unit: str
+    at: float
+
+
+@dataclass
+class Units:
+    """One receiver per unit, each on its own port of 127.0.0.1; `secrets` may be filled in before `open`."""
+
+    names: Iterable[str]
+    refused_share: float = 0.0
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    arrivals: list[Arrival] = field(default_factory=list)
+    first_attempts: dict[str, float] = field(default_factory=dict)
+    refused: int = 0
+    forged: int = 0
+    ports: dict[str, int] = field(init=False)
+    _runners: dict[str, web.AppRunner] = field(init=False, default_factory=dict)
+    _chance: random.Random = field(init=False, default_factory=lambda: random.Random(1))
+
+    def __post_init__(self) -> None:
+        self.ports = {name: free_port() for name in self.names}
+
+    async def open(self, unit: str) -> None:
+        """Make the unit reachable."""
+        app = web.Application()
+        app.router.add_post("/reports", lambda request: self._take(unit, request))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.ports[unit]).start()
+        self._runners[unit] = runner
+
+    async def close(self, unit: str) -> None:
+        """Make the unit dead: connections are refused."""
+        if runner := self._runners.pop(unit, None):
+            await runner.cleanup()
+
+    async def open_all(self) -> None:
+        await asyncio.gather(*(self.open(unit) for unit in self.ports))
+
+    async def close_all(self) -> None:
+        await asyncio.gather(*(self.close(unit) for unit in list(self._runners)))
+
+    async def _take(self, unit: str, request: web.Request) -> web.Response:
+        now = time.monotonic()
+        body = await request.read()
+        try:
+            Webhook(self.secrets[unit]).verify(body, dict(request.headers))
+        except WebhookVerificationError:
+            self.forged += 1
+            return web.json_response({"error": "the signature is wrong"}, status=401)
+        data = json.loads(body)["data"]
+        found = MARKER.search(data["description"])
+        marker = found.group() if found else ""
+        self.first_attempts.setdefault(marker, now)
+        if self._chance.random() < self.refused_share:
+            self.refused += 1
+            return web.json_response({"error": "busy"}, status=503)
+        self.arrivals.append(Arrival(marker, data["report_id"], request.headers["webhook-id"], unit, now))
+        return web.json_response({"acknowledged": True})

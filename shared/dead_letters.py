@@ -1,7 +1,8 @@
 """Dead letters: what a group could not read, as it came, with why; and how much of it is believable."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -23,20 +24,24 @@ class PoisonCap:
     bad: int = 0
     run: int = 0
 
-    def count(self, good: int, bad: int) -> None:
-        """Add a batch's outcome. Raises Refusal above POISON_MAX_RUN in a row or POISON_MAX_SHARE."""
-        self.run = self.run + bad if not good else bad
-        self.seen += good + bad
-        self.bad += bad
-        if self.run > POISON_MAX_RUN or (
-            self.seen >= POISON_WINDOW and self.bad > POISON_MAX_SHARE * self.seen
-        ):
-            raise Refusal(
-                f"{self.bad} of {self.seen} records could not be read, the last {self.run} in a row: the "
-                "program is more likely wrong than the records; deploy a mended one, nothing was passed over"
-            )
-        if self.seen >= POISON_WINDOW:
-            self.seen = self.bad = 0
+    def count(self, outcomes: Iterable[bool]) -> None:
+        """Add what became of records, in the order read: True where one could be read.
+
+        Raises Refusal above POISON_MAX_RUN in a row, or POISON_MAX_SHARE of POISON_WINDOW.
+        """
+        for good in outcomes:
+            self.seen += 1
+            self.bad += not good
+            self.run = 0 if good else self.run + 1
+            full = self.seen == POISON_WINDOW
+            if self.run > POISON_MAX_RUN or (full and self.bad > POISON_MAX_SHARE * POISON_WINDOW):
+                raise Refusal(
+                    f"{self.bad} of {self.seen} records could not be read, the last {self.run} in a row: the "
+                    "program is more likely wrong than the records; deploy a mended one, nothing of this "
+                    "batch was passed over"
+                )
+            if full:
+                self.seen = self.bad = 0
 
 
 class DeadLetters:
@@ -53,15 +58,15 @@ class DeadLetters:
             return
         try:
             if self._producer is None:
-                producer = kafka.producer(self._bootstrap, f"{self._group}-dead-letters")
-                await producer.start()
-                self._producer = producer
+                self._producer = kafka.producer(self._bootstrap, f"{self._group}-dead-letters")
+                await self._producer.start()
             futures = [
                 await self._producer.send(
                     TOPICS[record.topic].dead_letters(self._group),
                     record.value,
                     record.key,
                     record.partition,
+                    _this_hour(),
                     headers=[*record.headers, *dead_letter_headers(record, fault, self._group)],
                 )
                 for record, fault in poison
@@ -75,6 +80,11 @@ class DeadLetters:
         if self._producer:
             await kafka.abandon(self._producer)
             self._producer = None
+
+
+def _this_hour() -> int:
+    """The time of a dead letter, in ms since 1970: the broker's own would tell a tip's minute."""
+    return int(time.time() // 3600) * 3_600_000
 
 
 def dead_letter_headers(record: ConsumerRecord, fault: Poison, group: str) -> list[tuple[str, bytes]]:

@@ -15,16 +15,25 @@ from shared.fence import Fence, Place, Verdict
 class Plan:
     """What is news, what is poison, and where the fences stand before and after."""
 
-    before: dict[Place, Fence]
-    after: dict[Place, Fence]
+    records: Sequence[ConsumerRecord]
+    before: dict[Place, Fence] = field(default_factory=dict)
+    after: dict[Place, Fence] = field(default_factory=dict)
     news: list[tuple[ConsumerRecord, Envelope[Event]]] = field(default_factory=list)
     poison: list[tuple[ConsumerRecord, Poison]] = field(default_factory=list)
     verdicts: dict[tuple[Verdict, str], int] = field(default_factory=dict)
 
+    def outcomes(self) -> list[bool]:
+        """For each record that is news or poison, in the order read, whether it is news."""
+        if not self.poison:
+            return [True] * len(self.news)
+        good = {id(record) for record, _ in self.news}
+        bad = {id(record) for record, _ in self.poison}
+        return [id(record) in good for record in self.records if id(record) in good or id(record) in bad]
+
 
 def examine(records: Sequence[ConsumerRecord], fences: dict[Place, Fence]) -> Plan:
     """Judge each record against its partition's fence, in order. Pure."""
-    plan = Plan({}, {})
+    plan = Plan(records)
     for record in records:
         place = (record.topic, record.partition)
         current = plan.after.get(place, fences[place])

@@ -31,7 +31,7 @@ class Fence:
     """How far a group has applied one partition; the next record to read is at `next_offset`.
 
     `early` says that a record ahead of a missing one was seen: until the missing one comes, `next_offset`
-    stays on it, so that nothing is passed over by a restart. It is not stored.
+    goes forward no more, so that nothing is passed over by a restart. It is not stored.
     """
 
     sequence: int = 0
@@ -39,6 +39,11 @@ class Fence:
     next_offset: int = 0
     gap: bool = False
     early: bool = False
+
+    @property
+    def position(self) -> tuple[int, uuid.UUID | None, int]:
+        """What is stored and compared."""
+        return self.sequence, self.event_id, self.next_offset
 
     def judge(self, number: int | None, event_id: uuid.UUID | None) -> Verdict:
         """What a record with this number and id is to this fence; None for what could not be read."""
@@ -56,9 +61,10 @@ class Fence:
         """The fence once that record at `offset` is dealt with."""
         if verdict is Verdict.NEWS:
             return Fence(number or 0, event_id, offset + 1)
-        if verdict is Verdict.EARLY and not self.early:
-            return replace(self, early=True, next_offset=offset)
-        return self if self.early else replace(self, next_offset=offset + 1)
+        if verdict is Verdict.EARLY or self.early:
+            # Lower only where the topic was made anew.
+            return replace(self, early=True, next_offset=min(self.next_offset, offset))
+        return replace(self, next_offset=offset + 1)
 
 
 async def load(connection: Any, group: str, places: Iterable[Place]) -> dict[Place, Fence]:
@@ -90,7 +96,7 @@ async def move(
     connection: Any, group: str, before: Mapping[Place, Fence], after: Mapping[Place, Fence]
 ) -> None:
     """Compare and set every fence that changed, in the caller's transaction. Raises Superseded."""
-    changed = sorted(place for place in after if _stored(after[place]) != _stored(before[place]))
+    changed = sorted(place for place in after if after[place].position != before[place].position)
     topics, partitions = _columns(changed)
     moved = await connection.execute(
         """UPDATE fence f SET sequence = n.sequence, event_id = n.event_id, next_offset = n.next_offset,
@@ -113,19 +119,23 @@ async def move(
         raise Superseded(f"{moved} of {len(changed)} fences")
 
 
-async def mark_gap(connection: Any, group: str, place: Place) -> None:
-    """Note that a number did not come in time; the row says so to operators and to other replicas."""
-    await connection.execute(
-        "UPDATE fence SET gap = true WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
+async def mark_gap(connection: Any, group: str, place: Place, stored: Fence) -> bool:
+    """Note that the number after `stored` did not come in time, for operators and other replicas to see.
+
+    Returns whether that is new; a fence that has moved since is left alone.
+    """
+    marked = await connection.execute(
+        """UPDATE fence SET gap = true WHERE consumer_group = $1 AND topic = $2 AND partition = $3
+           AND sequence = $4 AND next_offset = $5 AND NOT gap""",
         group,
         *place,
+        stored.sequence,
+        stored.next_offset,
     )
-
-
-def _stored(fence: Fence) -> tuple[int, uuid.UUID | None, int]:
-    return fence.sequence, fence.event_id, fence.next_offset
+    return bool(marked == "UPDATE 1")
 
 
 def _columns(places: Iterable[Place]) -> tuple[Sequence[str], Sequence[int]]:
-    listed = list(places)
+    # In one order, so that two consumers that make the same rows never wait for each other.
+    listed = sorted(places)
     return [topic for topic, _ in listed], [partition for _, partition in listed]

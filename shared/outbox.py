@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.cloudevents import Envelope, attributes, to_record
-from shared.events import TOPICS
+from shared.events import EVENT_TYPES, TOPICS
 
 CLAIM_ROWS = 500
 KEEP_DAYS = 14
@@ -22,6 +22,8 @@ async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
     Raises ValueError for an event that could not be sent, so that no unsendable row can exist. The caller
     has locked the row that the events are about: that is what keeps the events of one key in order.
     """
+    for envelope in envelopes:
+        _check_contract(envelope)
     records = [to_record(envelope) for envelope in envelopes]
     await connection.execute(
         """INSERT INTO outbox (id, type, topic, key, value, source, time)
@@ -35,6 +37,20 @@ async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
         [envelope.source for envelope in envelopes],
         [envelope.time for envelope in envelopes],
     )
+
+
+def _check_contract(envelope: Envelope[Any]) -> None:
+    event = envelope.event
+    if EVENT_TYPES.get(event.type) is not type(event) or TOPICS.get(event.topic.name) != event.topic:
+        raise ValueError(
+            f"{event.type} is not in the contract; add the event and its topic to shared/events.py"
+        )
+    writer = envelope.source.rsplit("/", 1)[-1]
+    if writer != event.topic.writer or not event.topic.numbered:
+        raise ValueError(
+            f"{envelope.source} may not append to {event.topic.name}, which {event.topic.writer} writes; a "
+            "second writer would give its numbers twice"
+        )
 
 
 def partition_of(key: bytes, partitions: int) -> int:

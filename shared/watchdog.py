@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared import kafka, postgres
@@ -116,11 +116,13 @@ class Watchdog:
                 await kafka.stop_quietly(self._reader)
 
     async def _tick(self) -> None:
-        ends = await self._ends()
+        extents = await self._extents()
         now = time.monotonic()
-        reachable = self._reachable.still_for(ends is not None, now) if ends is not None else 0.0
-        if ends is None:
+        reachable = 0.0
+        if extents is None:
             self._reachable = Progress()
+        else:
+            reachable = self._reachable.still_for(True, now)
         try:
             async with self._pool.acquire() as connection:
                 outbox = await _outbox_state(connection)
@@ -131,7 +133,7 @@ class Watchdog:
             self._reachable = Progress()
             return
         self._watch_outbox(outbox, reachable, now)
-        self._watch_fences(fences, ends or {}, reachable, now)
+        self._watch_fences(fences, extents or {}, reachable, now)
 
     def _watch_outbox(self, state: Mapping[str, Any], reachable: float, now: float) -> None:
         rows = self._waiting_rows.age(state["first_row"], state["last_row"], now)
@@ -146,31 +148,36 @@ class Watchdog:
     def _watch_fences(
         self,
         fences: Mapping[tuple[str, int], tuple[int, bool]],
-        ends: Mapping[tuple[str, int], int],
+        extents: Mapping[tuple[str, int], range],
         reachable: float,
         now: float,
     ) -> None:
-        for place, end in ends.items():
+        for place, extent in extents.items():
             following, gap = fences.get(place, (0, False))
-            lag = max(0, end - following)
+            # What retention has deleted cannot be consumed any more.
+            waiting = range(max(following, extent.start), extent.stop)
+            lag = len(waiting)
             age = self._lag.setdefault(place, Ages()).age(
-                following if lag else None, end - 1 if lag else None, now
+                waiting[0] if waiting else None, waiting[-1] if waiting else None, now
             )
             self._consumer.lag.labels(*place).set(lag)
             self._consumer.lag_seconds.labels(*place).set(age)
             still = self._fences.setdefault(place, Progress()).still_for(following, now)
-            stands = lag and not gap and "consumer" not in self._health.refusals
+            # A relay that refuses keeps its service's consumer from starting.
+            stands = lag and not gap and not self._health.refusals.keys() & {"relay", "consumer"}
             if stands and min(still, age, reachable) > self._patience:
                 raise Stuck(f"{place[0]} partition {place[1]} is not consumed although it could be")
 
-    async def _ends(self) -> Mapping[tuple[str, int], int] | None:
-        """The ends of what is consumed; None while Kafka does not answer."""
+    async def _extents(self) -> Mapping[tuple[str, int], range] | None:
+        """The offsets that there are of what is consumed; None while Kafka does not answer."""
         try:
             async with asyncio.timeout(kafka.REQUEST_TIMEOUT_MS / 1000):
                 if self._reader is None:
                     self._reader = kafka.reader(self._bootstrap, f"{self._group}-watchdog")
                     await self._reader.start()
-                return await kafka.ends(self._reader, self._topics)
+                ends = await kafka.ends(self._reader, self._topics)
+                starts = await self._reader.beginning_offsets([TopicPartition(*place) for place in ends])
+                return {place: range(starts[place], end) for place, end in ends.items()}
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka_away", error=type(error).__name__)
         except Refusal as refusal:

@@ -1,8 +1,6 @@
 """The ledger of a trial: was every accepted report routed, delivered and counted once, whatever happened?"""
 
 import asyncio
-import json
-import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +13,8 @@ from deploy.local.load import Outcome
 from deploy.local.stack import Stack
 from deploy.local.tap import Seen
 from deploy.local.units import Arrival
-from deploy.reconcile import reconcile
-from shared.events import hour_of
-from shared.events import ReportEvent
+from deploy.reconcile import Away, fetch, reconcile
+from shared.events import ReportEvent, hour_of
 
 ONCE = ("ReportAccepted", "ReportRouted", "ReportDelivered", "ReportAcknowledged")
 RESIDENTS_ASKED = 200
@@ -41,15 +38,11 @@ class Ledger:
 
 
 def totals(stack: Stack) -> dict[str, dict[str, Any]]:
-    """What each service says it has, by service."""
-    answers = {}
-    for name, service in stack.services.items():
-        request = urllib.request.Request(
-            f"{service.internal_url}/totals", headers={"Authorization": f"Bearer {stack.operator_token}"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            answers[name] = json.load(response)
-    return answers
+    """What each service says it has, by service. Raises Away where one does not answer."""
+    return {
+        name: fetch(name, service.internal_url, stack.operator_token)
+        for name, service in stack.services.items()
+    }
 
 
 def check(
@@ -140,12 +133,19 @@ async def ask_as_residents(url: str, outcomes: Sequence[Outcome]) -> Counter[str
 
 async def settle(stack: Stack, wanted: int, seconds: float) -> dict[str, dict[str, Any]]:
     """Wait until all three services have acknowledged `wanted` reports and nothing is on its way, or until
-    `seconds` have passed; returns the last totals."""
+    `seconds` have passed; returns the last totals. Raises Away where a service does not answer by then."""
     end = asyncio.get_running_loop().time() + seconds
     while True:
-        found = await asyncio.to_thread(totals, stack)
-        still = any(answer.get("waiting") or answer.get("open_deliveries") for answer in found.values())
-        done = all(answer["acknowledged"] >= wanted for answer in found.values())
-        if (done and not still) or asyncio.get_running_loop().time() > end:
-            return found
+        late = asyncio.get_running_loop().time() > end
+        try:
+            found = await asyncio.to_thread(totals, stack)
+        except Away:
+            # It may be starting.
+            if late:
+                raise
+        else:
+            still = any(answer.get("waiting") or answer.get("open_deliveries") for answer in found.values())
+            done = all(answer["acknowledged"] >= wanted for answer in found.values())
+            if (done and not still) or late:
+                return found
         await asyncio.sleep(0.5)

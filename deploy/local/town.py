@@ -10,6 +10,7 @@ from pathlib import Path
 from shared.municipality import read
 
 _CHANNEL = re.compile(r'^url = "[^"]*"$', re.MULTILINE)
+_ACKNOWLEDGED = re.compile(r"^acknowledged_field = .*\n", re.MULTILINE)
 _TIP = re.compile(r'^kind = "tip"$', re.MULTILINE)
 _WAIT = re.compile(r"^delivery_wait_minutes = .*\n", re.MULTILINE)
 
@@ -25,12 +26,12 @@ def local_copy(municipality: Path, folder: Path, ports: Mapping[str, int], *, ti
     shutil.copytree(municipality, copy)
     units = copy / "units.toml"
     places = iter(
-        f'url = "http://127.0.0.1:{ports[unit.id]}/reports"'
-        + ("" if channel.acknowledged_field else '\nacknowledged_field = "acknowledged"')
+        f'url = "http://127.0.0.1:{ports[unit.id]}/reports"\nacknowledged_field = "acknowledged"'
         for unit in original.units.values()
-        for channel in unit.channels
+        for _ in unit.channels
     )
-    units.write_text(_CHANNEL.sub(lambda _: next(places), units.read_text("utf-8")), "utf-8")
+    text = _ACKNOWLEDGED.sub("", units.read_text("utf-8"))
+    units.write_text(_CHANNEL.sub(lambda _: next(places), text), "utf-8")
     if not tips_wait:
         categories = copy / "categories.toml"
         text = _WAIT.sub("", categories.read_text("utf-8"))

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -36,6 +37,7 @@ class Units:
     secrets: Mapping[str, str] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     first_attempts: dict[str, float] = field(default_factory=dict)
+    last_link: dict[str, str] = field(default_factory=dict)
     refused: int = 0
     forged: int = 0
     ports: dict[str, int] = field(init=False)
@@ -48,7 +50,7 @@ class Units:
     async def open(self, unit: str) -> None:
         """Make the unit reachable."""
         app = web.Application()
-        app.router.add_post("/reports", lambda request: self._take(unit, request))
+        app.router.add_post("/reports", partial(self._take, unit))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.ports[unit]).start()
@@ -74,6 +76,7 @@ class Units:
             self.forged += 1
             return web.json_response({"error": "the signature is wrong"}, status=401)
         data = json.loads(body)["data"]
+        self.last_link[data["report_id"]] = data["answer_url"]
         found = MARKER.search(data["description"])
         marker = found.group() if found else ""
         self.first_attempts.setdefault(marker, now)

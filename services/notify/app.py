@@ -1,0 +1,59 @@
+"""The composition root of notify: reads the surroundings, wires the parts, runs them."""
+
+import secrets
+from datetime import UTC, datetime
+
+from services.notify import calls, config, http, queries
+from services.notify.consumer import Reports
+from services.notify.core.deliveries import Retrying
+from services.notify.delivery import Limits, Worker
+from services.notify.metrics import DeliveryMetrics
+from shared import municipality as municipalities
+from shared.events import SUBSCRIPTIONS
+from shared.service import Service
+
+
+async def serve(settings: config.Settings, service: Service) -> None:
+    """Run notify until it is told to stop. Raises Refusal where folder or secrets cannot be used."""
+    municipality = municipalities.read(settings.municipality)
+    signing = config.read_webhook_secrets(settings.webhook_secrets, municipality)
+    metrics = DeliveryMetrics(service.registry)
+    source = f"/{municipality.slug}/notify"
+    link_secret = settings.link_secret.get_secret_value()
+    chance = secrets.SystemRandom().random
+    relay = service.send()
+    async with calls.open_session(settings.delivery_concurrency) as session:
+        deliveries = calls.Calls(
+            session,
+            municipality,
+            tips_url=settings.tips_url,
+            tips_token=settings.tips_token.get_secret_value(),
+            link_secret=link_secret,
+            public_url=settings.public_url,
+            secrets=signing,
+            clock=_now,
+        )
+        worker = Worker(
+            service.pool,
+            deliveries.deliver,
+            units=tuple(municipality.units),
+            source=source,
+            limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),
+            retrying=Retrying(settings.retry_base_seconds, settings.retry_cap_seconds, settings.max_attempts),
+            metrics=metrics,
+            clock=_now,
+            chance=chance,
+            appended=relay.wake,
+        )
+        reports = Reports(municipality, clock=_now, chance=chance, wake=worker.wake)
+        service.consume(SUBSCRIPTIONS["notify"], reports.apply)
+        service.also("deliveries", worker.run)
+        service.answer(queries.totals)
+        answers = http.Answers(
+            service.pool, municipality, link_secret, metrics=metrics, clock=_now, appended=relay.wake
+        )
+        await service.run(http.public_app(answers))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

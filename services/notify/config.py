@@ -1,0 +1,70 @@
+"""What notify needs to know from its surroundings, read once at start."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from shared.errors import Refusal
+from shared.municipality import Municipality
+from shared.settings import ServiceSettings
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's mark of a secret, not one
+SECRET_BYTES = (24, 64)
+
+
+class Settings(ServiceSettings):
+    """The environment of notify."""
+
+    tips_url: str = Field(pattern=r"^https?://", description="base URL of tips' internal port")
+    tips_token: SecretStr = Field(min_length=32, description="tips' IBUURT_NOTIFY_TOKEN")
+    link_secret: SecretStr = Field(
+        min_length=32, description="what signs the links to the answer page; a new one ends all links"
+    )
+    webhook_secrets: Path = Field(
+        description="folder with one file per unit id that holds whsec_<base64>; while a secret is being "
+        "replaced, the new and the old one, each on a line"
+    )
+    public_url: str = Field(pattern=r"^https?://", description="where units reach the public port")
+    delivery_concurrency: int = Field(32, ge=1, le=500, description="deliveries under way at once")
+    delivery_per_unit: int = Field(8, ge=1, le=500, description="deliveries under way at once to one unit")
+    retry_base_seconds: float = Field(1, gt=0, le=60, description="the first wait before trying again")
+    retry_cap_seconds: float = Field(300, gt=0, le=86_400, description="the longest wait before trying again")
+    max_attempts: int = Field(20, ge=1, le=1_000, description="failed attempts before a person must look")
+
+
+def read_webhook_secrets(folder: Path, municipality: Municipality) -> Mapping[str, tuple[str, ...]]:
+    """The signing secrets of each unit that has a webhook, the newest first.
+
+    Blocking: for start-up. Raises Refusal that names the file that is missing or wrong, and how to make it.
+    """
+    return {
+        unit.id: _secrets(folder / unit.id)
+        for unit in municipality.units.values()
+        if any(channel.kind == "webhook" for channel in unit.channels)
+    }
+
+
+def _secrets(path: Path) -> tuple[str, ...]:
+    mend = f"make one with: (printf {SECRET_PREFIX}; head -c 32 /dev/urandom | base64) > {path}"
+    try:
+        lines = path.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(
+            f"IBUURT_WEBHOOK_SECRETS: {path} cannot be read ({type(error).__name__}); {mend}"
+        ) from None
+    if not lines:
+        raise Refusal(f"IBUURT_WEBHOOK_SECRETS: {path} is empty; {mend}")
+    for line in lines:
+        try:
+            size = len(base64.b64decode(line.removeprefix(SECRET_PREFIX), validate=True))
+        except binascii.Error:
+            size = 0
+        if not line.startswith(SECRET_PREFIX) or not SECRET_BYTES[0] <= size <= SECRET_BYTES[1]:
+            raise Refusal(
+                f"IBUURT_WEBHOOK_SECRETS: {path} must hold {SECRET_PREFIX} and base64 of {SECRET_BYTES[0]} "
+                f"to {SECRET_BYTES[1]} bytes; {mend}"
+            )
+    return tuple(lines)

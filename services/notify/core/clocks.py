@@ -1,0 +1,34 @@
+"""By when, how long it took, and how long to wait."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.events import Took
+from shared.municipality import Targets
+
+_BUCKETS: tuple[tuple[int, Took], ...] = ((1, "1h"), (4, "4h"), (24, "24h"), (72, "72h"), (168, "7d"))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    acknowledge_by: datetime
+    resolve_by: datetime
+
+
+def due(accepted_at: datetime, targets: Targets) -> Due:
+    """By when, in plain hours from acceptance."""
+    return Due(
+        accepted_at + timedelta(hours=targets.acknowledge_hours),
+        accepted_at + timedelta(hours=targets.resolve_hours),
+    )
+
+
+def took(duration: timedelta) -> Took:
+    """The bucket of how long it took; the upper limit belongs to it."""
+    return next((name for hours, name in _BUCKETS if duration <= timedelta(hours=hours)), "later")
+
+
+def backoff(failures: int, base: float, cap: float, chance: float) -> float:
+    """Seconds to wait after that many failures in a row (1 or more): doubling from `base` to `cap`, times
+    between a half and one by `chance` (0 to 1)."""
+    return float(min(cap, base * 2 ** min(failures - 1, 40)) * (0.5 + 0.5 * chance))

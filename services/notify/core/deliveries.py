@@ -1,0 +1,127 @@
+"""Deliveries: what has to go where, what an attempt's end means, and what follows."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from services.notify.core.clocks import backoff
+from shared.events import Kind
+from shared.municipality import Unit, Webhook
+
+FIRST_STEP = "route"
+_NOT_SEEN = ("", "0", "false", "no", "null")
+
+State = Literal["open", "done", "dead", "cancelled"]
+
+
+def channels(unit: Unit) -> Mapping[str, Webhook]:
+    """The unit's channels by name: its kind, and from the second of a kind on its number, as webhook.2."""
+    named: dict[str, Webhook] = {}
+    counts: dict[str, int] = {}
+    for channel in unit.channels:
+        counts[channel.kind] = counts.get(channel.kind, 0) + 1
+        number = counts[channel.kind]
+        named[channel.kind if number == 1 else f"{channel.kind}.{number}"] = channel
+    return named
+
+
+def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
+    """The idempotency key of a delivery: the same for ever, even in a database that was restored."""
+    return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery that a worker holds until `leased_until`, and what it needs to know of the report."""
+
+    id: uuid.UUID
+    report_id: uuid.UUID
+    unit: str
+    channel: str
+    attempts: int
+    due_at: datetime
+    leased_until: datetime
+    kind: Kind
+    category: str
+    areas: Mapping[str, str]
+    language: str
+    accepted_at: datetime
+    acknowledge_by: datetime
+    resolve_by: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The unit's system answered 2xx; `acknowledged` when its answer says that somebody has seen it."""
+
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Not delivered, with a code. `unit_up` is whether the unit's system works, None where it was not
+    asked; while tips is not up the attempt does not count."""
+
+    reason: str
+    unit_up: bool | None = None
+    tips_up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The words were erased: there is nothing to deliver."""
+
+
+Outcome = Delivered | Failed | Gone
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """How failed deliveries are tried again; waits in seconds."""
+
+    base: float
+    cap: float
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a delivery becomes. `lease` is set where only the holder of that lease may say so."""
+
+    state: State
+    attempts: int
+    next_attempt_at: datetime | None = None
+    lease: datetime | None = None
+    failure: str | None = None
+
+
+def settle(
+    delivery: Delivery, outcome: Outcome, retrying: Retrying, now: datetime, chance: float
+) -> Settlement:
+    """That the unit has it, or that the words are gone, is a fact whoever says it; a failure counts only
+    from the worker that holds the lease, or a stopped one could undo what the next one did."""
+    if isinstance(outcome, Delivered):
+        return Settlement("done", delivery.attempts + 1)
+    if isinstance(outcome, Gone):
+        return Settlement("cancelled", delivery.attempts, failure="erased")
+    attempts = delivery.attempts + (1 if outcome.tips_up else 0)
+    if outcome.tips_up and attempts >= retrying.max_attempts:
+        return Settlement("dead", attempts, lease=delivery.leased_until, failure=outcome.reason)
+    wait = backoff(max(1, attempts), retrying.base, retrying.cap, chance)
+    again = now + timedelta(seconds=wait)
+    return Settlement("open", attempts, again, delivery.leased_until, outcome.reason)
+
+
+def says_acknowledged(answer: object, field: str | None) -> bool:
+    """Whether the field, a dotted name, of a JSON answer means that somebody has seen the report."""
+    if field is None:
+        return False
+    for name in field.split("."):
+        if not isinstance(answer, dict):
+            return False
+        answer = answer.get(name)
+    if isinstance(answer, str):
+        return answer.strip().lower() not in _NOT_SEEN
+    return bool(answer)

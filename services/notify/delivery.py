@@ -1,0 +1,276 @@
+"""The worker: takes what is due, calls, and records what became of it.
+
+A row is leased, not locked: no transaction is open during a call. A worker that dies leaves its rows to the
+end of their lease; they go again then, under the same id, so that the receiver can drop what it has.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+
+from services.notify import queries
+from services.notify.circuit import Circuit
+from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Retrying, settle
+from services.notify.metrics import DeliveryMetrics
+from services.notify.recording import Result, record
+from shared import postgres
+
+# Longer than both calls of a delivery together may take.
+LEASE_SECONDS = 30.0
+POLL_SECONDS = 0.2
+# After a wake the worker looks often for a moment: it is woken just before the rows are committed.
+EAGER_SECONDS, EAGER_POLL_SECONDS = 0.25, 0.01
+DRAIN_SECONDS = 5.0
+AWAY_SECONDS = 1.0
+GAUGE_SECONDS = 5.0
+RECORD_AT_ONCE = 500
+CIRCUIT_CAP_SECONDS = 60.0
+TIPS_CIRCUIT_CAP_SECONDS = 5.0
+TIPS = "tips"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much at once: in all, and to one unit, so that a unit that hangs holds up nobody else."""
+
+    concurrency: int
+    per_unit: int
+
+
+class _Ended(NamedTuple):
+    """An attempt that waits to be recorded; the future is done when it is."""
+
+    delivery: Delivery
+    outcome: Outcome
+    recorded: "asyncio.Future[None]"
+
+
+class Worker:
+    """Delivers for as long as it runs. `run` ends by cancellation, after what is under way has ended."""
+
+    def __init__(
+        self,
+        pool: Any,
+        deliver: Callable[[Delivery], Awaitable[Outcome]],
+        *,
+        units: Sequence[str],
+        source: str,
+        limits: Limits,
+        retrying: Retrying,
+        metrics: DeliveryMetrics,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float],
+        appended: Callable[[], None],
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._pool = pool
+        self._deliver = deliver
+        self._source = source
+        self._limits = limits
+        self._retrying = retrying
+        self._metrics = metrics
+        self._clock = clock
+        self._chance = chance
+        self._appended = appended
+        self._lease = timedelta(seconds=lease_seconds)
+        self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
+        self._circuits = {unit: self._new_circuit(CIRCUIT_CAP_SECONDS) for unit in units}
+        self._under_way: Counter[str] = Counter()
+        # A result that waits for the database to come back may outlive its lease.
+        self._held: set[uuid.UUID] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Queue[_Ended] = asyncio.Queue()
+        self._woken = asyncio.Event()
+        self._eager_until = 0.0
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Say that something may be due, or will be as soon as the caller has committed."""
+        self._eager_until = asyncio.get_running_loop().time() + EAGER_SECONDS
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        parts = [
+            asyncio.create_task(part)
+            for part in (self._claim_for_ever(), self._record_for_ever(), self._watch_backlog())
+        ]
+        claiming = parts[0]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                if part.done():
+                    part.result()
+        finally:
+            # The claim under way ends by itself: cancelled, its rows would wait for the end of their lease.
+            self._stopping = True
+            self._woken.set()
+            await asyncio.wait({claiming}, timeout=1)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+            for task in (*self._tasks, *parts):
+                task.cancel()
+            await asyncio.gather(*self._tasks, *parts, return_exceptions=True)
+
+    def _new_circuit(self, cap: float) -> Circuit:
+        return Circuit(self._retrying.base, min(self._retrying.cap, cap), self._chance)
+
+    async def _claim_for_ever(self) -> None:
+        adopted = False
+        while not self._stopping:
+            try:
+                if not adopted:
+                    await self._adopt_others()
+                    adopted = True
+                claimed = await self._claim()
+            except Exception as error:
+                if not postgres.is_transient(error):
+                    raise
+                log.warning("database_away", error=type(error).__name__)
+                await asyncio.sleep(AWAY_SECONDS)
+                continue
+            for delivery in claimed:
+                if delivery.id in self._held:
+                    continue
+                self._held.add(delivery.id)
+                self._under_way[delivery.unit] += 1
+                task = asyncio.create_task(self._attempt(delivery))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            if not claimed:
+                await self._rest()
+
+    async def _adopt_others(self) -> None:
+        """Units that left the municipality's folder: what is open for them ends as failed, not forgotten."""
+        async with self._pool.acquire() as connection:
+            for unit in await queries.units_with_open_deliveries(connection):
+                self._circuits.setdefault(unit, self._new_circuit(CIRCUIT_CAP_SECONDS))
+
+    async def _claim(self) -> list[Delivery]:
+        limit = self._room()
+        time = asyncio.get_running_loop().time()
+        rooms = {
+            unit: min(limit, circuit.room(time, self._limits.per_unit, self._under_way[unit]))
+            for unit, circuit in self._circuits.items()
+        }
+        rooms = {unit: room for unit, room in rooms.items() if room > 0}
+        if not rooms:
+            return []
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            return await queries.claim_deliveries(connection, rooms, limit, now, now + self._lease)
+
+    def _room(self) -> int:
+        return self._tips.room(
+            asyncio.get_running_loop().time(), self._limits.concurrency, self._under_way.total()
+        )
+
+    async def _rest(self) -> None:
+        eager = asyncio.get_running_loop().time() < self._eager_until
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EAGER_POLL_SECONDS if eager else POLL_SECONDS):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        try:
+            try:
+                outcome = await self._deliver(delivery)
+            except Exception as error:
+                # Whatever it is, it must not end the deliveries of all others; it counts as a failure.
+                log.error("delivery_error", exc_info=error)
+                outcome = Failed("error")
+            self._note_circuits(delivery.unit, outcome)
+            recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._ended.put_nowait(_Ended(delivery, outcome, recorded))
+            await recorded
+        finally:
+            self._held.discard(delivery.id)
+            self._under_way[delivery.unit] -= 1
+            self._woken.set()
+
+    def _note_circuits(self, unit: str, outcome: Outcome) -> None:
+        failed = outcome if isinstance(outcome, Failed) else None
+        self._note_circuit(TIPS, self._tips, failed is None or failed.tips_up)
+        if isinstance(outcome, Delivered):
+            self._note_circuit(unit, self._circuits[unit], True)
+        elif failed and failed.unit_up is not None:
+            self._note_circuit(unit, self._circuits[unit], failed.unit_up)
+
+    def _note_circuit(self, name: str, circuit: Circuit, up: bool) -> None:
+        was_closed = circuit.closed
+        if up:
+            circuit.succeeded()
+        else:
+            circuit.failed(asyncio.get_running_loop().time())
+        if circuit.closed != was_closed:
+            log.warning("circuit", destination=name, state="closed" if circuit.closed else "open")
+            self._metrics.circuit.labels(name).set(0 if circuit.closed else 1)
+
+    async def _record_for_ever(self) -> None:
+        while True:
+            # What has ended while the last transaction was under way goes in the next one, together.
+            ended = [await self._ended.get()]
+            while not self._ended.empty() and len(ended) < RECORD_AT_ONCE:
+                ended.append(self._ended.get_nowait())
+            await self._record(ended)
+            for one in ended:
+                if not one.recorded.done():
+                    one.recorded.set_result(None)
+
+    async def _record(self, ended: Sequence[_Ended]) -> None:
+        now = self._clock()
+        results = [
+            Result(
+                one.delivery,
+                one.outcome,
+                settle(one.delivery, one.outcome, self._retrying, now, self._chance()),
+            )
+            for one in ended
+        ]
+        while True:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    changed = await record(connection, results, self._source, now)
+                break
+            except Exception as error:
+                if not postgres.is_transient(error):
+                    raise
+                log.warning("database_away", error=type(error).__name__)
+                await asyncio.sleep(AWAY_SECONDS)
+        self._appended()
+        for result in results:
+            self._count(result, result.delivery.id in changed, now)
+
+    def _count(self, result: Result, changed: bool, now: datetime) -> None:
+        delivery, _, settlement = result
+        self._metrics.attempts.labels(settlement.state if changed else "late").inc()
+        if changed and settlement.state == "done":
+            self._metrics.seconds.observe(max(0.0, (now - delivery.due_at).total_seconds()))
+        if changed and settlement.state == "dead":
+            # A tip's line names no report: with its minute, it would tell one tip from another.
+            report = {"report_id": str(delivery.report_id)} if delivery.kind == "issue" else {}
+            log.error("delivery_failed", unit=delivery.unit, reason=settlement.failure, **report)
+
+    async def _watch_backlog(self) -> None:
+        while True:
+            try:
+                async with self._pool.acquire() as connection:
+                    count, since = await queries.backlog(connection)
+            except Exception as error:
+                if not postgres.is_transient(error):
+                    raise
+            else:
+                age = (self._clock() - since).total_seconds() if since else 0.0
+                self._metrics.open.set(count)
+                self._metrics.oldest.set(max(0.0, age))
+            await asyncio.sleep(GAUGE_SECONDS)

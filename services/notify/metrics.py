@@ -1,0 +1,31 @@
+"""The metrics of notify. A unit's name stands only on the state of its circuit, never on a count of tips."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class DeliveryMetrics:
+    """What goes to units."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # Attempts by what became of the delivery: done, open (it is tried again), dead, cancelled, late
+        # (another worker was faster, or the report was withdrawn meanwhile).
+        self.attempts = Counter("deliveries", "Delivery attempts by result", ("result",), registry=registry)
+        # Seconds from when a delivery was due until the unit's system had it and that was recorded.
+        self.seconds = Histogram(
+            "delivery_seconds",
+            "From due to delivered",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+            registry=registry,
+        )
+        # Deliveries that have neither reached their unit nor been given up.
+        self.open = Gauge("deliveries_open", "Open deliveries", registry=registry)
+        # Seconds since the oldest open delivery was due.
+        self.oldest = Gauge(
+            "delivery_oldest_seconds", "Age of the oldest overdue delivery", registry=registry
+        )
+        # 1 while a unit's system, or tips, is tried with one call at a time because it kept failing.
+        self.circuit = Gauge(
+            "delivery_circuit_open", "Whether calls are held back", ("destination",), registry=registry
+        )
+        # Answers that units gave by link, by what they led to: done, already, refused.
+        self.answers = Counter("link_answers", "Answers by signed link", ("result",), registry=registry)

@@ -1,0 +1,200 @@
+"""Every SQL statement of notify: the caller's connection first, never a commit."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.notify.core.deliveries import Delivery, Settlement
+from services.notify.core.steps import Dispatch
+from shared.events import ReportAccepted, ReportRouted
+
+_DISPATCH = """report_id, kind, category, unit, accepted_at, acknowledge_by, resolve_by, status, version,
+               delivered_at, acknowledged_at, resolved_at"""
+
+
+async def insert_dispatches(
+    connection: Any, rows: Sequence[tuple[ReportAccepted, Dispatch, ReportRouted]]
+) -> set[uuid.UUID]:
+    """Store where reports went; returns those that were not known yet."""
+    new = await connection.fetch(
+        """INSERT INTO dispatch (report_id, kind, category, areas, language, unit, rule, rules_version,
+                                 reason, accepted_at, acknowledge_by, resolve_by, status, version,
+                                 report_version)
+           SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
+                                $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[],
+                                $12::timestamptz[], $13::text[], $14::integer[], $15::integer[])
+           ON CONFLICT (report_id) DO NOTHING RETURNING report_id""",
+        [report.report_id for report, _, _ in rows],
+        [report.kind for report, _, _ in rows],
+        [report.category for report, _, _ in rows],
+        [json.dumps(report.areas) for report, _, _ in rows],
+        [report.language for report, _, _ in rows],
+        [dispatch.unit for _, dispatch, _ in rows],
+        [routed.rule for _, _, routed in rows],
+        [routed.rules_version for _, _, routed in rows],
+        [routed.reason for _, _, routed in rows],
+        [dispatch.accepted_at for _, dispatch, _ in rows],
+        [dispatch.acknowledge_by for _, dispatch, _ in rows],
+        [dispatch.resolve_by for _, dispatch, _ in rows],
+        [dispatch.status for _, dispatch, _ in rows],
+        [dispatch.version for _, dispatch, _ in rows],
+        [report.version for report, _, _ in rows],
+    )
+    return {row["report_id"] for row in new}
+
+
+async def insert_deliveries(
+    connection: Any, rows: Sequence[tuple[uuid.UUID, uuid.UUID, str, str, str, datetime]]
+) -> None:
+    """Store what has to go: id, report id, unit, channel, step, when it is due. What is there stays."""
+    await connection.execute(
+        """INSERT INTO delivery (id, report_id, unit, channel, step, due_at, next_attempt_at)
+           SELECT id, report_id, unit, channel, step, due_at, due_at
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+                AS new (id, report_id, unit, channel, step, due_at)
+           ON CONFLICT DO NOTHING""",
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def note_report_versions(connection: Any, versions: Mapping[uuid.UUID, int]) -> None:
+    """Remember how far tips' own events about reports were read."""
+    await connection.execute(
+        """UPDATE dispatch d SET report_version = greatest(d.report_version, v.version)
+           FROM unnest($1::uuid[], $2::integer[]) AS v (report_id, version)
+           WHERE d.report_id = v.report_id""",
+        list(versions),
+        list(versions.values()),
+    )
+
+
+async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str) -> None:
+    """Set reports to `withdrawn` or `erased`; what is erased stays so. The rows are locked before."""
+    await connection.execute(
+        "UPDATE dispatch SET status = $2 WHERE report_id = ANY($1) AND status <> 'erased'",
+        list(report_ids),
+        status,
+    )
+
+
+async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], why: str) -> None:
+    """Cancel what has not gone yet of these reports."""
+    await connection.execute(
+        """UPDATE delivery SET state = 'cancelled', last_failure = $2, due_at = NULL, next_attempt_at = NULL
+           WHERE report_id = ANY($1) AND state = 'open'""",
+        list(report_ids),
+        why,
+    )
+
+
+async def lock_dispatches(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Dispatch]:
+    """Read and lock reports, always in the same order, so that nobody waits in a circle."""
+    rows = await connection.fetch(
+        f"SELECT {_DISPATCH} FROM dispatch WHERE report_id = ANY($1) ORDER BY report_id FOR UPDATE",  # noqa: S608 - a constant
+        list(report_ids),
+    )
+    return {row["report_id"]: Dispatch(**row) for row in rows}
+
+
+async def dispatch_of(connection: Any, report_id: uuid.UUID) -> Dispatch | None:
+    """Read one report's dispatch."""
+    row = await connection.fetchrow(f"SELECT {_DISPATCH} FROM dispatch WHERE report_id = $1", report_id)  # noqa: S608 - a constant
+    return Dispatch(**row) if row else None
+
+
+async def update_dispatches(connection: Any, dispatches: Sequence[Dispatch]) -> None:
+    """Write where reports stand now. The rows are locked before."""
+    await connection.execute(
+        """UPDATE dispatch d SET status = n.status, version = n.version, delivered_at = n.delivered_at,
+                                 acknowledged_at = n.acknowledged_at, resolved_at = n.resolved_at
+           FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::timestamptz[],
+                       $6::timestamptz[])
+                AS n (report_id, status, version, delivered_at, acknowledged_at, resolved_at)
+           WHERE d.report_id = n.report_id""",
+        [dispatch.report_id for dispatch in dispatches],
+        [dispatch.status for dispatch in dispatches],
+        [dispatch.version for dispatch in dispatches],
+        [dispatch.delivered_at for dispatch in dispatches],
+        [dispatch.acknowledged_at for dispatch in dispatches],
+        [dispatch.resolved_at for dispatch in dispatches],
+    )
+
+
+async def claim_deliveries(
+    connection: Any, rooms: Mapping[str, int], limit: int, now: datetime, leased_until: datetime
+) -> list[Delivery]:
+    """Take what is due until the lease ends: so many of each unit, `limit` in all, the longest due first."""
+    rows = await connection.fetch(
+        """WITH due AS (
+               SELECT d.id FROM unnest($1::text[], $2::integer[]) AS u (unit, room)
+               CROSS JOIN LATERAL (
+                   SELECT id, next_attempt_at FROM delivery
+                   WHERE state = 'open' AND unit = u.unit AND next_attempt_at <= $4
+                   ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
+               ORDER BY d.next_attempt_at LIMIT $3)
+           UPDATE delivery d SET next_attempt_at = $5
+           FROM due, dispatch p WHERE d.id = due.id AND p.report_id = d.report_id
+           RETURNING d.id, d.report_id, d.unit, d.channel, d.attempts, d.due_at,
+                     d.next_attempt_at AS leased_until, p.kind, p.category, p.areas, p.language,
+                     p.accepted_at, p.acknowledge_by, p.resolve_by""",
+        list(rooms),
+        list(rooms.values()),
+        limit,
+        now,
+        leased_until,
+    )
+    return [Delivery(**{**row, "areas": json.loads(row["areas"])}) for row in rows]
+
+
+async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Settlement]) -> set[uuid.UUID]:
+    """Write what deliveries became; returns those that were still open, and leased as the settlement says."""
+    settled = list(settlements.values())
+    rows = await connection.fetch(
+        """UPDATE delivery d SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
+                                 last_failure = coalesce(s.failure, d.last_failure),
+                                 due_at = CASE WHEN s.state = 'open' THEN d.due_at END
+           FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::timestamptz[],
+                       $6::text[])
+                AS s (id, state, attempts, next_attempt_at, lease, failure)
+           WHERE d.id = s.id AND d.state = 'open' AND (s.lease IS NULL OR d.next_attempt_at = s.lease)
+           RETURNING d.id""",
+        list(settlements),
+        [one.state for one in settled],
+        [one.attempts for one in settled],
+        [one.next_attempt_at for one in settled],
+        [one.lease for one in settled],
+        [one.failure for one in settled],
+    )
+    return {row["id"] for row in rows}
+
+
+async def units_with_open_deliveries(connection: Any) -> list[str]:
+    """The units that something still has to reach, also those that left the municipality's folder."""
+    rows = await connection.fetch("SELECT DISTINCT unit FROM delivery WHERE state = 'open'")
+    return [row["unit"] for row in rows]
+
+
+async def backlog(connection: Any) -> tuple[int, datetime | None]:
+    """How many deliveries are open, and since when the longest one is due."""
+    row = await connection.fetchrow(
+        "SELECT count(*) AS open, min(due_at) AS since FROM delivery WHERE state = 'open'"
+    )
+    return row["open"], row["since"]
+
+
+async def totals(connection: Any) -> dict[str, Any]:
+    """What an operator holds against the other services' totals."""
+    row = await connection.fetchrow(
+        """SELECT count(*) AS accepted,
+                  coalesce(lpad(to_hex(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64)::bigint)),
+                                16, '0'), repeat('0', 16)) AS digest,
+                  count(*) AS routed, count(delivered_at) AS delivered,
+                  count(acknowledged_at) AS acknowledged,
+                  (SELECT count(*) FROM delivery WHERE state = 'open') AS open_deliveries,
+                  (SELECT count(*) FROM outbox)
+                      + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
+           FROM dispatch"""
+    )
+    return dict(row)

@@ -1,0 +1,62 @@
+"""What became of deliveries is written down, and said, once: in one transaction for many."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from services.notify import queries
+from services.notify.core import steps
+from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Settlement
+from services.notify.core.steps import Dispatch
+from shared import outbox
+from shared.cloudevents import Envelope, derived_id
+from shared.events import ReportEvent
+
+
+class Result(NamedTuple):
+    """How one attempt ended and what follows from it."""
+
+    delivery: Delivery
+    outcome: Outcome
+    settlement: Settlement
+
+
+async def record(connection: Any, results: Sequence[Result], source: str, now: datetime) -> set[uuid.UUID]:
+    """Write results and append what follows, in the caller's transaction.
+
+    Returns the ids of the deliveries that changed; the others were settled by another worker before, or
+    cancelled. The ids of the events follow from the delivery's, so that saying it again says the same.
+    """
+    dispatches = await queries.lock_dispatches(connection, {result.delivery.report_id for result in results})
+    changed = await queries.settle_deliveries(
+        connection, {result.delivery.id: result.settlement for result in results}
+    )
+    before = dict(dispatches)
+    envelopes: list[Envelope[ReportEvent]] = []
+    for result in results:
+        if result.delivery.id in changed:
+            dispatch, events = _follows(dispatches[result.delivery.report_id], result, now)
+            dispatches[dispatch.report_id] = dispatch
+            envelopes += [
+                Envelope.of(event, id=derived_id(result.delivery.id, type(event)), source=source, now=now)
+                for event in events
+            ]
+    if envelopes:
+        moved = [dispatch for report_id, dispatch in dispatches.items() if dispatch != before[report_id]]
+        await queries.update_dispatches(connection, moved)
+        await outbox.append(connection, envelopes)
+    return changed
+
+
+def _follows(dispatch: Dispatch, result: Result, now: datetime) -> tuple[Dispatch, tuple[ReportEvent, ...]]:
+    delivery, outcome, settlement = result
+    if isinstance(outcome, Failed) and settlement.state == "dead":
+        return steps.give_up(dispatch, delivery.channel, outcome.reason, settlement.attempts)
+    if not isinstance(outcome, Delivered):
+        return dispatch, ()
+    dispatch, events = steps.advance(dispatch, "deliver", delivery.channel, now)
+    if outcome.acknowledged:
+        dispatch, seen = steps.advance(dispatch, "acknowledge", "webhook", now)
+        events += seen
+    return dispatch, events

@@ -1,0 +1,214 @@
+"""Decisions of `stats`, without I/O: which period a report counts in, and what its events add up to.
+
+A report counts once, as it was accepted: under the area and category that ReportAccepted names, in the
+period of its hour. A later category does not move it.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
+from zoneinfo import ZoneInfo
+
+from shared.events import (
+    REPORTS,
+    Kind,
+    ReportAccepted,
+    ReportAcknowledged,
+    ReportDelivered,
+    ReportErased,
+    ReportEvent,
+    ReportRecategorised,
+    ReportRefused,
+    ReportReopened,
+    ReportResolved,
+    ReportRouted,
+    ReportWithdrawn,
+    Took,
+)
+
+UNKNOWN_AREA = "unknown"
+OTHER_CATEGORY = "other"
+NO_CATEGORY = ""
+Grain = Literal["week_part", "month"]
+
+
+def week_part(day: date) -> str:
+    """The part of an ISO week that lies in one calendar month, such as `2026-W31-2026-08`."""
+    year, week, _ = day.isocalendar()
+    return f"{year:04d}-W{week:02d}-{month(day)}"
+
+
+def month(day: date) -> str:
+    """The calendar month, such as `2026-08`."""
+    return f"{day.year:04d}-{day.month:02d}"
+
+
+def day_of(hour: datetime, zone: ZoneInfo) -> date:
+    """The municipality's calendar day in which an hour (of UTC) begins."""
+    return hour.astimezone(zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the municipality's folder knows: its zone, its primary area set, the ids to count by."""
+
+    zone: ZoneInfo
+    area_set: str
+    areas: frozenset[str]
+    categories: frozenset[str]
+
+
+class Accepted(NamedTuple):
+    """What a report counts by; `hour` is UTC, `area` of the primary area set."""
+
+    hour: datetime
+    area: str | None
+    category: str
+
+
+class Cell(NamedTuple):
+    """One open count."""
+
+    grain: Grain
+    period: str
+    area: str
+    category: str
+
+
+def cells(scope: Scope, accepted: Accepted) -> tuple[Cell, Cell]:
+    """The two cells that a report counts in. What the folder does not know counts under a name for it."""
+    part, whole = _periods(accepted.hour, scope.zone)
+    area = accepted.area if accepted.area in scope.areas else None
+    category = accepted.category if accepted.category in scope.categories else OTHER_CATEGORY
+    return (
+        Cell("week_part", part, area or UNKNOWN_AREA, NO_CATEGORY),
+        Cell("month", whole, area or UNKNOWN_AREA, category),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _periods(hour: datetime, zone: ZoneInfo) -> tuple[str, str]:
+    day = day_of(hour, zone)
+    return week_part(day), month(day)
+
+
+def count(scope: Scope, reports: Iterable[Accepted | None]) -> dict[Cell, int]:
+    """How many of the reports fall in each cell; None counts nowhere."""
+    return dict(Counter(cell for report in reports if report for cell in cells(scope, report)))
+
+
+class Latest(NamedTuple):
+    """A value, and the version of the event that gave it."""
+
+    version: int
+    value: Any
+
+
+class Lifecycle(NamedTuple):
+    """What is known of one report.
+
+    `merge` is commutative, associative and idempotent, so that the events of one report come to the same
+    whatever their order and however often one comes: each field only ever grows. It takes for granted what
+    the contract says: a writer's version names one event, and a report is accepted once.
+    """
+
+    kind: Kind
+    accepted: Accepted | None = None
+    category: Latest | None = None
+    tips_version: int = 0
+    notify_version: int = 0
+    routed: bool = False
+    delivered: bool = False
+    acknowledged: Took | None = None
+    # (outcome, whether it was in time), of the last time
+    resolved: Latest | None = None
+    refused_version: int | None = None
+    reopened: bool = False
+    withdrawn: bool = False
+    erased: bool = False
+
+
+_SHORTEST_FIRST: tuple[Took, ...] = get_args(Took)
+
+_TELLS: Mapping[type[ReportEvent], Callable[[Any, str], Lifecycle]] = {
+    ReportAccepted: lambda event, area_set: Lifecycle(
+        event.kind,
+        accepted=Accepted(event.hour, event.areas.get(area_set), event.category),
+        category=Latest(event.version, event.category),
+        tips_version=event.version,
+    ),
+    ReportRecategorised: lambda event, _: Lifecycle(
+        event.kind, category=Latest(event.version, event.category), tips_version=event.version
+    ),
+    ReportReopened: lambda event, _: Lifecycle(event.kind, tips_version=event.version, reopened=True),
+    ReportWithdrawn: lambda event, _: Lifecycle(event.kind, tips_version=event.version, withdrawn=True),
+    ReportErased: lambda event, _: Lifecycle(event.kind, tips_version=event.version, erased=True),
+    ReportRouted: lambda event, _: Lifecycle(event.kind, notify_version=event.version, routed=True),
+    ReportDelivered: lambda event, _: Lifecycle(event.kind, notify_version=event.version, delivered=True),
+    ReportAcknowledged: lambda event, _: Lifecycle(
+        event.kind, notify_version=event.version, acknowledged=event.took
+    ),
+    ReportResolved: lambda event, _: Lifecycle(
+        event.kind,
+        notify_version=event.version,
+        resolved=Latest(event.version, (event.outcome, event.in_time)),
+    ),
+    ReportRefused: lambda event, _: Lifecycle(
+        event.kind, notify_version=event.version, refused_version=event.version
+    ),
+}
+
+
+def lifecycle_of(event: ReportEvent, area_set: str) -> Lifecycle:
+    """What one event tells; of those that no statistic reads, that it was there."""
+    if tells := _TELLS.get(type(event)):
+        return tells(event, area_set)
+    if event.topic is REPORTS:
+        return Lifecycle(event.kind, tips_version=event.version)
+    return Lifecycle(event.kind, notify_version=event.version)
+
+
+def merge(one: Lifecycle, other: Lifecycle) -> Lifecycle:
+    """What two partial lifecycles of the same report come to."""
+    return Lifecycle(
+        # A report's kind never changes; should a writer break that, it is taken for the more private one.
+        kind="tip" if "tip" in (one.kind, other.kind) else "issue",
+        accepted=one.accepted or other.accepted,
+        category=_later(one.category, other.category),
+        tips_version=max(one.tips_version, other.tips_version),
+        notify_version=max(one.notify_version, other.notify_version),
+        routed=one.routed or other.routed,
+        delivered=one.delivered or other.delivered,
+        acknowledged=_shorter(one.acknowledged, other.acknowledged),
+        resolved=_later(one.resolved, other.resolved),
+        refused_version=max(one.refused_version or 0, other.refused_version or 0) or None,
+        reopened=one.reopened or other.reopened,
+        withdrawn=one.withdrawn or other.withdrawn,
+        erased=one.erased or other.erased,
+    )
+
+
+def merge_events(scope: Scope, events: Iterable[ReportEvent]) -> dict[uuid.UUID, Lifecycle]:
+    """What the events tell of each report, by report id."""
+    merged: dict[uuid.UUID, Lifecycle] = {}
+    for event in events:
+        told = lifecycle_of(event, scope.area_set)
+        known = merged.get(event.report_id)
+        merged[event.report_id] = merge(known, told) if known else told
+    return merged
+
+
+def _later(one: Latest | None, other: Latest | None) -> Latest | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda latest: latest.version)
+
+
+def _shorter(one: Took | None, other: Took | None) -> Took | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other, key=_SHORTEST_FIRST.index)

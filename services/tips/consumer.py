@@ -1,0 +1,34 @@
+"""What `tips` does with dispatches: steps that the resident sees, and the status that follows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.tips import queries
+from services.tips.core import lifecycle
+from shared.cloudevents import Envelope
+from shared.errors import Poison
+from shared.events import Event, ReportEvent
+
+
+async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+    """Apply a batch inside the caller's transaction; applying it again changes nothing.
+
+    Raises Poison: `unknown_report` for a report that this database does not have (after a restore: the dead
+    letter waits until it is replayed), `wrong_kind` where the event takes a tip for an issue or the reverse.
+    """
+    dispatches = [(envelope, envelope.event) for envelope in envelopes]
+    report_ids = {event.report_id for _, event in dispatches if isinstance(event, ReportEvent)}
+    kinds = await queries.lock_reports(connection, report_ids)
+    steps = []
+    for envelope, event in dispatches:
+        if not isinstance(event, ReportEvent) or type(event) not in lifecycle.STEPS:
+            raise Poison("unexpected_type", event.type)
+        if event.report_id not in kinds:
+            raise Poison("unknown_report")
+        if event.kind != kinds[event.report_id]:
+            raise Poison("wrong_kind")
+        steps.append(lifecycle.step_of(envelope, event.kind))
+    await queries.insert_steps(connection, steps)
+    known = await queries.steps_of(connection, kinds)
+    statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in known.items()}
+    await queries.set_statuses(connection, statuses)

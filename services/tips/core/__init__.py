@@ -1,0 +1,1 @@
+"""Decisions: frozen data in, (state, events) out. No I/O, no clock, no random numbers."""

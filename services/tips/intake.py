@@ -1,0 +1,107 @@
+"""Whether a report can be taken: its category, language and place, held against the municipality.
+
+Every refusal names what is possible instead, and repeats nothing of what was sent.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from services.tips import receipts
+from services.tips.areas import Areas
+from services.tips.body import Location, NewReport, Point
+from shared.municipality import Category, Municipality
+from shared.web import Problem
+
+_MINT = "mint it from 128 random bits, such as 22 characters of base64url, once for each report"
+
+
+def check_key(sent: Iterable[str]) -> str:
+    """The one idempotency key of a request. Raises Problem 400."""
+    keys = list(sent)
+    if not keys:
+        raise Problem(
+            400, "idempotency-key-missing", "No Idempotency-Key", f"Send the header Idempotency-Key: {_MINT}."
+        )
+    if len(keys) > 1 or not receipts.is_strong_key(keys[0]):
+        raise Problem(
+            400,
+            "idempotency-key-weak",
+            "Not a strong Idempotency-Key",
+            f"Send one Idempotency-Key of 22 to 128 characters of A-Z a-z 0-9 _ -, at least"
+            f" {receipts.KEY_DIFFERENT_CHARACTERS} of them different; {_MINT}. Whoever knows it can"
+            " follow the report.",
+        )
+    return keys[0]
+
+
+def check_category(body: NewReport, municipality: Municipality) -> Category:
+    """The category that a report has. Raises Problem 422."""
+    category = municipality.categories.get(body.category)
+    if category is None or category.kind != body.kind:
+        allowed = [one.id for one in municipality.categories.values() if one.kind == body.kind]
+        article = "an issue" if body.kind == "issue" else "a tip"
+        raise _not_allowed("unknown-category", "/category", f"no category of {article}", allowed)
+    return category
+
+
+def check_language(body: NewReport, municipality: Municipality) -> str:
+    """The language that a report is in. Raises Problem 422."""
+    language = body.language or municipality.languages[0]
+    if language not in municipality.languages:
+        raise _not_allowed("unknown-language", "/language", "no language here", municipality.languages)
+    return language
+
+
+def check_place(location: Location, municipality: Municipality, areas: Areas) -> dict[str, str]:
+    """The area per area set that a place lies in, as far as it is known. Raises Problem 422."""
+    if location.point:
+        return _areas_of(location.point, municipality, areas)
+    if location.area:
+        return _named_areas(location.area, municipality)
+    return {}
+
+
+def _areas_of(point: Point, municipality: Municipality, areas: Areas) -> dict[str, str]:
+    primary = municipality.primary_area_set
+    found = areas.find(point.latitude, point.longitude)
+    if primary in found:
+        return found
+    name = municipality.text(municipality.names, municipality.languages[0])
+    if primary in areas.find(point.longitude, point.latitude):
+        raise Problem(
+            422,
+            "coordinates-swapped",
+            "Latitude and longitude are swapped",
+            f"The point is outside {name}, and inside when its two numbers change places: swap them.",
+            errors=[("/location/point", "swap latitude and longitude")],
+        )
+    raise Problem(
+        422,
+        "outside-municipality",
+        "Outside the municipality",
+        f"The point lies outside {name}. Choose another point, or give an address or an area instead.",
+        errors=[("/location/point", f"this is outside {name}")],
+    )
+
+
+def _named_areas(named: Mapping[str, str], municipality: Municipality) -> dict[str, str]:
+    for set_id, area_id in named.items():
+        area_set = municipality.area_sets.get(set_id)
+        if area_set is None:
+            raise _not_allowed(
+                "unknown-area-set", "/location/area", "no area set here", municipality.area_sets
+            )
+        if area_id not in area_set.areas:
+            pointer = f"/location/area/{area_set.id}"
+            raise _not_allowed("unknown-area", pointer, "no area of this set", area_set.areas)
+    return dict(named)
+
+
+def _not_allowed(code: str, pointer: str, what: str, allowed: Iterable[str]) -> Problem:
+    return Problem(
+        422,
+        code,
+        "Not one of those that are possible",
+        "Choose one of those in `allowed`.",
+        errors=[(pointer, f"this is {what}")],
+        allowed=list(allowed),
+    )

@@ -1,0 +1,25 @@
+"""The metrics of `tips`, each declared once. None has a label that separates tips from issues: a count per
+kind, read every few seconds, would tell the minute of a tip."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+
+class TipsMetrics:
+    """What residents send, and who reads it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # Reports stored; a submission that came again is not counted again.
+        self.accepted = Counter("report_accepted", "Reports accepted", registry=registry)
+        # Submissions refused, by the code of the answer: a fixed list, nothing that was sent.
+        self.refused = Counter(
+            "report_refused_at_intake", "Submissions refused", ("code",), registry=registry
+        )
+        # From the request's headers to the commit, for reports that were stored.
+        self.intake_seconds = Histogram(
+            "report_intake_seconds",
+            "Time to store a report",
+            registry=registry,
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        # Readings of words that were logged and answered.
+        self.words_read = Counter("report_words_read", "Readings of words", registry=registry)

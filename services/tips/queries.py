@@ -1,0 +1,180 @@
+"""One function per SQL statement, connection first. None commits."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.tips.core.lifecycle import Step
+from services.tips.core.report import Report
+from services.tips.sealing import Sealed
+
+_REPORT = "report_id, kind, category, areas, language, accepted_at, status, version"
+_STEP = "report_id, cause, step, at, version, unit, reason, acknowledge_by, resolve_by, day"
+
+
+async def insert_report(
+    connection: Any,
+    report: Report,
+    sealed: Sealed,
+    lookup_id: bytes,
+    submission_macs: tuple[bytes, bytes],
+    drop_after: datetime,
+) -> bool:
+    """Store a report with its submission; False, and nothing is stored, when that submission is there.
+
+    Waits for another transaction that is storing the same submission. Raises UniqueViolationError for
+    constraint `report_one_per_receipt` when the submission is forgotten but its report is not.
+    """
+    return (
+        await connection.fetchval(
+            f"""WITH submitted AS (
+                    INSERT INTO submission (key_mac, body_mac, report_id, drop_after)
+                    VALUES ($13, $14, $1, $15) ON CONFLICT (key_mac) DO NOTHING RETURNING report_id)
+                INSERT INTO report ({_REPORT}, key_name, wrapped_key, sealed, lookup_id)
+                SELECT $1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12 FROM submitted
+                RETURNING true""",  # noqa: S608 - names of columns
+            report.report_id,
+            report.kind,
+            report.category,
+            json.dumps(report.areas),
+            report.language,
+            report.accepted_at,
+            report.status,
+            report.version,
+            sealed.key_name,
+            sealed.wrapped_key,
+            sealed.sealed,
+            lookup_id,
+            *submission_macs,
+            drop_after,
+        )
+        or False
+    )
+
+
+async def submitted(connection: Any, key_mac: bytes) -> tuple[bytes, Report] | None:
+    """The body's MAC and the report of a submission that is still known."""
+    row = await connection.fetchrow(
+        f"SELECT body_mac, {_REPORT} FROM submission JOIN report USING (report_id) WHERE key_mac = $1",  # noqa: S608 - names of columns
+        key_mac,
+    )
+    return (row["body_mac"], _report(row)) if row else None
+
+
+async def report_by_lookup_id(connection: Any, lookup_id: bytes) -> Report | None:
+    """The report that a receipt leads to."""
+    row = await connection.fetchrow(
+        f"SELECT {_REPORT} FROM report WHERE lookup_id = $1",  # noqa: S608 - names of columns
+        lookup_id,
+    )
+    return _report(row) if row else None
+
+
+async def report_for_reading(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None] | None:
+    """A report and its sealed words (None when erased), kept as they are until the transaction ends."""
+    row = await connection.fetchrow(
+        f"SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1 FOR SHARE",  # noqa: S608 - names of columns
+        report_id,
+    )
+    if row is None:
+        return None
+    sealed = Sealed(row["key_name"], row["wrapped_key"], row["sealed"]) if row["sealed"] else None
+    return _report(row), sealed
+
+
+async def insert_disclosure(
+    connection: Any, *, at: datetime, report_id: uuid.UUID, reader: str, service: str, purpose: str, act: str
+) -> None:
+    """Log a reading of a report's words."""
+    await connection.execute(
+        """INSERT INTO disclosure (at, report_id, reader, service, purpose, act)
+           VALUES ($1, $2, $3, $4, $5, $6)""",
+        at,
+        report_id,
+        reader,
+        service,
+        purpose,
+        act,
+    )
+
+
+async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """The kinds of the reports that exist, their rows locked in one order so that nobody deadlocks."""
+    rows = await connection.fetch(
+        """SELECT report_id, kind FROM report WHERE report_id = ANY($1::uuid[])
+           ORDER BY report_id FOR NO KEY UPDATE""",
+        list(report_ids),
+    )
+    return {row["report_id"]: row["kind"] for row in rows}
+
+
+async def insert_steps(connection: Any, steps: Sequence[Step]) -> None:
+    """Store steps; one that is there already stays as it is."""
+    columns = [[getattr(step, name) for step in steps] for name in _STEP.split(", ")]
+    await connection.execute(
+        f"""INSERT INTO report_step ({_STEP})
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::integer[],
+                                 $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::date[])
+            ON CONFLICT (report_id, cause) DO NOTHING""",  # noqa: S608 - names of columns
+        *columns,
+    )
+
+
+async def steps_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:
+    """All steps of the reports, in no order; a report without any has an empty list."""
+    steps: dict[uuid.UUID, list[Step]] = {report_id: [] for report_id in report_ids}
+    rows = await connection.fetch(
+        f"SELECT {_STEP} FROM report_step WHERE report_id = ANY($1::uuid[])",  # noqa: S608 - names of columns
+        list(steps),
+    )
+    for row in rows:
+        steps[row["report_id"]].append(Step(*row))
+    return steps
+
+
+async def set_statuses(connection: Any, statuses: Mapping[uuid.UUID, str]) -> None:
+    """Set the status of each report; rows that have it already are left alone."""
+    await connection.execute(
+        """UPDATE report SET status = news.status
+           FROM unnest($1::uuid[], $2::text[]) AS news (report_id, status)
+           WHERE report.report_id = news.report_id AND report.status <> news.status""",
+        list(statuses),
+        list(statuses.values()),
+    )
+
+
+async def drop_submissions(connection: Any, now: datetime) -> None:
+    """Forget the submissions whose time has passed."""
+    await connection.execute("DELETE FROM submission WHERE drop_after <= $1", now)
+
+
+async def totals(connection: Any) -> dict[str, Any]:
+    """What an operator reconciles with the other services: counts, and a fingerprint of the report ids."""
+    row = await connection.fetchrow(
+        """SELECT (SELECT count(*) FROM report) AS accepted,
+                  (SELECT coalesce(lpad(to_hex(bit_xor(
+                              ('x' || left(md5(report_id::text), 16))::bit(64)::bigint)), 16, '0'),
+                              repeat('0', 16)) FROM report) AS digest,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'routed') AS routed,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'delivered') AS delivered,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'acknowledged') AS acknowledged,
+                  (SELECT count(*) FROM outbox)
+                      + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
+           FROM report_step"""
+    )
+    return dict(row)
+
+
+def _report(row: Any) -> Report:
+    return Report(
+        row["report_id"],
+        row["kind"],
+        row["category"],
+        json.loads(row["areas"]),
+        row["language"],
+        row["accepted_at"],
+        row["status"],
+        row["version"],
+    )

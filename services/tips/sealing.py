@@ -1,0 +1,79 @@
+"""Words are sealed with a random key per report; that key is wrapped by the key of its month and regime.
+
+AES-256-GCM both times. The associated data bind what is sealed to its report and month key, so that nothing
+can be put under another report.
+"""
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+# The stored length tells no more than how many of these the words take.
+SIZE_CLASS_BYTES = 1024
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+
+
+class Unreadable(Exception):  # noqa: N818 - named by consequence
+    """What is stored was changed, belongs to another report, or was sealed with another key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What the database holds of the words. Both byte strings begin with their nonce (12 bytes)."""
+
+    key_name: str
+    wrapped_key: bytes
+    sealed: bytes
+
+
+def key_name(accepted_at: datetime, regime: str) -> str:
+    """The name of the key for reports of a month (UTC) and a regime, such as `2026-11-led`."""
+    return f"{accepted_at.astimezone(UTC):%Y-%m}-{regime}"
+
+
+def seal(report_id: uuid.UUID, name: str, month_key: bytes, content: dict[str, Any]) -> Sealed:
+    """Seal a JSON object under a new random key."""
+    report_key = os.urandom(_KEY_BYTES)
+    text = json.dumps(content, ensure_ascii=False).encode()
+    # Spaces after a JSON object mean nothing.
+    padded = text.ljust(-(-len(text) // SIZE_CLASS_BYTES) * SIZE_CLASS_BYTES)
+    return Sealed(
+        name,
+        _encrypt(month_key, report_key, _wrap_data(report_id, name)),
+        _encrypt(report_key, padded, _seal_data(report_id)),
+    )
+
+
+def unseal(report_id: uuid.UUID, sealed: Sealed, month_key: bytes) -> dict[str, Any]:
+    """The JSON object again. Raises Unreadable."""
+    try:
+        report_key = _decrypt(month_key, sealed.wrapped_key, _wrap_data(report_id, sealed.key_name))
+        text = _decrypt(report_key, sealed.sealed, _seal_data(report_id))
+    except (InvalidTag, ValueError) as error:
+        raise Unreadable(type(error).__name__) from None
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def _seal_data(report_id: uuid.UUID) -> bytes:
+    return b"ibuurt report 1\0" + report_id.bytes
+
+
+def _wrap_data(report_id: uuid.UUID, name: str) -> bytes:
+    return b"ibuurt report key 1\0" + report_id.bytes + name.encode()
+
+
+def _encrypt(key: bytes, data: bytes, associated: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, data, associated)
+
+
+def _decrypt(key: bytes, data: bytes, associated: bytes) -> bytes:
+    return AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], associated)

@@ -1,0 +1,141 @@
+"""Faults that are no kill: zombies, a broker that is away or hangs, databases restored from a backup."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from deploy.local.stack import ServiceProcess, answers
+from tests.chaos.trial import Trial, running, trial_stack, twin, until_ready
+
+# Longer than a relay's session (15 s) and a consumer's (10 s) may stand still.
+ZOMBIE_SECONDS = 22
+
+
+@pytest.fixture(scope="module")
+def trial() -> Iterator[Trial]:
+    with trial_stack() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", ["tips", "notify", "stats"])
+async def test_a_paused_process_that_wakes_as_a_zombie_doubles_nothing(trial: Trial, name: str) -> None:
+    """Its twin takes over relay and partitions meanwhile; what the zombie still holds changes nothing."""
+    service = trial.stack.services[name]
+    other = twin(service, trial.stack.folder)
+    async with running(trial):
+        await until_ready(service)
+        other.child.start()
+        try:
+            await until_ready(other)
+            url = other.url if name == "tips" else None
+            sending = asyncio.create_task(trial.send(1_000, 40.0, url=url))
+            await asyncio.sleep(2)
+            service.child.pause()
+            await asyncio.sleep(ZOMBIE_SECONDS)
+            service.child.resume()
+            await sending
+            book = await trial.settled()
+        finally:
+            service.child.resume()
+            other.child.stop()
+    assert book.balanced, book.faults
+
+
+async def test_reports_are_accepted_while_kafka_is_away_and_flow_when_it_is_back(trial: Trial) -> None:
+    """A minute without Kafka: `tips` stays ready, every report gets its 201, and then all arrive."""
+    kafka = trial.stack.infrastructure.kafka
+    async with running(trial):
+        kafka.kill()
+        began = time.monotonic()
+        sent = await trial.send(300, 10.0)
+        assert all(outcome.accepted and outcome.tries == 1 for outcome in sent if not outcome.place_refused)
+        while time.monotonic() - began < 60:
+            assert answers(f"{trial.stack.services['tips'].internal_url}/ready")
+            await asyncio.sleep(1)
+        for service in trial.stack.services.values():
+            assert answers(f"{service.internal_url}/live")
+        await asyncio.to_thread(kafka.start)
+        book = await trial.settled()
+    assert book.balanced, book.faults
+
+
+async def test_every_service_stops_within_20_seconds_of_sigterm_while_the_broker_hangs(trial: Trial) -> None:
+    """The broker takes connections and says nothing; what was accepted meanwhile arrives afterwards."""
+    kafka = trial.stack.infrastructure.kafka
+    async with running(trial):
+        await trial.settled()
+    kafka.pause()
+    took: dict[str, float] = {}
+    try:
+        await trial.send(20, 10.0)
+        for name, service in trial.stack.services.items():
+            began = time.monotonic()
+            service.child.stop(timeout=30)
+            took[name] = time.monotonic() - began
+    finally:
+        kafka.resume()
+    print(took)
+    assert max(took.values()) < 20, took
+    async with running(trial):
+        book = await trial.settled()
+    assert book.balanced, book.faults
+
+
+async def test_a_consumers_database_restored_from_a_backup_reads_on_and_counts_once(trial: Trial) -> None:
+    """`stats` counts again exactly what the backup did not know."""
+    stats, postgres = trial.stack.services["stats"], trial.stack.infrastructure.postgres
+    backup = trial.stack.folder / "stats.dump"
+    async with running(trial):
+        await trial.send(100, 50.0)
+        await asyncio.to_thread(postgres.dump, "stats", backup)
+        await trial.send(200, 50.0)
+        await trial.settled()
+    stats.child.stop()
+    await _restore(trial, "stats", backup)
+    async with running(trial):
+        await until_ready(stats)
+        book = await trial.settled()
+    assert book.balanced, book.faults
+
+
+async def test_a_producers_database_restored_from_a_backup_refuses_to_send_and_names_the_mend(
+    trial: Trial,
+) -> None:
+    """The topics hold what the backup does not: no number is given twice; intake goes on."""
+    tips, postgres = trial.stack.services["tips"], trial.stack.infrastructure.postgres
+    backup = trial.stack.folder / "tips.dump"
+    async with running(trial):
+        await asyncio.to_thread(postgres.dump, "tips", backup)
+        await trial.send(100, 50.0)
+        await trial.settled()
+    tips.child.stop()
+    await _restore(trial, "tips", backup)
+    tips.child.start()
+    await until_ready(tips)
+    end = time.monotonic() + 20
+    while "outbox_relay_refused 1.0" not in (metrics := await _metrics(tips)):
+        assert time.monotonic() < end, metrics
+        await asyncio.sleep(0.2)
+    assert "outbox recover" in tips.child.log_tail()
+    sent = await trial.send(5, 50.0)
+    assert all(outcome.accepted for outcome in sent)
+    assert "outbox_sent_total 0.0" in await _metrics(tips)
+
+
+async def _restore(trial: Trial, database: str, backup: Path) -> None:
+    postgres = trial.stack.infrastructure.postgres
+    await postgres.drop_database(database)
+    await postgres.create_database(database)
+    await asyncio.to_thread(postgres.restore, backup, database)
+
+
+async def _metrics(service: ServiceProcess) -> str:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.internal_url}/metrics") as response,
+    ):
+        return await response.text()

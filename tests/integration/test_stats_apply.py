@@ -1,0 +1,282 @@
+"""What `stats` keeps of a batch, on a real PostgreSQL: each report once, in any order, however it is cut."""
+
+import asyncio
+import hashlib
+import random
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.stats import queries
+from services.stats.consumer import Counting
+from services.stats.core import Accepted, Cell, Latest, Lifecycle, Scope, count, merge_events
+from shared import postgres
+from shared.cloudevents import Envelope
+from shared.errors import Poison
+from shared.events import (
+    IncidentRecorded,
+    ReportAccepted,
+    ReportAcknowledged,
+    ReportDelivered,
+    ReportEvent,
+    ReportRouted,
+)
+from tests.conftest import MakeDatabase
+from tests.unit.stats_lives import lives
+
+MIGRATIONS = [postgres.SHARED_MIGRATIONS, Path(__file__).parents[2] / "services/stats/migrations"]
+SCOPE = Scope(
+    ZoneInfo("Europe/Amsterdam"),
+    "district",
+    frozenset({"oakwood", "harbour"}),
+    frozenset({"graffiti", "noise"}),
+)
+COUNTING = Counting(SCOPE)
+NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
+
+
+@pytest_asyncio.fixture
+async def dsn(database: MakeDatabase) -> str:
+    made = await database()
+    await postgres.migrate(made, MIGRATIONS)
+    return made
+
+
+@pytest_asyncio.fixture
+async def connection(dsn: str) -> AsyncIterator[Any]:
+    connection = await postgres.connect(dsn, "test")
+    yield connection
+    await connection.close()
+
+
+def enveloped(events: Iterable[ReportEvent]) -> list[Envelope[Any]]:
+    """Written now: a topic drops what is older than its retention."""
+    now = datetime.now(UTC)
+    return [Envelope.of(event, id=uuid.uuid4(), source="/ibuurt/test", now=now) for event in events]
+
+
+async def apply(connection: Any, events: Iterable[ReportEvent]) -> None:
+    async with connection.transaction():
+        await COUNTING.apply(connection, enveloped(events))
+
+
+async def stored_rows(connection: Any) -> dict[uuid.UUID, Lifecycle]:
+    rows = await connection.fetch("SELECT * FROM lifecycle")
+    return {row["report_id"]: _lifecycle(row) for row in rows}
+
+
+def _lifecycle(row: Any) -> Lifecycle:
+    """A row as core knows it. A row does not keep the category as it was accepted: the count does."""
+    same = ("kind", "tips_version", "notify_version", "routed", "delivered", "acknowledged")
+    more = ("refused_version", "reopened", "withdrawn", "erased")
+    resolved = (row["resolved_version"], (row["outcome"], row["in_time"]))
+    return Lifecycle(
+        accepted=Accepted(row["hour"], row["area"], "") if row["hour"] else None,
+        category=Latest(row["category_version"], row["category"]) if row["category"] else None,
+        resolved=Latest(*resolved) if row["resolved_version"] else None,
+        **{name: row[name] for name in (*same, *more)},
+    )
+
+
+async def stored_counts(connection: Any) -> dict[Cell, int]:
+    rows = await connection.fetch("SELECT * FROM open_count")
+    return {Cell(*[row[name] for name in Cell._fields]): row["count"] for row in rows}
+
+
+def without_category(lifecycle: Lifecycle) -> Lifecycle:
+    accepted = lifecycle.accepted and lifecycle.accepted._replace(category="")
+    return lifecycle._replace(accepted=accepted)
+
+
+def cut(events: Sequence[ReportEvent], sizes: Iterable[int]) -> list[Sequence[ReportEvent]]:
+    batches, rest = [], events
+    for size in sizes:
+        batches.append(rest[:size])
+        rest = rest[size:]
+    return [batch for batch in (*batches, rest) if batch]
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(lives(), min_size=1, max_size=3), st.data())
+async def test_rows_and_counts_are_the_same_in_any_order_batches_and_repeats(
+    connection: Any, all_lives: list[list[ReportEvent]], data: st.DataObject
+) -> None:
+    """The SQL merges as core does: interleaved, shuffled, cut into batches anywhere, and replayed."""
+    events = [event for life in all_lives for event in life]
+    repeats = data.draw(st.lists(st.sampled_from(events), max_size=4))
+    shuffled = data.draw(st.permutations([*events, *repeats]))
+    batches = cut(shuffled, data.draw(st.lists(st.integers(1, 5), max_size=6)))
+    expected = merge_events(SCOPE, events)
+    undo = connection.transaction()
+    await undo.start()
+    try:
+        for batch in batches:
+            await apply(connection, batch)
+        assert await stored_rows(connection) == {
+            report_id: without_category(lifecycle) for report_id, lifecycle in expected.items()
+        }
+        assert await stored_counts(connection) == count(
+            SCOPE, [lifecycle.accepted for lifecycle in expected.values()]
+        )
+    finally:
+        await undo.rollback()
+
+
+def accepted(report_id: uuid.UUID, number: int = 0) -> ReportAccepted:
+    return ReportAccepted(
+        report_id=report_id,
+        kind="tip" if number % 3 else "issue",
+        version=1,
+        category=("graffiti", "noise", "moon_landing")[number % 3],
+        areas={"district": ("oakwood", "harbour", "atlantis")[number % 3]} if number % 7 else {},
+        hour=NOON + timedelta(hours=number % 400),
+        regime="gdpr",
+        urgency="normal",
+        source="web",
+        language="nl",
+        municipality_version="v1",
+    )
+
+
+def dispatched(report_id: uuid.UUID, number: int = 0) -> list[ReportEvent]:
+    about: dict[str, Any] = {
+        "report_id": report_id,
+        "kind": "tip" if number % 3 else "issue",
+        "unit": "parks",
+    }
+    due = NOON + timedelta(days=1)
+    return [
+        ReportRouted(
+            **about, version=1, rule="r", rules_version="v1", reason="r", acknowledge_by=due, resolve_by=due
+        ),
+        ReportDelivered(**about, version=2, channel="webhook"),
+        ReportAcknowledged(**about, version=3, by="link", took="4h"),
+    ]
+
+
+def many(number: int, seed: int) -> tuple[list[ReportEvent], list[ReportEvent]]:
+    """That many reports' events: those of `tips` and those of `notify`, each shuffled."""
+    chance = random.Random(seed)
+    ids = [uuid.UUID(int=chance.getrandbits(128), version=4) for _ in range(number)]
+    told: list[ReportEvent] = [accepted(report_id, index) for index, report_id in enumerate(ids)]
+    sent = [event for index, report_id in enumerate(ids) for event in dispatched(report_id, index)]
+    chance.shuffle(told)
+    chance.shuffle(sent)
+    return told, sent
+
+
+def totals_of(accepted: int, acknowledged: int, digest: str) -> dict[str, Any]:
+    steps = dict.fromkeys(("routed", "delivered", "acknowledged"), acknowledged)
+    return {"accepted": accepted, "counted": accepted, "counted_month": accepted, "digest": digest} | steps
+
+
+async def test_a_replay_of_everything_changes_nothing(connection: Any) -> None:
+    """A lifecycle that already knows of its acceptance is not counted again."""
+    told, sent = many(50, seed=1)
+    await apply(connection, [*sent, *told])
+    before = await stored_rows(connection), await stored_counts(connection)
+    for batch in (told, sent, [*told, *told], told[:1]):
+        await apply(connection, batch)
+    assert (await stored_rows(connection), await stored_counts(connection)) == before
+    assert sum(before[1].values()) == 100
+
+
+async def test_a_report_known_only_by_its_dispatches_is_not_counted_yet(connection: Any) -> None:
+    """A count without an acceptance would have no period, area or category."""
+    report_id = uuid.uuid4()
+    await apply(connection, dispatched(report_id))
+    assert await stored_counts(connection) == {}
+    assert (await queries.totals(connection))["accepted"] == 0
+    await apply(connection, [accepted(report_id, 1)])
+    assert await stored_counts(connection) == {
+        Cell("week_part", "2026-W31-2026-08", "harbour", ""): 1,
+        Cell("month", "2026-08", "harbour", "noise"): 1,
+    }
+
+
+async def test_a_batch_that_is_rolled_back_leaves_nothing_and_counts_when_it_comes_again(
+    connection: Any,
+) -> None:
+    """Rows and counts commit together with the fence, or not at all."""
+    told, sent = many(20, seed=2)
+    transaction = connection.transaction()
+    await transaction.start()
+    await COUNTING.apply(connection, enveloped([*told, *sent]))
+    await transaction.rollback()
+    assert (await stored_rows(connection), await stored_counts(connection)) == ({}, {})
+    await apply(connection, [*told, *sent])
+    assert (await queries.totals(connection))["counted"] == 20
+
+
+async def test_two_consumers_of_the_same_reports_neither_lose_nor_double(dsn: str) -> None:
+    """Reports and dispatches are assigned apart, so two processes write the same rows at the same time."""
+    told, sent = many(300, seed=3)
+    one, two = await postgres.connect(dsn, "one"), await postgres.connect(dsn, "two")
+
+    async def consume(connection: Any, events: Sequence[ReportEvent]) -> None:
+        for batch in cut(events, [40] * 40):
+            await apply(connection, batch)
+
+    try:
+        # Both are told of every acceptance, as when a slow consumer is superseded without knowing.
+        await asyncio.gather(consume(one, [*told, *sent]), consume(two, [*sent[::-1], *told[::-1]]))
+        totals = await queries.totals(one)
+        assert {**totals, "digest": ""} == totals_of(300, 300, "")
+        assert await stored_counts(one) == count(
+            SCOPE, [lifecycle.accepted for lifecycle in merge_events(SCOPE, told).values()]
+        )
+    finally:
+        await one.close()
+        await two.close()
+
+
+async def test_a_batch_is_one_statement_per_table(connection: Any) -> None:
+    """However many events: a statement for each would be twenty times slower."""
+    told, sent = many(250, seed=4)
+    seen: list[str] = []
+    # Once before, so that only the batch itself is seen and not asyncpg's look at the types.
+    await apply(connection, told[:1])
+    async with connection.transaction():
+        with connection.query_logger(lambda query: seen.append(query.query)):
+            await COUNTING.apply(connection, enveloped([*told, *sent]))
+    assert len(seen) == 2
+
+
+async def test_a_version_that_no_column_can_hold_is_refused_as_lasting(connection: Any) -> None:
+    """It must be set aside as poison, not tried again for ever."""
+    with pytest.raises(asyncpg.DataError) as refused:
+        await apply(connection, [accepted(uuid.uuid4()).model_copy(update={"version": 2**63})])
+    assert not postgres.is_transient(refused.value)
+
+
+async def test_an_event_that_is_not_about_a_report_is_poison(connection: Any) -> None:
+    """It cannot come on these topics; were it skipped in silence, nobody would know that one did."""
+    incident = IncidentRecorded(incident_id=uuid.uuid4(), category="theft", areas={}, hour=NOON)
+    with pytest.raises(Poison, match="not about a report"):
+        await COUNTING.apply(
+            connection, [Envelope.of(incident, id=uuid.uuid4(), source="/ibuurt/police", now=NOON)]
+        )
+
+
+async def test_totals_are_what_the_other_services_can_be_held_against(connection: Any) -> None:
+    """The digest is that of tips and notify: of accepted reports only, whatever order they came in."""
+    assert await queries.totals(connection) == totals_of(0, 0, "0" * 16)
+    told, sent = many(40, seed=5)
+    await apply(connection, [*told[:30], *sent])
+    digest = 0
+    for event in told[:30]:
+        digest ^= int(hashlib.md5(str(event.report_id).encode()).hexdigest()[:16], 16)
+    assert await queries.totals(connection) == totals_of(30, 40, f"{digest:016x}")

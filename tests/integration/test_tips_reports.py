@@ -1,0 +1,337 @@
+"""Sending a report and following it, over real HTTP and a real PostgreSQL."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from services.tips import app, queries, receipts
+from shared import outbox
+from shared.cloudevents import from_record
+from shared.events import ReportAccepted
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.tips_server import (
+    LATITUDE,
+    LONGITUDE,
+    SECRET_ADDRESS,
+    SECRET_WORDS,
+    Tips,
+    issue,
+    new_key,
+    running_tips,
+    tip,
+)
+
+
+@pytest_asyncio.fixture
+async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
+    async with running_tips(await database(), tmp_path) as running:
+        yield running
+
+
+async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Tips) -> None:
+    """One report, one event with the facts and no words, in one transaction."""
+    answer = await tips.post(issue())
+    assert (answer.status, answer.headers["Location"]) == (201, "/v1/reports/mine")
+    assert answer.body["report"] == {
+        "kind": "issue",
+        "category": "street_light",
+        "language": "nl",
+        "areas": {"district": "oakwood"},
+        "status": "accepted",
+        "accepted_at": "2026-11-12T13:37:11.123456Z",
+        "unit": None,
+        "reason": None,
+        "acknowledge_by": None,
+        "resolve_by": None,
+        "timeline": [
+            {"status": "accepted", "at": "2026-11-12T13:37:11.123456Z", "unit": None, "reason": None}
+        ],
+    }
+    assert len(tips.wakes) == 1
+    (row,) = await tips.rows("SELECT * FROM outbox")
+    assert (row["topic"], row["source"]) == ("ibuurt.reports.v1", "/ibuurt/tips")
+    event = ReportAccepted.model_validate_json(row["value"])
+    assert event.report_id == await tips.report_id()
+    assert (event.category, event.areas, event.urgency) == ("street_light", {"district": "oakwood"}, "normal")
+    assert (event.source, event.regime, event.version) == ("api", "gdpr", 1)
+    assert event.municipality_version == tips.desk.municipality.version
+    assert tips.registry.get_sample_value("report_accepted_total") == 1
+
+
+async def test_the_receipt_leads_back_to_the_report(tips: Tips) -> None:
+    """As it was shown, and as a person may type it; every answer forbids keeping a copy."""
+    answer = await tips.post(tip())
+    receipt = answer.body["receipt"]
+    for typed in (receipt, receipt.lower(), receipt.replace("-", " "), receipt.replace("0", "O")):
+        mine = await tips.mine(typed)
+        assert (mine.status, mine.body) == (200, {"report": answer.body["report"]})
+        assert mine.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("location", "areas"),
+    [
+        ({"point": {"latitude": LATITUDE, "longitude": LONGITUDE}}, {"district": "oakwood"}),
+        ({"area": {"district": "centre"}}, {"district": "centre"}),
+        ({"address": SECRET_ADDRESS}, {}),
+    ],
+)
+async def test_a_place_is_a_point_an_area_or_an_address(
+    location: dict[str, object], areas: dict[str, str], tips: Tips
+) -> None:
+    """The area is known from the first two; whoever delivers reads the place as it was given."""
+    answer = await tips.post(issue(location=location))
+    assert answer.body["report"]["areas"] == areas
+    words = await tips.words(await tips.report_id())
+    assert words.body["location"] == location
+
+
+async def test_without_a_language_the_first_one_of_the_municipality_is_taken(tips: Tips) -> None:
+    """Left out or null."""
+    body = issue()
+    del body["language"]
+    for sent in (body, body | {"language": None}):
+        assert (await tips.post(sent)).body["report"]["language"] == "nl"
+
+
+async def test_the_longest_description_is_taken(tips: Tips) -> None:
+    """10,000 characters of three bytes, after the spaces around them."""
+    answer = await tips.post(
+        json.dumps(issue(description=" \n" + "✔" * 10_000 + " "), ensure_ascii=False).encode()
+    )
+    assert answer.status == 201
+    assert (await tips.words(await tips.report_id())).body["description"] == "✔" * 10_000
+
+
+async def test_the_same_submission_again_gets_the_same_answer_and_stores_nothing(tips: Tips) -> None:
+    """Byte for byte, also when the report has moved on, and when the JSON was written otherwise."""
+    key = new_key()
+    first = await tips.post(issue(), key)
+    await tips.rows("UPDATE report SET status = 'routed'")
+    stored = await tips.stored()
+    tips.clock.now += timedelta(hours=24)
+    again = await tips.post(issue(), key)
+    otherwise = await tips.post(json.dumps(issue(), indent=3, sort_keys=True).encode(), key)
+    assert first.content == again.content == otherwise.content
+    assert again.status == otherwise.status == 201
+    assert await tips.stored() == stored
+    assert len(tips.wakes) == 1
+    assert tips.registry.get_sample_value("report_accepted_total") == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(tips: Tips) -> None:
+    """And tells nothing of the report that it belongs to."""
+    key = new_key()
+    first = await tips.post(issue(), key)
+    stored = await tips.stored()
+    answer = await tips.post(issue(description="something else"), key)
+    assert (answer.status, answer.code) == (409, "idempotency-key-reused")
+    assert first.body["receipt"] not in answer.content.decode()
+    assert await tips.stored() == stored
+
+
+async def test_racing_submissions_store_one_report_and_get_one_answer(tips: Tips) -> None:
+    """Twenty at once with the same key and body, several times."""
+    for round_number in range(1, 6):
+        key = new_key()
+        answers = await asyncio.gather(*(tips.post(issue(), key) for _ in range(20)))
+        assert {answer.status for answer in answers} == {201}
+        assert len({answer.content for answer in answers}) == 1
+        assert await tips.stored() == 3 * round_number
+
+
+async def test_of_racing_submissions_with_different_bodies_one_wins(tips: Tips) -> None:
+    """The others are told that the key belongs to another report."""
+    key = new_key()
+    answers = await asyncio.gather(*(tips.post(issue(description=f"words {n}"), key) for n in range(10)))
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 9
+    assert await tips.stored() == 3
+
+
+async def test_after_a_day_a_used_key_is_refused_and_its_receipt_still_works(tips: Tips) -> None:
+    """Its submission is forgotten, its report is not: neither a second report nor a fault."""
+    key = new_key()
+    first = await tips.post(issue(), key)
+    tips.clock.now += timedelta(hours=25)
+    forgetting = asyncio.create_task(app.forget_submissions(tips.pool, tips.clock, every_seconds=0.01))
+    await until_no_submission(tips)
+    forgetting.cancel()
+    stored = await tips.stored()
+    answer = await tips.post(issue(), key)
+    assert (answer.status, answer.code) == (409, "idempotency-key-expired")
+    assert await tips.stored() == stored
+    assert (await tips.mine(first.body["receipt"])).status == 200
+
+
+async def until_no_submission(tips: Tips) -> None:
+    async with asyncio.timeout(10):
+        while await tips.rows("SELECT FROM submission"):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_submission_is_not_forgotten_within_a_day(tips: Tips) -> None:
+    """The answer may have been lost for 24 hours."""
+    await tips.post(issue())
+    async with tips.pool.acquire() as connection:
+        await queries.drop_submissions(connection, tips.clock.now + timedelta(hours=24))
+    assert len(await tips.rows("SELECT FROM submission")) == 1
+
+
+async def test_while_the_database_is_away_nothing_is_promised_and_a_retry_stores_it_once(
+    tips: Tips, infrastructure: Infrastructure
+) -> None:
+    """503 with Retry-After; the same key later is stored."""
+    key, (row,) = new_key(), await tips.rows("SELECT current_database() AS name")
+    await barred(infrastructure, row["name"], allow=False)
+    answers = [await tips.post(issue(), key), await tips.mine("0" * 21), await tips.words(uuid.uuid4())]
+    await barred(infrastructure, row["name"], allow=True)
+    assert {(answer.status, answer.code) for answer in answers} == {(503, "not-now")}
+    assert {answer.headers["Retry-After"] for answer in answers} == {"5"}
+    assert (await tips.post(issue(), key)).status == 201
+    assert await tips.stored() == 3
+
+
+async def barred(infrastructure: Infrastructure, name: str, *, allow: bool) -> None:
+    """Whether anybody may connect to the database; ends who is connected."""
+    connection = await asyncpg.connect(infrastructure.admin_dsn)
+    await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allow}')
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+    )
+    await connection.close()
+
+
+async def test_words_are_read_with_a_log_entry(tips: Tips) -> None:
+    """Who, through which service, why and when; a tip's to the hour."""
+    await tips.post(issue())
+    report_id = await tips.report_id()
+    answer = await tips.words(report_id, purpose="delivery", reader="unit:public_space via webhook")
+    assert answer.status == 200
+    assert answer.body == {
+        "report_id": str(report_id),
+        "kind": "issue",
+        "category": "street_light",
+        "language": "nl",
+        "areas": {"district": "oakwood"},
+        "description": SECRET_WORDS,
+        "location": {"point": {"latitude": LATITUDE, "longitude": LONGITUDE}},
+        "accepted_at": "2026-11-12T13:37:11.123456Z",
+    }
+    await tips.words(report_id, purpose="follow_up", reader="officer:k.jansen")
+    rows = [dict(row) for row in await tips.rows("SELECT * FROM disclosure ORDER BY id")]
+    assert [row.pop("id") for row in rows] == [1, 2]
+    common = {"at": tips.clock.now, "report_id": report_id, "service": "notify"}
+    assert rows == [
+        common | {"reader": "unit:public_space via webhook", "purpose": "delivery", "act": "disclosure"},
+        common | {"reader": "officer:k.jansen", "purpose": "follow_up", "act": "consultation"},
+    ]
+    assert tips.registry.get_sample_value("report_words_read_total") == 2
+
+
+async def test_a_reading_that_cannot_be_logged_does_not_happen(tips: Tips) -> None:
+    """The log and the answer stand or fall together."""
+    await tips.post(issue())
+    await tips.rows("ALTER TABLE disclosure ADD CHECK (reader <> 'unit:parking')")
+    answer = await tips.words(await tips.report_id(), reader="unit:parking")
+    assert answer.status == 500
+    assert SECRET_WORDS not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE disclosure SET reader = 'x'", "DELETE FROM disclosure", "TRUNCATE disclosure"]
+)
+async def test_the_log_of_readings_cannot_be_changed(statement: str, tips: Tips) -> None:
+    """Not even by the service's own account."""
+    await tips.post(issue())
+    await tips.words(await tips.report_id())
+    with pytest.raises(Exception, match="only added to"):
+        await tips.rows(statement)
+    assert len(await tips.rows("SELECT FROM disclosure")) == 1
+
+
+async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> None:
+    """410 when the report's key is deleted, and when its month's key is destroyed."""
+    await tips.post(tip())
+    report_id = await tips.report_id()
+    await tips.rows("UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL")
+    assert (await tips.words(report_id)).code == "report-erased"
+    await tips.rows("DELETE FROM report")
+    await tips.post(tip())
+    tips.desk.keys.destroy("2026-11-led")
+    answer = await tips.words(await tips.report_id())
+    assert (answer.status, answer.code) == (410, "report-erased")
+    assert not await tips.rows("SELECT FROM disclosure")
+
+
+async def test_a_lost_month_key_is_no_erasure(tips: Tips, tmp_path: Path) -> None:
+    """The key folder was not restored: later it can be, so nobody is told that the words are gone."""
+    await tips.post(issue())
+    (tmp_path / "2026-11-gdpr").rename(tmp_path / "elsewhere")
+    answer = await tips.words(await tips.report_id())
+    assert (answer.status, answer.code) == (503, "key-lost")
+    (tmp_path / "elsewhere").rename(tmp_path / "2026-11-gdpr")
+    assert (await tips.words(await tips.report_id())).status == 200
+
+
+async def test_words_moved_to_another_report_are_not_given_out(tips: Tips) -> None:
+    """Whoever can write the database cannot have one report's words sent to another's unit."""
+    await tips.post(issue())
+    victim = await tips.report_id()
+    await tips.post(issue(description="another"))
+    await tips.rows(
+        """UPDATE report SET wrapped_key = v.wrapped_key, sealed = v.sealed
+           FROM (SELECT * FROM report WHERE report_id = $1) v WHERE report.report_id <> $1""",
+        victim,
+    )
+    (other,) = await tips.rows("SELECT report_id FROM report WHERE report_id <> $1", victim)
+    answer = await tips.words(other["report_id"])
+    assert answer.status == 500
+    assert SECRET_WORDS not in answer.content.decode()
+
+
+async def test_the_event_can_be_read_by_its_readers(tips: Tips) -> None:
+    """As the relay will send it."""
+    await tips.post(tip())
+    async with tips.pool.acquire() as connection:
+        batch = await outbox.claim(connection)
+    assert batch is not None
+    (record,) = batch.records
+    envelope = from_record(record.topic, record.key, record.value, record.headers())
+    assert isinstance(envelope.event, ReportAccepted)
+    assert envelope.time.minute == 0
+
+
+async def test_totals_count_each_report_once(tips: Tips) -> None:
+    """Accepted, and the fingerprint of the ids, whatever their order."""
+    async with tips.pool.acquire() as connection:
+        empty = await queries.totals(connection)
+    assert empty == {
+        "accepted": 0,
+        "digest": "0" * 16,
+        "routed": 0,
+        "delivered": 0,
+        "acknowledged": 0,
+        "waiting": 0,
+    }
+    for _ in range(3):
+        await tips.post(tip())
+    async with tips.pool.acquire() as connection:
+        totals = await queries.totals(connection)
+    assert (totals["accepted"], totals["waiting"]) == (3, 3)
+    assert totals["digest"] != "0" * 16
+
+
+async def test_receipts_are_not_stored(tips: Tips) -> None:
+    """Only what is derived from them with the second pepper."""
+    answer = await tips.post(tip())
+    receipt = receipts.read(answer.body["receipt"])
+    assert receipt is not None
+    (row,) = await tips.rows("SELECT lookup_id FROM report")
+    assert row["lookup_id"] == receipts.lookup_id(receipt, tips.desk.peppers.lookup)

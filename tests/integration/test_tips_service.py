@@ -1,0 +1,234 @@
+"""The whole process: `python -m services.tips` with a real Kafka and PostgreSQL."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+import psutil
+import pytest
+
+from deploy.local.kafka import Kafka
+from deploy.local.processes import free_port
+from shared import kafka, postgres
+from shared.cloudevents import Envelope, from_record, to_record
+from shared.events import DISPATCHES, REPORTS, ReportAccepted, ReportRouted
+from shared.outbox import partition_of
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.tips_server import (
+    IBUURT,
+    MIGRATIONS,
+    NOTIFY_TOKEN,
+    ROOT,
+    SECRET_WORDS,
+    issue,
+    new_key,
+    tip,
+)
+
+OPERATOR_TOKEN = "operator-token-" + "o" * 32
+
+
+@dataclass
+class Process:
+    """A running service."""
+
+    child: subprocess.Popen[bytes]
+    url: str
+    internal_url: str
+    seconds_to_ready: float
+
+
+def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("IBUURT_")},
+        "IBUURT_MUNICIPALITY": str(IBUURT),
+        "IBUURT_DATABASE_URL": dsn,
+        "IBUURT_KAFKA_BOOTSTRAP": bootstrap,
+        "IBUURT_HTTP_PORT": str(free_port()),
+        "IBUURT_INTERNAL_PORT": str(free_port()),
+        "IBUURT_OPERATOR_TOKEN": OPERATOR_TOKEN,
+        "IBUURT_RECEIPT_PEPPER": "r" * 32,
+        "IBUURT_LOOKUP_PEPPER": "l" * 32,
+        "IBUURT_KEY_FOLDER": str(key_folder),
+        "IBUURT_NOTIFY_TOKEN": NOTIFY_TOKEN,
+    }
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "services.tips", *arguments]
+
+
+async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/ready") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"IBUURT_LOOKUP_PEPPER": "r" * 32}, "IBUURT_LOOKUP_PEPPER"),
+        ({"IBUURT_RECEIPT_PEPPER": "short"}, "IBUURT_RECEIPT_PEPPER"),
+        ({"IBUURT_KEY_FOLDER": "/nowhere/keys"}, "IBUURT_KEY_FOLDER"),
+        ({"IBUURT_NOTIFY_TOKEN": "short"}, "IBUURT_NOTIFY_TOKEN"),
+    ],
+)
+async def test_a_setting_that_cannot_be_used_is_named_with_its_mend(
+    changes: dict[str, str],
+    named: str,
+    database: MakeDatabase,
+    infrastructure: Infrastructure,
+    tmp_path: Path,
+) -> None:
+    """The process ends with 1 and one line that names the setting and says what to do."""
+    env = environment(await database(), infrastructure.bootstrap, tmp_path)
+    await asyncio.to_thread(subprocess.run, command("migrate"), cwd=ROOT, env=env, check=True)
+    ended = await asyncio.to_thread(
+        subprocess.run, command(), cwd=ROOT, env=env | changes, capture_output=True, timeout=30, check=False
+    )
+    last = ended.stderr.decode().strip().splitlines()[-1]
+    assert ended.returncode == 1
+    assert last.startswith(f"tips: {named}")
+    assert ";" in last
+
+
+@asynccontextmanager
+async def running_process(env: dict[str, str], log: Path) -> AsyncIterator[Process]:
+    """`python -m services.tips`, ready; its output goes to `log`."""
+    url, internal_url = (f"http://127.0.0.1:{env[f'IBUURT_{port}_PORT']}" for port in ("HTTP", "INTERNAL"))
+    started = time.monotonic()
+    with log.open("wb") as output:
+        child = started_process(env, output)
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+            while not await is_ready(session, internal_url):
+                assert child.poll() is None
+                await asyncio.sleep(0.05)
+        yield Process(child, url, internal_url, time.monotonic() - started)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(child.wait, 25)
+
+
+def started_process(env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command(), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture
+def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
+    """A Kafka without topics: the session's may hold what another database has sent."""
+    if infrastructure.kafka is None:
+        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    server = Kafka(tmp_path / "kafka")
+    server.start()
+    yield server
+    server.stop()
+
+
+async def test_the_process_takes_a_report_sends_its_event_and_applies_what_comes_back(
+    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+) -> None:
+    """From HTTP to Kafka and back, through relay, fence and consumer; it ends with 0 when asked to, and its
+    log has neither words nor a line for the tip."""
+    dsn, log, keys = await database(), tmp_path / "log", tmp_path / "keys"
+    keys.mkdir()
+    await postgres.migrate(dsn, MIGRATIONS)
+    await kafka.create_topics(own_kafka.bootstrap)
+    env = environment(dsn, own_kafka.bootstrap, keys)
+    async with running_process(env, log) as process, aiohttp.ClientSession() as session:
+        answer = await sent(session, process, tip())
+        event = await accepted_on_kafka(own_kafka.bootstrap)
+        assert not [trace for trace in ("report_accepted", "/v1/reports", "POST") if trace in log.read_text()]
+        assert (event.kind, event.category) == ("tip", "drug_dealing")
+        await dispatch(own_kafka.bootstrap, event.report_id)
+        report = await until_routed(session, process, answer["receipt"])
+        assert [step["status"] for step in report["timeline"]] == ["accepted", "routed"]
+        headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+        async with session.get(f"{process.internal_url}/totals", headers=headers) as totals_answer:
+            totals = await totals_answer.json()
+        assert (totals["accepted"], totals["routed"]) == (1, 1)
+        await sent(session, process, issue())
+        memory = psutil.Process(process.child.pid).memory_info().rss
+        print(f"ready after {process.seconds_to_ready:.2f} s, {memory / 2**20:.0f} MiB")
+    assert process.child.returncode == 0
+    assert SECRET_WORDS not in log.read_text()
+    assert str(event.report_id) not in log.read_text()
+    assert "report_accepted" in log.read_text()
+
+
+async def sent(session: aiohttp.ClientSession, process: Process, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Idempotency-Key": new_key()}
+    async with session.post(f"{process.url}/v1/reports", json=body, headers=headers) as answer:
+        assert answer.status == 201
+        read: dict[str, Any] = await answer.json()
+        return read
+
+
+async def accepted_on_kafka(bootstrap: str) -> ReportAccepted:
+    """The first event on the topic of reports."""
+    consumer = kafka.reader(bootstrap, "test")
+    consumer.subscribe([REPORTS.name])
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            record = await consumer.getone()
+    finally:
+        await consumer.stop()
+    assert record.timestamp % 3_600_000 == 0
+    event = from_record(record.topic, record.key, record.value, record.headers).event
+    assert isinstance(event, ReportAccepted)
+    return event
+
+
+async def dispatch(bootstrap: str, report_id: uuid.UUID) -> None:
+    """Route the report, as `notify` would."""
+    now = datetime.now(UTC)
+    event = ReportRouted(
+        report_id=report_id,
+        kind="tip",
+        version=1,
+        unit="neighbourhood_police_south",
+        rule="police_without_area",
+        rules_version="abc",
+        reason="police_on_duty",
+        acknowledge_by=now + timedelta(hours=24),
+        resolve_by=now + timedelta(hours=336),
+    )
+    record = to_record(Envelope.of(event, id=uuid.uuid4(), source="/ibuurt/notify", now=now))
+    producer = kafka.producer(bootstrap, "test")
+    await producer.start()
+    try:
+        await producer.send_and_wait(
+            record.topic,
+            record.value,
+            key=record.key,
+            partition=partition_of(record.key, DISPATCHES.partitions),
+            headers=[*record.headers, ("ce_sequence", b"1")],
+            timestamp_ms=record.timestamp,
+        )
+    finally:
+        await producer.stop()
+
+
+async def until_routed(session: aiohttp.ClientSession, process: Process, receipt: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Receipt {receipt}"}
+    async with asyncio.timeout(20):
+        while True:
+            async with session.get(f"{process.url}/v1/reports/mine", headers=headers) as answer:
+                report: dict[str, Any] = (await answer.json())["report"]
+            if report["status"] == "routed":
+                return report
+            await asyncio.sleep(0.1)

@@ -1,0 +1,178 @@
+"""A real `tips` over HTTP for the tests: both applications on uvicorn, a migrated PostgreSQL behind them."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from deploy.local.processes import free_port
+from services.tips import http
+from services.tips.areas import Areas
+from services.tips.keys import KeyFolder
+from services.tips.metrics import TipsMetrics
+from shared import municipality, postgres, web
+
+ROOT = Path(__file__).parents[2]
+IBUURT = ROOT / "deploy/municipalities/ibuurt"
+MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/tips/migrations"]
+NOTIFY_TOKEN = "notify-token-" + "n" * 32
+PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
+# Inside Oakwood.
+LATITUDE, LONGITUDE = 52.05, 5.6
+SECRET_WORDS = "The man at number 14 hides tools in the shed"
+SECRET_ADDRESS = "Kastanjelaan 14, behind the school"
+
+
+@dataclass
+class Clock:
+    """The time that the service sees; tests move it."""
+
+    now: datetime = datetime(2026, 11, 12, 13, 37, 11, 123456, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Answer:
+    """An HTTP answer, read whole. `body` is its JSON, {} when it is none."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+    body: dict[str, Any]
+
+    @property
+    def code(self) -> str:
+        return str(self.body.get("type", "")).removeprefix("urn:ibuurt:problem:")
+
+
+@dataclass
+class Tips:
+    """A running `tips`."""
+
+    url: str
+    internal_url: str
+    pool: Any
+    desk: http.Desk
+    clock: Clock
+    session: aiohttp.ClientSession
+    registry: CollectorRegistry
+    wakes: list[float] = field(default_factory=list)
+
+    async def post(self, body: Any, key: str | None = None, **headers: str) -> Answer:
+        """POST /v1/reports with a new idempotency key, unless another is given ("" for none)."""
+        sent = {"Idempotency-Key": new_key() if key is None else key} | headers
+        if not sent["Idempotency-Key"]:
+            del sent["Idempotency-Key"]
+        return await self.request("POST", "/v1/reports", body, sent)
+
+    async def mine(self, receipt: str) -> Answer:
+        """GET /v1/reports/mine"""
+        return await self.request("GET", "/v1/reports/mine", None, {"Authorization": f"Receipt {receipt}"})
+
+    async def words(self, report_id: object, token: str = NOTIFY_TOKEN, **body: Any) -> Answer:
+        """POST /internal/v1/reports/{report_id}/words"""
+        body = {"purpose": "delivery", "reader": "unit:public_space via webhook"} | body
+        url = f"{self.internal_url}/internal/v1/reports/{report_id}/words"
+        return await self.request("POST", url, body, {"Authorization": f"Bearer {token}"})
+
+    async def request(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Answer:
+        """`body`: bytes are sent as they are, anything else as JSON, None not at all."""
+        address = url if url.startswith("http") else self.url + url
+        given = {"data": body} if isinstance(body, bytes) else {"json": body}
+        if isinstance(body, bytes):
+            headers = {"Content-Type": "application/json"} | headers
+        async with self.session.request(
+            method, address, headers=headers, **({} if body is None else given)
+        ) as answer:
+            content = await answer.read()
+            json = await answer.json(content_type=None) if "json" in answer.content_type else {}
+            return Answer(answer.status, dict(answer.headers), content, json)
+
+    async def rows(self, statement: str, *arguments: Any) -> list[Any]:
+        async with self.pool.acquire() as connection:
+            return list(await connection.fetch(statement, *arguments))
+
+    async def stored(self) -> int:
+        """How many rows a submission could have left behind."""
+        rows = await self.rows(
+            "SELECT (SELECT count(*) FROM report) + (SELECT count(*) FROM submission)"
+            " + (SELECT count(*) FROM outbox) AS stored"
+        )
+        return int(rows[0]["stored"])
+
+    async def report_id(self) -> Any:
+        """The id of the one report that is stored."""
+        (row,) = await self.rows("SELECT report_id FROM report")
+        return row["report_id"]
+
+
+def new_key() -> str:
+    """128 random bits; in the 1 of some million cases where they look weak, others."""
+    while len(set(key := secrets.token_urlsafe(16))) < 10:
+        pass
+    return key
+
+
+def issue(**changes: Any) -> dict[str, Any]:
+    """A sound issue."""
+    return {
+        "kind": "issue",
+        "category": "street_light",
+        "description": SECRET_WORDS,
+        "location": {"point": {"latitude": LATITUDE, "longitude": LONGITUDE}},
+        "language": "nl",
+    } | changes
+
+
+def tip(**changes: Any) -> dict[str, Any]:
+    """A sound tip."""
+    return issue(kind="tip", category="drug_dealing", location={"address": SECRET_ADDRESS}) | changes
+
+
+@asynccontextmanager
+async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
+    """`tips` over HTTP on free ports, its database migrated."""
+    await postgres.migrate(dsn, MIGRATIONS)
+    pool = await postgres.open_pool(dsn, "tips")
+    town = municipality.read(IBUURT)
+    clock, wakes, registry = Clock(), [], CollectorRegistry()
+    desk = http.Desk(
+        pool=pool,
+        municipality=town,
+        areas=Areas(town),
+        keys=KeyFolder(key_folder),
+        peppers=PEPPERS,
+        metrics=TipsMetrics(registry),
+        wake=lambda: wakes.append(time.monotonic()),
+        clock=clock,
+    )
+    internal = web.new_app("tips, internal")
+    http.add_words(internal, desk, NOTIFY_TOKEN)
+    ports = free_port(), free_port()
+    servers = [
+        web.HttpServer(app, "127.0.0.1", port)
+        for app, port in zip((http.public_app(desk), internal), ports, strict=True)
+    ]
+    serving = [asyncio.create_task(server.run()) for server in servers]
+    url, internal_url = (f"http://127.0.0.1:{port}" for port in ports)
+    try:
+        async with asyncio.timeout(10):
+            while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event
+                await asyncio.sleep(0.01)
+        async with aiohttp.ClientSession() as session:
+            yield Tips(url, internal_url, pool, desk, clock, session, registry, wakes)
+    finally:
+        for server in servers:
+            server.stop()
+        await asyncio.gather(*serving)
+        await pool.close()

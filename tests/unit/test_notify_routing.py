@@ -1,0 +1,133 @@
+"""Routing: exactly one rule decides, and it is the first that holds."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.notify.core.deliveries import channels, delivery_id
+from services.notify.core.routing import Route, route, routes
+from shared import municipality
+from shared.events import ReportAccepted
+from shared.municipality import Rule, Unit, Webhook, When
+
+IBUURT = municipality.read(Path(__file__).parents[2] / "deploy/municipalities/ibuurt")
+HOUR = datetime(2026, 11, 2, 9, tzinfo=UTC)
+CATEGORIES, AREAS, SETS = ("light", "waste", "drugs"), ("north", "south"), ("district", "ward")
+
+
+def report(**changes: Any) -> ReportAccepted:
+    facts: dict[str, Any] = {
+        "report_id": uuid.UUID(int=1),
+        "kind": "issue",
+        "version": 1,
+        "category": "street_light",
+        "areas": {},
+        "hour": HOUR,
+        "regime": "gdpr",
+        "urgency": "normal",
+        "source": "web",
+        "language": "nl",
+        "municipality_version": "v1",
+    } | changes
+    return ReportAccepted(**facts)
+
+
+@pytest.mark.parametrize(
+    ("category", "kind", "areas", "rule", "unit"),
+    [
+        ("street_light", "issue", {}, "public_space", "public_space"),
+        ("drug_dealing", "tip", {"district": "oakwood"}, "police_north", "neighbourhood_police_north"),
+        ("drug_dealing", "tip", {"district": "harbour"}, "police_south", "neighbourhood_police_south"),
+        ("weapons", "tip", {}, "police_without_area", "neighbourhood_police_south"),
+        ("weapons", "tip", {"ward": "oakwood"}, "police_without_area", "neighbourhood_police_south"),
+        ("noise", "issue", {"district": "centre"}, "noise_in_the_centre", "inspection"),
+        ("noise", "issue", {"district": "meadow"}, "noise_elsewhere_north", "neighbourhood_police_north"),
+        ("noise", "issue", {}, "everything_else", "front_desk"),
+        ("never_heard_of", "issue", {"district": "centre"}, "everything_else", "front_desk"),
+    ],
+)
+def test_ibuurts_rules_send_a_report_where_they_say(
+    category: str, kind: str, areas: dict[str, str], rule: str, unit: str
+) -> None:
+    """The table that a clerk would write beside routing.toml."""
+    chosen = route(routes(IBUURT.rules), report(category=category, kind=kind, areas=areas))
+    assert (chosen.rule, chosen.unit) == (rule, unit)
+    assert chosen.reason in IBUURT.reasons
+
+
+def subset(values: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...] | None]:
+    return st.none() | st.lists(st.sampled_from(values), min_size=1, unique=True).map(tuple)
+
+
+WHENS = st.builds(
+    When,
+    category=subset(CATEGORIES),
+    kind=subset(("tip", "issue")),
+    urgency=subset(("normal", "urgent")),
+    language=subset(("nl", "en")),
+    area=st.none() | st.dictionaries(st.sampled_from(SETS), subset(AREAS).filter(bool), min_size=1),
+)
+REPORTS = st.builds(
+    lambda **facts: report(**facts),
+    category=st.sampled_from((*CATEGORIES, "other")),
+    kind=st.sampled_from(("tip", "issue")),
+    urgency=st.sampled_from(("normal", "urgent")),
+    language=st.sampled_from(("nl", "en", "fr")),
+    areas=st.dictionaries(st.sampled_from(SETS), st.sampled_from(AREAS)),
+)
+
+
+def holds(when: When | None, one: ReportAccepted) -> bool:
+    """The rule's meaning, written once more and differently."""
+    if when is None:
+        return True
+    plain = all(
+        getattr(one, field) in values
+        for field in ("category", "kind", "urgency", "source", "language")
+        if (values := getattr(when, field)) is not None
+    )
+    return plain and all(one.areas.get(name) in ids for name, ids in (when.area or {}).items())
+
+
+@given(st.lists(WHENS, max_size=6), REPORTS)
+def test_the_first_rule_that_holds_decides(whens: list[When], one: ReportAccepted) -> None:
+    """Whatever the rules and the report: one rule is chosen, it holds, and none before it does."""
+    rules = [
+        Rule(id=f"r{place}", unit="u", reason="x", when=when) for place, when in enumerate([*whens, None])
+    ]
+    chosen = int(route(routes(rules), one).rule[1:])
+    assert holds(rules[chosen].when, one)
+    assert not any(holds(rule.when, one) for rule in rules[:chosen])
+
+
+def test_rules_without_an_end_are_refused() -> None:
+    """Where no rule holds the report is not lost silently: the mend is named."""
+    with pytest.raises(LookupError, match="without conditions"):
+        route((Route("r", "u", "x", (("kind", frozenset({"tip"})),)),), report())
+
+
+def test_channels_have_stable_names() -> None:
+    """A second channel of a kind gets a number; the first keeps its name when one is added."""
+    hook = Webhook(kind="webhook", url="https://a.example/")
+    one = Unit(id="u", names={"nl": "U"}, channels=(hook,))
+    two = one.model_copy(update={"channels": (hook, hook)})
+    assert list(channels(one)) == ["webhook"]
+    assert list(channels(two)) == ["webhook", "webhook.2"]
+
+
+def test_an_idempotency_key_names_report_unit_channel_and_step() -> None:
+    """The same four give the same key for ever (pinned), and another of any of them another key."""
+    key = delivery_id(uuid.UUID(int=7), "parks", "webhook", "route")
+    assert key == uuid.UUID("8f9148ba-875d-562b-9c7f-ce5952e7042e")
+    others = [
+        delivery_id(uuid.UUID(int=8), "parks", "webhook", "route"),
+        delivery_id(uuid.UUID(int=7), "park", "webhook", "route"),
+        delivery_id(uuid.UUID(int=7), "parks", "webhook.2", "route"),
+        delivery_id(uuid.UUID(int=7), "parks", "webhook", "remind"),
+    ]
+    assert len({key, *others}) == 5

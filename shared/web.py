@@ -98,7 +98,10 @@ def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
     async def failed(_request: Request, error: Exception) -> Response:
         log.error("request_failed", exc_info=error)
         return Problem(
-            500, "internal-error", "Something went wrong here", "Nothing was stored. Try again later."
+            500,
+            "internal-error",
+            "Something went wrong here",
+            "Try again later; with the same Idempotency-Key nothing is stored twice.",
         ).response()
 
     return app

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -37,6 +37,14 @@ log = structlog.get_logger()
 Apply = Callable[[Any, Sequence[Envelope[Event]]], Awaitable[None]]
 
 
+@dataclass
+class Early:
+    """A record ahead of a missing one was seen, at a time of the monotonic clock."""
+
+    since: float
+    looked_back: bool = False
+
+
 class Consumer:
     """A group's one consumer in this process. `run` ends by cancellation or with what stopped it."""
 
@@ -55,7 +63,7 @@ class Consumer:
         self._apply = apply
         self._metrics = metrics
         self._fences: dict[Place, Fence] = {}
-        self._early_since: dict[Place, float] = {}
+        self._early: dict[Place, Early] = {}
         self._sought = True
         self._cap = PoisonCap()
         self._dead_letters = DeadLetters(bootstrap, group)
@@ -203,16 +211,16 @@ class Consumer:
 
     def _note_early(self, place: Place, early: bool) -> None:
         if early:
-            self._early_since.setdefault(place, time.monotonic())
-        elif self._early_since.pop(place, None):
+            self._early.setdefault(place, Early(time.monotonic()))
+        elif self._early.pop(place, None):
             self._metrics.gap.labels(*place).set(0)
 
     async def _start_over(self) -> None:
         """Read every fence anew before the next batch, and read on from where it stands."""
         self._fences.clear()
-        for place in self._early_since:
+        for place in self._early:
             self._metrics.gap.labels(*place).set(0)
-        self._early_since.clear()
+        self._early.clear()
         self._sought = False
         try:
             await self._seek_to_fences({})
@@ -228,7 +236,7 @@ class Consumer:
             try:
                 if not self._sought:
                     await self._seek_to_fences({})
-                for place in list(self._early_since):
+                for place in list(self._early):
                     await self._look_at_gap(place)
             except Exception as error:
                 if not postgres.is_transient(error):
@@ -237,19 +245,24 @@ class Consumer:
     async def _look_at_gap(self, place: Place) -> None:
         async with self._pool.acquire() as connection:
             stored = (await fence.load(connection, self._group, [place]))[place]
-            known, since = self._fences.get(place), self._early_since.get(place)
-            if known is None or since is None:
+            known, early = self._fences.get(place), self._early.get(place)
+            if known is None or early is None:
                 return
+            waited = time.monotonic() - early.since
             moved = stored.position != known.position
-            overdue = time.monotonic() - since >= GAP_SECONDS
-            if overdue and not moved and await fence.mark_gap(connection, self._group, place, stored):
+            overdue = waited >= GAP_SECONDS and not moved
+            if overdue and await fence.mark_gap(connection, self._group, place, stored):
                 # Without the number: beside the line's time it would tell a tip's minute. The row has it.
                 mend = "run `outbox resend` at the writer, or `consumer accept-gap` here"
                 log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
         if moved:
             await self._start_over()
-        elif overdue and place in self._early_since:
+        elif overdue and place in self._early:
             self._metrics.gap.labels(*place).set(1)
+        elif waited >= GAP_SECONDS / 2 and not early.looked_back:
+            # A topic that was made anew may hold the number before the fence's offset.
+            early.looked_back = True
+            self._subscription.seek(place, 0)
 
 
 def _passes(error: Exception) -> bool:

@@ -53,28 +53,36 @@ class DeadLetters:
         self._producer: AIOKafkaProducer | None = None
 
     async def send(self, poison: Sequence[tuple[ConsumerRecord, Poison]]) -> None:
-        """Send each record with its fault and wait until all are acknowledged. Raises KafkaError."""
+        """Send each record with its fault and wait until all are acknowledged.
+
+        Raises KafkaError or TimeoutError.
+        """
         if not poison:
             return
         try:
-            if self._producer is None:
-                self._producer = kafka.producer(self._bootstrap, f"{self._group}-dead-letters")
-                await self._producer.start()
-            futures = [
-                await self._producer.send(
-                    TOPICS[record.topic].dead_letters(self._group),
-                    record.value,
-                    record.key,
-                    record.partition,
-                    _this_hour(),
-                    headers=[*record.headers, *dead_letter_headers(record, fault, self._group)],
-                )
-                for record, fault in poison
-            ]
-            await asyncio.gather(*futures)
-        except Exception:
+            # An idempotent producer by itself tries for as long as the broker is away.
+            async with asyncio.timeout(kafka.REQUEST_TIMEOUT_MS / 1000):
+                await self._send(poison)
+        except BaseException:
             await self.close()
             raise
+
+    async def _send(self, poison: Sequence[tuple[ConsumerRecord, Poison]]) -> None:
+        if self._producer is None:
+            self._producer = kafka.producer(self._bootstrap, f"{self._group}-dead-letters")
+            await self._producer.start()
+        futures = [
+            await self._producer.send(
+                TOPICS[record.topic].dead_letters(self._group),
+                record.value,
+                record.key,
+                record.partition,
+                _this_hour(),
+                headers=[*record.headers, *dead_letter_headers(record, fault, self._group)],
+            )
+            for record, fault in poison
+        ]
+        await asyncio.gather(*futures)
 
     async def close(self) -> None:
         if self._producer:

@@ -96,6 +96,8 @@ Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,6
 Moment = Annotated[datetime, AfterValidator(utc)]
 Hour = Annotated[datetime, AfterValidator(utc), AfterValidator(_whole_hour)]
 Areas = dict[Code, Code]
+Page = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{1,300}$")]
+Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/=_-]{16,128}$")]
 Kind = Literal["tip", "issue"]
 Urgency = Literal["normal", "urgent"]
 Regime = Literal["gdpr", "led"]
@@ -310,7 +312,7 @@ class IssueChanged(Event):
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     status: Status
-    page: str
+    page: Page
 
     @property
     def key(self) -> str:
@@ -367,7 +369,7 @@ class StatisticsReleased(Event):
     previous: Code
     digest: Code
     signing_key: Code
-    signature: str
+    signature: Signature
 
     @property
     def key(self) -> str:

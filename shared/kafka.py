@@ -77,13 +77,15 @@ async def stop_quietly(client: Any) -> None:
 
 async def abandon(producer: AIOKafkaProducer) -> None:
     """Throw a producer away at once; what it had not sent is not waited for."""
-    # `stop` alone would flush first, and after a timeout leave its sender and connections behind.
-    await stop_quietly(producer)
+    # Its own `stop` flushes first, and then waits for the answers of a broker that may never answer: the
+    # connections are closed under its sender instead.
+    producer._closed = True
+    closing = [producer.client.close()]
     if producer._sender is not None:
-        with suppress(Exception):
-            await producer._sender.close()
-    with suppress(Exception):
-        await producer.client.close()
+        closing.append(producer._sender.close())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS):
+            await asyncio.gather(*closing, return_exceptions=True)
 
 
 async def ends(consumer: AIOKafkaConsumer, topics: Iterable[Topic]) -> Mapping[tuple[str, int], int]:

@@ -31,6 +31,8 @@ def configure(service: str, level: str = "INFO") -> None:
     logging.getLogger("uvicorn.access").disabled = True
     for chatty in ("aiokafka", "faststream", "uvicorn", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    # It says many times a second that a topic is missing; the watchdog says it once a tick, with the mend.
+    logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

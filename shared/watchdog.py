@@ -176,11 +176,13 @@ class Watchdog:
                     self._reader = kafka.reader(self._bootstrap, f"{self._group}-watchdog")
                     await self._reader.start()
                 ends = await kafka.ends(self._reader, self._topics)
+                self._health.refusals.pop("topics", None)
                 starts = await self._reader.beginning_offsets([TopicPartition(*place) for place in ends])
                 return {place: range(starts[place], end) for place, end in ends.items()}
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka_away", error=type(error).__name__)
         except Refusal as refusal:
+            self._health.refusals["topics"] = str(refusal)
             log.error("topics_wrong", mend=str(refusal))
         if self._reader:
             with suppress(Exception):

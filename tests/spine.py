@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from prometheus_client import CollectorRegistry
 
 from shared import kafka, outbox, postgres
@@ -317,6 +317,12 @@ async def add_partitions(bootstrap: str, name: str, total: int) -> None:
         await admin.create_partitions({name: NewPartitions(total)})
 
 
+async def delete_records(bootstrap: str, name: str, partition: int, before: int) -> None:
+    """Delete what lies before an offset, as retention does."""
+    async with administering(bootstrap) as admin:
+        await admin.delete_records({TopicPartition(name, partition): RecordsToDelete(before)})
+
+
 async def renew_topics(bootstrap: str) -> None:
     """Make the contract's topics, and make anew those that hold anything or have other partitions."""
     wanted = {topic.name: topic for topic in all_topics()}
@@ -325,15 +331,22 @@ async def renew_topics(bootstrap: str) -> None:
     try:
         cluster = await consumer._client.fetch_all_metadata()
         there = {name: cluster.partitions_for_topic(name) or set() for name in wanted}
+        used = {name for name, numbers in there.items() if len(numbers) not in {0, wanted[name].partitions}}
+        # All at once: by itself the consumer asks for one topic after the other, 0.1 s each.
+        await consumer._client.set_topics([name for name, numbers in there.items() if numbers])
         places = [TopicPartition(name, number) for name, numbers in there.items() for number in numbers]
         ends = await consumer.end_offsets(places) if places else {}
+        used |= {place.topic for place, end in ends.items() if end}
+        if used:
+            await delete_topics(bootstrap, sorted(used))
+        if await kafka.create_topics(bootstrap):
+            await consumer._client.set_topics(list(wanted))
+            # Answered once every partition has its leader.
+            await consumer.end_offsets(
+                [TopicPartition(topic.name, n) for topic in all_topics() for n in range(topic.partitions)]
+            )
     finally:
         await consumer.stop()
-    used = {place.topic for place, end in ends.items() if end}
-    used |= {name for name, numbers in there.items() if len(numbers) not in {0, wanted[name].partitions}}
-    if used:
-        await delete_topics(bootstrap, sorted(used))
-    await kafka.create_topics(bootstrap)
 
 
 class FailingProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka has no types

@@ -22,7 +22,7 @@ def main() -> int:
         "--file", type=Path, help="CSV of requests, may be gzipped; default: the folder's sample"
     )
     trial.add_argument("--rows", type=int, default=5_000, help="how many requests (default 5,000)")
-    trial.add_argument("--rate", type=float, default=100.0, help="requests per second (default 100)")
+    trial.add_argument("--rate", type=float, default=50.0, help="requests per second (default 50)")
     served = commands.add_parser("run", help="run the system until Ctrl-C")
     served.add_argument("--municipality", type=Path, default=TOWNS / "ibuurt")
     arguments = parser.parse_args()

@@ -38,6 +38,7 @@ class Units:
     arrivals: list[Arrival] = field(default_factory=list)
     first_attempts: dict[str, float] = field(default_factory=dict)
     last_link: dict[str, str] = field(default_factory=dict)
+    died: str = ""
     refused: int = 0
     forged: int = 0
     ports: dict[str, int] = field(init=False)

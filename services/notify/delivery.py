@@ -85,7 +85,7 @@ class Worker:
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
         self._circuits = {unit: self._new_circuit(CIRCUIT_CAP_SECONDS) for unit in units}
         self._under_way: Counter[str] = Counter()
-        # A result that waits for the database to come back may outlive its lease.
+        # Not to be taken again here: a result that waits for the database may outlive its lease.
         self._held: set[uuid.UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Queue[_Ended] = asyncio.Queue()
@@ -139,8 +139,6 @@ class Worker:
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
             for delivery in claimed:
-                if delivery.id in self._held:
-                    continue
                 self._held.add(delivery.id)
                 self._under_way[delivery.unit] += 1
                 task = asyncio.create_task(self._attempt(delivery))
@@ -167,7 +165,9 @@ class Worker:
             return []
         now = self._clock()
         async with self._pool.acquire() as connection:
-            return await queries.claim_deliveries(connection, rooms, limit, now, now + self._lease)
+            return await queries.claim_deliveries(
+                connection, rooms, limit, self._held, now, now + self._lease
+            )
 
     def _room(self) -> int:
         return self._tips.room(

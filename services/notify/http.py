@@ -168,7 +168,7 @@ async def _pressed(request: Request) -> Action:
                     raise _Refused(413, "unclear")
     except TimeoutError:
         raise _Refused(408, "unclear") from None
-    pressed = parse_qs(form.decode("latin-1"), max_num_fields=10).get("action", [""])
+    pressed = parse_qs(form.decode("latin-1")).get("action", [""])
     if len(pressed) != 1 or pressed[0] not in ACTIONS:
         raise _Refused(422, "unclear")
     return ACTIONS[pressed[0]]

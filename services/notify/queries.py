@@ -123,15 +123,21 @@ async def update_dispatches(connection: Any, dispatches: Sequence[Dispatch]) -> 
 
 
 async def claim_deliveries(
-    connection: Any, rooms: Mapping[str, int], limit: int, now: datetime, leased_until: datetime
+    connection: Any,
+    rooms: Mapping[str, int],
+    limit: int,
+    held: Iterable[uuid.UUID],
+    now: datetime,
+    leased_until: datetime,
 ) -> list[Delivery]:
-    """Take what is due until the lease ends: so many of each unit, `limit` in all, the longest due first."""
+    """Take what is due until the lease ends: so many of each unit, `limit` in all, the longest due first;
+    nothing of what is held already."""
     rows = await connection.fetch(
         """WITH due AS (
                SELECT d.id FROM unnest($1::text[], $2::integer[]) AS u (unit, room)
                CROSS JOIN LATERAL (
                    SELECT id, next_attempt_at FROM delivery
-                   WHERE state = 'open' AND unit = u.unit AND next_attempt_at <= $4
+                   WHERE state = 'open' AND unit = u.unit AND next_attempt_at <= $4 AND id <> ALL($6)
                    ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
                ORDER BY d.next_attempt_at LIMIT $3)
            UPDATE delivery d SET next_attempt_at = $5
@@ -144,6 +150,7 @@ async def claim_deliveries(
         limit,
         now,
         leased_until,
+        list(held),
     )
     return [Delivery(**{**row, "areas": json.loads(row["areas"])}) for row in rows]
 

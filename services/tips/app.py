@@ -37,6 +37,8 @@ async def serve(settings: Settings, service: Service) -> None:
         clock=_now,
     )
     service.consume(SUBSCRIPTIONS["tips"], consumer.apply)
+    # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
+    service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
     service.answer(queries.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())

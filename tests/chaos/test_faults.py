@@ -124,6 +124,7 @@ async def test_a_producers_database_restored_from_a_backup_refuses_to_send_and_n
     sent = await trial.send(5, 50.0)
     assert all(outcome.accepted for outcome in sent)
     assert "outbox_sent_total 0.0" in await _metrics(tips)
+    assert tips.ready()
 
 
 async def _restore(trial: Trial, database: str, backup: Path) -> None:

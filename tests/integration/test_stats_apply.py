@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import random
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -31,7 +32,8 @@ from shared.events import (
     ReportRouted,
 )
 from tests.conftest import MakeDatabase
-from tests.unit.stats_lives import lives
+from tests.spine import until
+from tests.unit.stats_lives import lives, seen_and_done_twice
 
 MIGRATIONS = [postgres.SHARED_MIGRATIONS, Path(__file__).parents[2] / "services/stats/migrations"]
 SCOPE = Scope(
@@ -106,7 +108,7 @@ def cut(events: Sequence[ReportEvent], sizes: Iterable[int]) -> list[Sequence[Re
 
 
 @settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -241,6 +243,41 @@ async def test_two_consumers_of_the_same_reports_neither_lose_nor_double(dsn: st
     finally:
         await one.close()
         await two.close()
+
+
+async def test_two_consumers_never_wait_for_each_other_in_a_circle(connection: Any, dsn: str) -> None:
+    """Batches that name the same reports in opposite orders lock their rows in the same order. Each is held
+    up at the row in the middle, where in opposite orders each would hold what the other wants next."""
+    told, _ = many(101, seed=10)
+    await apply(connection, told)
+    one, two = await postgres.connect(dsn, "one"), await postgres.connect(dsn, "two")
+    held = connection.transaction()
+    await held.start()
+    await connection.execute("SELECT FROM lifecycle WHERE report_id = $1 FOR UPDATE", told[50].report_id)
+
+    async def both_wait() -> bool:
+        waiting = await connection.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+        return bool(waiting == 2)
+
+    try:
+        both = [asyncio.create_task(apply(one, told)), asyncio.create_task(apply(two, told[::-1]))]
+        await until(both_wait)
+        await held.rollback()
+        await asyncio.gather(*both)
+    finally:
+        await one.close()
+        await two.close()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+async def test_the_first_acknowledgement_and_the_last_resolution_hold_across_batches(
+    connection: Any, order: tuple[int, ...]
+) -> None:
+    """Each event comes in a batch of its own, in every order."""
+    life = seen_and_done_twice()
+    for index in order:
+        await apply(connection, [life[index]])
+    assert await stored_rows(connection) == merge_events(SCOPE, life)
 
 
 async def test_a_batch_is_one_statement_per_table(connection: Any) -> None:

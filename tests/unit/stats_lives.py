@@ -10,8 +10,11 @@ from shared.events import (
     EVENT_TYPES,
     REPORTS,
     ReportAccepted,
+    ReportAcknowledged,
     ReportEvent,
+    ReportResolved,
 )
+from tests.golden.expected import EXPECTED
 from tests.unit.strategies import events_of
 
 _TYPES = [event_type for event_type in EVENT_TYPES.values() if issubclass(event_type, ReportEvent)]
@@ -37,4 +40,16 @@ def lives(draw: st.DrawFn, report_id: UUID | None = None) -> list[ReportEvent]:
         event.model_copy(update={"report_id": report_id, "kind": kind, "version": version})
         for writer in (told, dispatched)
         for version, event in enumerate(writer, start=1)
+    ]
+
+
+def seen_and_done_twice() -> list[ReportEvent]:
+    """A report acknowledged after a day and again later, resolved in time and again too late."""
+    seen: ReportAcknowledged = EXPECTED["ReportAcknowledged.v1"].event
+    done: ReportResolved = EXPECTED["ReportResolved.v1"].event
+    return [
+        seen.model_copy(update={"version": 3, "took": "24h"}),
+        seen.model_copy(update={"version": 8, "took": "later"}),
+        done.model_copy(update={"version": 5, "outcome": "repaired", "in_time": True}),
+        done.model_copy(update={"version": 9, "outcome": "replaced", "in_time": False}),
     ]

@@ -78,8 +78,15 @@ def _bounds(metadata: tuple[Any, ...]) -> dict[str, Any]:
     return bounds
 
 
+def _texts(metadata: tuple[Any, ...]) -> Strategy:
+    if metadata == _CODE:
+        return CODES
+    patterns = [item.pattern for item in metadata if isinstance(getattr(item, "pattern", None), str)]
+    return st.from_regex(patterns[0], fullmatch=True) if patterns else st.text(max_size=200)
+
+
 _PLAIN: Mapping[Any, Callable[[tuple[Any, ...]], Strategy]] = {
-    str: lambda metadata: CODES if metadata == _CODE else st.text(max_size=200),
+    str: _texts,
     int: lambda metadata: st.integers(**_bounds(metadata)),
     float: lambda metadata: st.floats(**_bounds(metadata)),
     bool: lambda _: st.booleans(),

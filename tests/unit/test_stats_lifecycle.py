@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.stats.core import Accepted, Latest, Lifecycle, Scope, lifecycle_of, merge, merge_events
-from shared.events import EVENT_TYPES, ReportAcknowledged, ReportEvent, ReportResolved
+from shared.events import EVENT_TYPES, ReportEvent
 from tests.golden.expected import EXPECTED, ISSUE, TIP
-from tests.unit.stats_lives import lives
+from tests.unit.stats_lives import lives, seen_and_done_twice
 
 SCOPE = Scope(ZoneInfo("Europe/Amsterdam"), "district", frozenset({"oakwood"}), frozenset({"graffiti"}))
 REPORT_TYPES = [event_type for event_type in EVENT_TYPES.values() if issubclass(event_type, ReportEvent)]
@@ -112,15 +112,7 @@ def test_every_event_about_a_report_is_understood(event_type: type[ReportEvent])
 
 def test_the_first_acknowledgement_counts_and_the_last_resolution() -> None:
     """The bucket is of the time until anybody had seen it; what was tried before is not how it ended."""
-    seen: ReportAcknowledged = EXPECTED["ReportAcknowledged.v1"].event
-    done: ReportResolved = EXPECTED["ReportResolved.v1"].event
-    life: list[ReportEvent] = [
-        seen.model_copy(update={"version": 3, "took": "24h"}),
-        seen.model_copy(update={"version": 8, "took": "later"}),
-        done.model_copy(update={"version": 5, "outcome": "repaired", "in_time": True}),
-        done.model_copy(update={"version": 9, "outcome": "replaced", "in_time": False}),
-    ]
-    for order in itertools.permutations(life):
+    for order in itertools.permutations(seen_and_done_twice()):
         row = told_by(order)
         assert row.acknowledged == "24h"
         assert row.resolved == Latest(9, ("replaced", False))

@@ -1,0 +1,321 @@
+"""The page behind a signed link: what it shows, what it changes and what it refuses."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from services.notify.core.links import Link, write_token
+from shared.cloudevents import Envelope
+from shared.events import ReportAcknowledged, ReportErased, ReportResolved, ReportWithdrawn, hour_of
+from tests.conftest import MakeDatabase
+from tests.integration.notify_harness import LINK_SECRET, Notify, accepted, kinds, running_notify
+
+NOWHERE = "http://127.0.0.1:9"
+NOW = datetime(2026, 11, 12, 13, 37, 11, 123456, tzinfo=UTC)
+VOID = {"meta", "link", "br"}
+
+
+class Page(HTMLParser):
+    """What a page holds; refuses tags that are not closed in order."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(content)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + "\n"
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def actions(self) -> list[str | None]:
+        return [button["value"] for button in self.all("button")]
+
+
+@dataclass
+class Browser:
+    """One unit's officer, without JavaScript."""
+
+    notify: Notify
+    session: aiohttp.ClientSession
+
+    async def open(self, path: str, method: str = "GET", **given: Any) -> tuple[int, Page, Any]:
+        async with self.session.request(method, self.notify.url + path, **given) as answer:
+            return answer.status, Page(await answer.text()), answer.headers
+
+    async def press(self, path: str, action: str) -> tuple[int, Page, Any]:
+        return await self.open(path, "POST", data={"action": action})
+
+
+@pytest_asyncio.fixture
+async def browser(database: MakeDatabase) -> AsyncIterator[Browser]:
+    """At a notify that has one issue of the public space team, accepted at NOW, two hours ago."""
+    async with running_notify(await database(), NOWHERE) as notify, aiohttp.ClientSession() as session:
+        notify.clock.at = NOW + timedelta(hours=2)
+        await notify.apply(accepted(now=NOW, report_id=uuid.UUID(int=1)))
+        yield Browser(notify, session)
+
+
+def path(report_id: int = 1, unit: str = "public_space", days: float = 30, secret: str = LINK_SECRET) -> str:
+    expires = (NOW + timedelta(days=days)).replace(microsecond=0)
+    return f"/answer/{write_token(Link(uuid.UUID(int=report_id), unit, expires), secret)}"
+
+
+async def everything(notify: Notify) -> list[Any]:
+    return [
+        tuple(row)
+        for table in ("dispatch", "delivery", "outbox")
+        for row in await notify.rows(f"SELECT * FROM {table} ORDER BY 1")
+    ]
+
+
+async def test_opening_the_page_changes_nothing(browser: Browser) -> None:
+    """However often, with GET or by a scanner with HEAD: every row stays as it was."""
+    before = await everything(browser.notify)
+    for _ in range(3):
+        status, page, _ = await browser.open(path())
+        assert status == 200
+        assert page.actions == ["acknowledge", "resolve"]
+    await browser.session.head(browser.notify.url + path())
+    assert await everything(browser.notify) == before
+
+
+async def test_pressing_seen_says_so_once(browser: Browser) -> None:
+    """The second press, and one from another window, only show that it was done."""
+    status, page, _ = await browser.press(path(), "acknowledge")
+    assert status == 200
+    assert "team de melding heeft gezien" in page.text
+    assert page.actions == ["resolve"]
+    before = await everything(browser.notify)
+    status, page, _ = await browser.press(path(), "acknowledge")
+    assert status == 200
+    assert "al gedaan" in page.text
+    assert await everything(browser.notify) == before
+    (seen,) = await browser.notify.said(ReportAcknowledged)
+    assert isinstance(seen, ReportAcknowledged)
+    assert (seen.by, seen.took, seen.version) == ("link", "4h", 2)
+    assert (await browser.notify.totals())["acknowledged"] == 1
+
+
+async def test_pressing_solved_first_says_both(browser: Browser) -> None:
+    """Acknowledged, then resolved, in time; nothing is left to press, and pressing it anyway is harmless."""
+    _, page, _ = await browser.press(path(), "resolve")
+    assert page.actions == []
+    for action in ("resolve", "acknowledge"):
+        status, page, _ = await browser.press(path(), action)
+        assert status == 200
+        assert "al gedaan" in page.text
+    assert kinds(await browser.notify.said()) == ["ReportRouted", "ReportAcknowledged", "ReportResolved"]
+    (solved,) = await browser.notify.said(ReportResolved)
+    assert isinstance(solved, ReportResolved)
+    assert (solved.outcome, solved.in_time, solved.version) == ("done", True, 3)
+
+
+async def test_solved_after_the_target_is_said_as_late(browser: Browser) -> None:
+    """The clock of a broken street light is 120 hours."""
+    browser.notify.clock.at = NOW + timedelta(hours=121)
+    await browser.press(path(), "resolve")
+    (solved,) = await browser.notify.said(ReportResolved)
+    assert isinstance(solved, ReportResolved)
+    assert solved.in_time is False
+
+
+async def test_twenty_presses_at_once_say_it_once(browser: Browser) -> None:
+    """A row lock decides who is first."""
+    answers = await asyncio.gather(*(browser.press(path(), "resolve") for _ in range(20)))
+    assert {status for status, _, _ in answers} == {200}
+    assert kinds(await browser.notify.said()) == ["ReportRouted", "ReportAcknowledged", "ReportResolved"]
+
+
+async def test_a_tips_answer_is_kept_to_the_hour(browser: Browser) -> None:
+    """Its events and its row."""
+    await browser.notify.apply(accepted("weapons", now=NOW, report_id=uuid.UUID(int=2)))
+    await browser.press(path(2, "neighbourhood_police_north"), "resolve")
+    (row,) = await browser.notify.rows("SELECT * FROM dispatch WHERE kind = 'tip'")
+    assert row["resolved_at"] == row["acknowledged_at"] == hour_of(NOW) + timedelta(hours=2)
+    times = await browser.notify.rows("SELECT DISTINCT time FROM outbox WHERE type LIKE '%Resolved%'")
+    assert [one["time"] for one in times] == [hour_of(NOW) + timedelta(hours=2)]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("where", "status", "says"),
+    [
+        (path(days=0), 410, "te oud"),
+        (path(secret="x" * 32), 404, "werkt niet"),
+        (path()[:-2] + "AA", 404, "werkt niet"),
+        (path()[:-20], 404, "werkt niet"),
+        ("/answer/hello", 404, "werkt niet"),
+        (path(report_id=9), 404, "werkt niet"),
+        (path(unit="parking"), 410, "niet meer bij uw team"),
+    ],
+    ids=["expired", "foreign secret", "altered", "cut off", "nonsense", "unknown report", "another unit"],
+)
+async def test_a_link_that_does_not_hold_opens_nothing_and_says_what_to_do(
+    browser: Browser, method: str, where: str, status: int, says: str
+) -> None:
+    """A page with the mend, nothing about the report, and no change."""
+    before = await everything(browser.notify)
+    got, page, _ = await browser.open(
+        where, method, **({"data": {"action": "resolve"}} if method == "POST" else {})
+    )
+    assert got == status
+    assert says in page.text
+    assert "Straatverlichting" not in page.text
+    assert await everything(browser.notify) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", 422),
+        (b"action=delete", 422),
+        (b"action=acknowledge&action=resolve", 422),
+        (b"\xff\xfe=\x00", 422),
+        (b"&".join([b"a=b"] * 50), 422),
+        (b"action=" + b"x" * 5_000, 413),
+    ],
+)
+async def test_a_form_that_says_nothing_clear_changes_nothing(
+    browser: Browser, data: bytes, status: int
+) -> None:
+    """Whatever is posted: a page, not a fault."""
+    before = await everything(browser.notify)
+    got, page, _ = await browser.open(path(), "POST", data=data)
+    assert got == status
+    assert "druk op een van de twee knoppen" in page.text
+    assert await everything(browser.notify) == before
+
+
+@pytest.mark.parametrize("event", [ReportWithdrawn, ReportErased])
+async def test_what_is_gone_needs_no_answer(
+    browser: Browser, event: type[ReportWithdrawn] | type[ReportErased]
+) -> None:
+    """The page says so, has no button, and a press changes nothing."""
+    about: dict[str, Any] = {"report_id": uuid.UUID(int=1), "kind": "issue", "version": 2}
+    gone = ReportErased(**about, reason="resident") if event is ReportErased else ReportWithdrawn(**about)
+    await browser.notify.apply(Envelope.of(gone, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW))
+    before = await everything(browser.notify)
+    for status, page, _ in (await browser.open(path()), await browser.press(path(), "resolve")):
+        assert status == 200
+        assert page.actions == []
+        assert "hoeft niets meer" in page.text
+    assert await everything(browser.notify) == before
+
+
+async def test_the_page_tells_what_unit_category_due_time_and_status(browser: Browser) -> None:
+    """In the municipality's zone: 13:37 UTC and 24 hours is 14:37 in Amsterdam, the day after."""
+    _, page, _ = await browser.open(path())
+    for expected in (
+        "Straatverlichting kapot",
+        "Team Openbare Ruimte",
+        "13 november 2026, 14:37",
+        "Onderweg",
+    ):
+        assert expected in page.text
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "language"),
+    [
+        ("", "", "nl"),
+        ("en-GB,en;q=0.9,nl;q=0.5", "", "en"),
+        ("fr, en;q=0.1", "", "en"),
+        ("fr", "", "nl"),
+        ("en;q=0", "", "nl"),
+        ("en;q=x", "", "nl"),
+        ("nl", "?language=en", "en"),
+        ("en", "?language=xx", "en"),
+    ],
+)
+async def test_the_page_speaks_the_municipalitys_languages(
+    browser: Browser, accept: str, query: str, language: str
+) -> None:
+    """What the browser prefers, unless the reader chose; the page names its language and offers the other."""
+    _, page, headers = await browser.open(path() + query, headers={"Accept-Language": accept})
+    (html,) = page.all("html")
+    assert html["lang"] == headers["Content-Language"] == language
+    (other,) = page.all("a")
+    assert other["hreflang"] != language
+    assert ("Team Openbare Ruimte" in page.text) == (language == "nl")
+    assert ("Public space team" in page.text) == (language == "en")
+
+
+async def test_the_page_may_load_only_its_own_style_and_be_kept_by_nobody(browser: Browser) -> None:
+    """No script, nothing from elsewhere, no frame, no referrer, no cache; the stylesheet is there."""
+    _, page, headers = await browser.open(path())
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self'; form-action 'self'")
+    assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+    assert page.all("script") == []
+    assert not any("style" in attributes for _, attributes in page.tags)
+    (sheet,) = page.all("link")
+    async with browser.session.get(
+        browser.notify.url + path().rsplit("/", 1)[0] + f"/{sheet['href']}"
+    ) as css:
+        assert (css.status, css.content_type) == (200, "text/css")
+
+
+async def test_the_page_can_be_used_without_sight_or_mouse(browser: Browser) -> None:
+    """Language, one heading, a landmark, a title, buttons with words, news as a status."""
+    _, page, _ = await browser.press(path(), "acknowledge")
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
+    assert {"role": "status"} in page.all("p")
+    assert all(button["value"] for button in page.all("button"))
+    assert page.all("meta")[1]["content"] == "width=device-width, initial-scale=1"
+
+
+async def test_the_colours_have_enough_contrast(browser: Browser) -> None:
+    """WCAG 2.2 AA, light and dark: text 4.5 to 1, what marks a control 3 to 1."""
+    async with browser.session.get(f"{browser.notify.url}/answer.css") as css:
+        text = await css.text()
+    for scheme in re.findall(r":root \{([^}]*)\}", text):
+        colour = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", scheme))
+        assert contrast(colour["ink"], colour["paper"]) >= 7
+        assert contrast(colour["act"], colour["paper"]) >= 4.5
+        assert contrast(colour["on-act"], colour["act"]) >= 4.5
+        assert contrast(colour["line"], colour["paper"]) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of WCAG 2.2 of two colours such as #1a1a1a."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+async def test_while_the_database_is_away_the_page_says_to_come_back(browser: Browser) -> None:
+    """503 and a sentence, not a fault."""
+    await browser.notify.pool.close()
+    status, page, _ = await browser.open(path())
+    assert status == 503
+    assert "Probeer het over een paar minuten opnieuw" in page.text

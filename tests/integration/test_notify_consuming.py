@@ -1,0 +1,181 @@
+"""What notify makes of the reports that tips announces, on a real PostgreSQL."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from shared.cloudevents import Envelope, derived_id
+from shared.errors import Poison
+from shared.events import (
+    Event,
+    ReportAccepted,
+    ReportErased,
+    ReportRecategorised,
+    ReportRouted,
+    ReportWithdrawn,
+)
+from tests.conftest import MakeDatabase
+from tests.integration.notify_harness import Notify, accepted, running_notify
+
+NOWHERE = "http://127.0.0.1:9"
+ABOUT: dict[str, Any] = {"kind": "issue"}
+NOW = datetime(2026, 11, 12, 13, 37, 11, 123456, tzinfo=UTC)
+
+
+@pytest_asyncio.fixture
+async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
+    """Without a worker: what is due stays open."""
+    async with running_notify(await database(), NOWHERE) as running:
+        running.clock.at = NOW
+        yield running
+
+
+def later(event: Event) -> Envelope[Event]:
+    return Envelope.of(event, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW)
+
+
+async def test_a_batch_is_routed_once_however_often_it_comes(notify: Notify) -> None:
+    """Two hundred reports, applied twice: one dispatch, one delivery and one ReportRouted each."""
+    batch = [accepted(now=NOW) for _ in range(200)]
+    await notify.apply(*batch)
+    await notify.apply(*batch)
+    totals = await notify.totals()
+    assert [totals[name] for name in ("accepted", "routed", "open_deliveries", "waiting")] == [200] * 4
+    rows = await notify.rows("SELECT id, key FROM outbox")
+    assert {row["id"] for row in rows} == {derived_id(one.id, ReportRouted) for one in batch}
+    assert {bytes(row["key"]).decode() for row in rows} == {one.event.key for one in batch}
+
+
+async def test_a_report_announced_twice_under_two_ids_is_routed_once(notify: Notify) -> None:
+    """In one batch and in the next; the first one stays."""
+    one = accepted(now=NOW)
+    twin = Envelope.of(one.event, id=uuid.uuid4(), source=one.source, now=NOW)
+    await notify.apply(one, twin)
+    await notify.apply(twin)
+    (row,) = await notify.rows("SELECT id FROM outbox")
+    assert row["id"] == derived_id(one.id, ReportRouted)
+
+
+async def test_what_is_said_of_the_route_is_what_is_stored(notify: Notify) -> None:
+    """Unit, rule, version, reason and due times; due in plain hours from acceptance."""
+    await notify.apply(accepted("wrong_parking", now=NOW))
+    (said,) = await notify.said()
+    (row,) = await notify.rows("SELECT * FROM dispatch")
+    assert isinstance(said, ReportRouted)
+    for name in ("unit", "rule", "rules_version", "reason", "acknowledge_by", "resolve_by", "version"):
+        assert row[name] == getattr(said, name)
+    assert (said.unit, said.rule, said.version) == ("parking", "parking", 1)
+    assert said.acknowledge_by - NOW == timedelta(hours=4)
+    assert said.resolve_by - NOW == timedelta(hours=48)
+    assert json.loads(row["areas"]) == {"district": "oakwood"}
+    (delivery,) = await notify.rows("SELECT * FROM delivery")
+    assert (delivery["due_at"], delivery["next_attempt_at"]) == (NOW, NOW)
+
+
+async def test_a_tip_waits_as_its_category_says_and_its_times_are_hours(notify: Notify) -> None:
+    """Half of 30 minutes at a chance of a half; an urgent one goes at once; nothing tells the minute."""
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    await notify.apply(accepted("drug_dealing", now=NOW))
+    (waiting,) = await notify.rows("DELETE FROM delivery RETURNING *")
+    assert waiting["next_attempt_at"] == NOW + timedelta(minutes=15)
+    await notify.apply(accepted("weapons", now=NOW))
+    (urgent,) = await notify.rows("SELECT * FROM delivery")
+    assert urgent["next_attempt_at"] == NOW
+    for row in await notify.rows("SELECT * FROM dispatch"):
+        assert row["accepted_at"] == hour
+    for row in await notify.rows("SELECT time FROM outbox"):
+        assert row["time"] == hour
+
+
+async def test_a_tips_step_with_a_minute_cannot_be_stored(notify: Notify) -> None:
+    """The database holds the promise too."""
+    await notify.apply(accepted("weapons", now=NOW))
+    with pytest.raises(Exception, match="tip_to_the_hour"):
+        await notify.rows("UPDATE dispatch SET delivered_at = $1", NOW)
+
+
+@pytest.mark.parametrize(("event", "status"), [(ReportWithdrawn, "withdrawn"), (ReportErased, "erased")])
+async def test_what_is_withdrawn_or_erased_is_no_longer_delivered(
+    notify: Notify, event: type[ReportWithdrawn] | type[ReportErased], status: str
+) -> None:
+    """Also when it comes in the same batch; others are left alone, and nothing is said about it."""
+    gone, stays = accepted(now=NOW), accepted(now=NOW)
+    about = ABOUT | {"report_id": gone.event.report_id, "version": 2}
+    end = event(**about, reason="resident") if event is ReportErased else event(**about)
+    await notify.apply(gone, stays, later(end))
+    await notify.apply(later(end))
+    rows = await notify.rows(
+        "SELECT report_id, status, state, report_version FROM dispatch JOIN delivery USING (report_id)"
+    )
+    found = {row["report_id"]: tuple(row)[1:] for row in rows}
+    assert found[gone.event.report_id] == (status, "cancelled", 2)
+    assert found[stays.event.report_id] == ("routed", "open", 1)
+    assert len(await notify.said()) == 2
+
+
+async def test_what_is_erased_does_not_become_withdrawn(notify: Notify) -> None:
+    """Erasure is the last word."""
+    one = accepted(now=NOW)
+    about = ABOUT | {"report_id": one.event.report_id}
+    await notify.apply(one, later(ReportErased(**about, version=2, reason="resident")))
+    await notify.apply(later(ReportWithdrawn(**about, version=3)))
+    (row,) = await notify.rows("SELECT status FROM dispatch")
+    assert row["status"] == "erased"
+
+
+async def test_other_events_are_noted_and_change_nothing_else(notify: Notify) -> None:
+    """The highest version stays, in whatever order they come; a report that is not here is no mistake."""
+    one, unknown = accepted(now=NOW), accepted(now=NOW)
+    await notify.apply(one)
+
+    def moved(about: ReportAccepted, version: int) -> Envelope[Event]:
+        return later(
+            ReportRecategorised(
+                report_id=about.report_id,
+                kind="issue",
+                version=version,
+                category="graffiti",
+                regime="gdpr",
+                urgency="normal",
+            )
+        )
+
+    await notify.apply(moved(one.event, 3), moved(one.event, 2), moved(unknown.event, 2))
+    (row,) = await notify.rows("SELECT status, version, report_version, category FROM dispatch")
+    assert tuple(row) == ("routed", 1, 3, "street_light")
+
+
+async def test_a_category_that_the_folder_lacks_is_poison_with_a_mend(notify: Notify) -> None:
+    """It is set aside, to be replayed with a newer folder; nothing of it is stored."""
+    strange = accepted(now=NOW)
+    event = strange.event.model_copy(update={"category": "flying_saucers"})
+    with pytest.raises(Poison, match="folder") as caught:
+        await notify.apply(Envelope.of(event, id=strange.id, source=strange.source, now=NOW))
+    assert caught.value.reason == "unknown_category"
+    assert (await notify.totals())["accepted"] == 0
+
+
+async def test_totals_name_what_was_accepted_in_whatever_order(notify: Notify) -> None:
+    """The digest is the exclusive or of the first 8 bytes of each id's MD5, as the other services count."""
+    assert (await notify.totals())["digest"] == "0" * 16
+    batch = [accepted(now=NOW) for _ in range(5)]
+    await notify.apply(*batch)
+    (row,) = await notify.rows(
+        """SELECT lpad(to_hex(bit_xor(('x' || left(md5(id), 16))::bit(64)::bigint)), 16, '0') AS digest
+           FROM unnest($1::text[]) AS id""",
+        [one.event.key for one in reversed(batch)],
+    )
+    assert await notify.totals() == {
+        "accepted": 5,
+        "digest": row["digest"],
+        "routed": 5,
+        "delivered": 0,
+        "acknowledged": 0,
+        "open_deliveries": 5,
+        "waiting": 5,
+    }

@@ -1,0 +1,226 @@
+"""The whole process: `python -m services.notify` with a real Kafka, a real PostgreSQL and the real tips."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+from aiohttp import web
+
+from deploy.local.kafka import Kafka
+from deploy.local.processes import free_port
+from deploy.local.town import local_copy, webhook_secrets
+from shared import kafka, postgres
+from shared.cloudevents import Envelope, from_record, to_record
+from shared.events import DISPATCHES, REPORTS, Event
+from shared.outbox import partition_of
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.notify_harness import IBUURT, MIGRATIONS, ROOT, announced, ibuurt, kinds
+from tests.integration.tips_server import NOTIFY_TOKEN, SECRET_WORDS, issue, running_tips, tip
+
+OPERATOR_TOKEN = "operator-token-" + "o" * 32
+
+
+@dataclass
+class Process:
+    """A running notify."""
+
+    child: subprocess.Popen[bytes]
+    url: str
+    internal_url: str
+    seconds_to_ready: float
+
+
+def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, secrets: Path) -> dict[str, str]:
+    port = str(free_port())
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("IBUURT_")},
+        "IBUURT_MUNICIPALITY": str(municipality),
+        "IBUURT_DATABASE_URL": dsn,
+        "IBUURT_KAFKA_BOOTSTRAP": bootstrap,
+        "IBUURT_HTTP_PORT": port,
+        "IBUURT_INTERNAL_PORT": str(free_port()),
+        "IBUURT_OPERATOR_TOKEN": OPERATOR_TOKEN,
+        "IBUURT_TIPS_URL": tips_url,
+        "IBUURT_TIPS_TOKEN": NOTIFY_TOKEN,
+        "IBUURT_LINK_SECRET": "l" * 32,
+        "IBUURT_WEBHOOK_SECRETS": str(secrets),
+        "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{port}",
+    }
+
+
+@asynccontextmanager
+async def running_process(env: dict[str, str], log: Path) -> AsyncIterator[Process]:
+    """`python -m services.notify`, ready; its output goes to `log`."""
+    url, internal_url = (f"http://127.0.0.1:{env[f'IBUURT_{port}_PORT']}" for port in ("HTTP", "INTERNAL"))
+    started = time.monotonic()
+    child = started_process(env, log)
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+            while not await is_ready(session, internal_url):
+                assert child.poll() is None
+                await asyncio.sleep(0.05)
+        yield Process(child, url, internal_url, time.monotonic() - started)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(child.wait, 25)
+
+
+def started_process(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "services.notify"]
+    with log.open("wb") as output:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+
+
+async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/ready") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+@pytest.fixture
+def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
+    """A Kafka without topics: the session's may hold what another database has sent."""
+    if infrastructure.kafka is None:
+        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    server = Kafka(tmp_path / "kafka")
+    server.start()
+    yield server
+    server.stop()
+
+
+@asynccontextmanager
+async def unit_systems(port: int) -> AsyncIterator[list[dict[str, Any]]]:
+    """A receiver for every unit, which has seen whatever comes; yields the bodies that came."""
+    bodies: list[dict[str, Any]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        return web.json_response({"acknowledged": True, "case": {"accepted": True}})
+
+    app = web.Application()
+    app.router.add_post("/reports", take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield bodies
+    finally:
+        await runner.cleanup()
+
+
+async def announce(bootstrap: str, envelopes: list[Envelope[Event]]) -> None:
+    """Put tips' events on its topic, numbered as its relay does it; each one twice."""
+    producer = kafka.producer(bootstrap, "test")
+    await producer.start()
+    numbers: dict[int, int] = {}
+    try:
+        for envelope in envelopes:
+            record = to_record(envelope)
+            partition = partition_of(record.key, REPORTS.partitions)
+            numbers[partition] = numbers.get(partition, 0) + 1
+            for _ in range(2):
+                await producer.send_and_wait(
+                    record.topic,
+                    record.value,
+                    key=record.key,
+                    partition=partition,
+                    headers=[*record.headers, ("ce_sequence", str(numbers[partition]).encode())],
+                    timestamp_ms=record.timestamp,
+                )
+    finally:
+        await producer.stop()
+
+
+async def dispatches(bootstrap: str, count: int) -> list[Event]:
+    """The first events on the topic of dispatches."""
+    consumer = kafka.reader(bootstrap, "test")
+    consumer.subscribe([DISPATCHES.name])
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            records = [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
+    return [from_record(record.topic, record.key, record.value, record.headers).event for record in records]
+
+
+async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
+    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+) -> None:
+    """From Kafka to the unit and back: an issue and a tip, each announced twice, delivered and said once; the
+    totals agree; the log names no words, no link, no tip; it ends with 0 when asked to."""
+    dsn, log, port = await database(), tmp_path / "log", free_port()
+    await postgres.migrate(dsn, MIGRATIONS)
+    await kafka.create_topics(own_kafka.bootstrap)
+    town = local_copy(IBUURT, tmp_path, dict.fromkeys(ibuurt().units, port), tips_wait=False)
+    webhook_secrets(town, tmp_path / "secrets")
+    (tmp_path / "keys").mkdir()
+    async with (
+        running_tips(await database(), tmp_path / "keys") as tips,
+        unit_systems(port) as bodies,
+        aiohttp.ClientSession() as session,
+    ):
+        env = environment(dsn, own_kafka.bootstrap, tips.internal_url, town, tmp_path / "secrets")
+        async with running_process(env, log) as process:
+            for body in (issue(), tip()):
+                assert (await tips.post(body)).status == 201
+            envelopes = await announced(tips)
+            begun = time.monotonic()
+            await announce(own_kafka.bootstrap, envelopes)
+            said = await dispatches(own_kafka.bootstrap, 6)
+            print(
+                f"ready after {process.seconds_to_ready:.2f} s, said after {time.monotonic() - begun:.2f} s"
+            )
+            for report in envelopes:
+                about = [event for event in said if event.key == report.event.key]
+                assert kinds(about) == ["ReportRouted", "ReportDelivered", "ReportAcknowledged"]
+            assert sorted(body["data"]["report_id"] for body in bodies) == sorted(
+                envelope.event.key for envelope in envelopes
+            )
+            async with session.get(
+                f"{process.internal_url}/totals", headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+            ) as answer:
+                totals = await answer.json()
+            assert {totals[name] for name in ("accepted", "routed", "delivered", "acknowledged")} == {2}
+            assert totals["open_deliveries"] == 0
+            async with session.get(bodies[0]["data"]["answer_url"]) as page:
+                assert page.status == 200
+            memory = psutil.Process(process.child.pid).memory_info().rss
+            print(f"{memory / 2**20:.0f} MiB")
+        assert process.child.returncode == 0
+    written = log.read_text()
+    (tips_id,) = [envelope.event.key for envelope in envelopes if envelope.event.coarse]
+    assert not [trace for trace in (SECRET_WORDS, "/answer/", tips_id) if trace in written]
+
+
+async def test_a_missing_webhook_secret_is_named_with_its_mend(
+    database: MakeDatabase, infrastructure: Infrastructure, tmp_path: Path
+) -> None:
+    """The process ends with 1 and a line that names the file and how to make it."""
+    webhook_secrets(IBUURT, tmp_path / "secrets")
+    (tmp_path / "secrets/parking").unlink()
+    env = environment(
+        await database(), infrastructure.bootstrap, "http://127.0.0.1:9", IBUURT, tmp_path / "secrets"
+    )
+    command = [sys.executable, "-m", "services.notify"]
+    await asyncio.to_thread(subprocess.run, [*command, "migrate"], cwd=ROOT, env=env, check=True)
+    ended = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, env=env, capture_output=True, timeout=30, check=False
+    )
+    last = ended.stderr.decode().strip().splitlines()[-1]
+    assert ended.returncode == 1
+    assert str(tmp_path / "secrets/parking") in last
+    assert "make one with" in last

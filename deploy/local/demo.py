@@ -22,7 +22,7 @@ from shared.municipality import read
 
 REFUSED_SHARE = 0.05
 DEAD_SECONDS = 10.0
-SETTLE_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
 # A trial cannot wait minutes for a unit that is back.
 COMPRESSED = {"IBUURT_RETRY_BASE_SECONDS": "0.2", "IBUURT_RETRY_CAP_SECONDS": "5"}
 MARK = b"marker-"
@@ -85,7 +85,7 @@ async def _replay(
         trial.outcomes = await send_all(tips, requests, rate, _Reporter(progress, rows))
         accepted = sum(outcome.accepted for outcome in trial.outcomes)
         progress(f"{accepted} accepted; waiting until every unit has its reports")
-        services = await ledger.settle(stack, accepted, SETTLE_SECONDS)
+        services = await ledger.settle(stack, accepted, PATIENCE_SECONDS)
         records = await read_all(stack.infrastructure.bootstrap)
         book = ledger.check(trial.outcomes, units.arrivals, records, services)
         book.enter("answered 503 by units", units.refused)

@@ -131,21 +131,27 @@ async def ask_as_residents(url: str, outcomes: Sequence[Outcome]) -> Counter[str
     return seen
 
 
-async def settle(stack: Stack, wanted: int, seconds: float) -> dict[str, dict[str, Any]]:
+async def settle(stack: Stack, wanted: int, patience: float) -> dict[str, dict[str, Any]]:
     """Wait until all three services have acknowledged `wanted` reports and nothing is on its way, or until
-    `seconds` have passed; returns the last totals. Raises Away where a service does not answer by then."""
-    end = asyncio.get_running_loop().time() + seconds
+    nothing has changed for `patience` seconds; returns the last totals.
+
+    Raises Away where a service has not answered for as long.
+    """
+    clock = asyncio.get_running_loop().time
+    last: dict[str, dict[str, Any]] = {}
+    end = clock() + patience
     while True:
-        late = asyncio.get_running_loop().time() > end
         try:
             found = await asyncio.to_thread(totals, stack)
         except Away:
             # It may be starting.
-            if late:
+            if clock() > end:
                 raise
         else:
             still = any(answer.get("waiting") or answer.get("open_deliveries") for answer in found.values())
             done = all(answer["acknowledged"] >= wanted for answer in found.values())
-            if (done and not still) or late:
+            if (done and not still) or clock() > end:
                 return found
+            if found != last:
+                last, end = found, clock() + patience
         await asyncio.sleep(0.5)

@@ -37,10 +37,10 @@ class Trial:
         self.outcomes += sent
         return sent
 
-    async def settled(self, seconds: float = 90) -> Ledger:
-        """Wait until all is quiet and hold everything against everything."""
+    async def settled(self, patience: float = 60) -> Ledger:
+        """Wait until all is quiet, or nothing moves any more, and hold everything against everything."""
         accepted = sum(outcome.accepted for outcome in self.outcomes)
-        services = await ledger.settle(self.stack, accepted, seconds)
+        services = await ledger.settle(self.stack, accepted, patience)
         records = await read_all(self.stack.infrastructure.bootstrap)
         return ledger.check(self.outcomes, self.units.arrivals, records, services)
 

@@ -57,9 +57,11 @@ def broker(bootstrap: str, client_id: str, registry: CollectorRegistry) -> Kafka
         client_id=client_id,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         allow_auto_create_topics=False,
-        enable_idempotence=True,
+        # No producer and no admin client beside the consumer: nothing here publishes, nothing pings.
+        consumer_only=True,
         apply_types=False,
-        graceful_timeout=5.0,
+        # Shorter than STOP_SECONDS: a handler that lasts longer is cancelled, its batch read again.
+        graceful_timeout=2.0,
         logger=logging.getLogger("faststream"),
         log_level=logging.DEBUG,
         middlewares=[KafkaPrometheusMiddleware(registry=registry, app_name=client_id)],

@@ -208,14 +208,16 @@ def main(
     )
     command = parser.parse_args().command
     folders = [postgres.SHARED_MIGRATIONS, migrations]
+    # Before anything can fail: the default would print local variables, and with them a password.
+    logs.configure(name)
     try:
         read = settings.read()
+        logs.configure(name, read.log_level)
         dsn = read.database_url.get_secret_value()
         if command == "migrate":
             applied = asyncio.run(postgres.migrate(dsn, folders))
             print(f"{name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())  # noqa: T201
             return 0
-        logs.configure(name, read.log_level)
         uvloop.run(_serve(name, read, dsn, folders, serve))
     except Refusal as refusal:
         print(f"{name}: {refusal}", file=sys.stderr)  # noqa: T201
@@ -225,6 +227,10 @@ def main(
         return EXIT_STUCK
     except Exception as error:
         log.error("crashed", exc_info=error)
+        if command == "migrate":
+            why = f"the database cannot be used ({type(error).__name__}); check IBUURT_DATABASE_URL"
+            print(f"{name}: {why}", file=sys.stderr)  # noqa: T201
+            return EXIT_REFUSED
         return EXIT_STUCK
     return 0
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,17 +19,24 @@ class ServiceSettings(BaseSettings):
     database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
     kafka_bootstrap: str = Field(description="host:port[,host:port…]")
     http_host: str = Field("127.0.0.1", description="where the public port listens")
-    http_port: int = Field(description="the public port")
+    http_port: int = Field(ge=1, le=65_535, description="the public port")
     internal_host: str = Field("127.0.0.1", description="where the internal port listens")
-    internal_port: int = Field(description="the port for probes, metrics, totals and other services")
+    internal_port: int = Field(
+        ge=1, le=65_535, description="the port for probes, metrics, totals and other services"
+    )
     operator_token: SecretStr = Field(min_length=32, description="what an operator's command shows")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
 
     @classmethod
     def read(cls) -> Self:
         """Read the environment. Raises Refusal that names every variable that is missing or wrong."""
+        secrets = os.environ.get("IBUURT_SECRETS")
+        if secrets and not Path(secrets).is_dir():
+            raise Refusal("IBUURT_SECRETS: there is no such folder; name the one that holds the secrets")
         try:
-            return cls(_secrets_dir=os.environ.get("IBUURT_SECRETS"))
+            return cls(_secrets_dir=secrets)
         except ValidationError as error:
             faults = []
             for fault in error.errors(include_input=False):

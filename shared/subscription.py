@@ -130,10 +130,14 @@ class Subscription:
             await self._consumer.commit(mine)
 
     async def _discard(self) -> None:
+        consumer = self._consumer
         await kafka.stop_quietly(self._broker)
-        # A broker whose stop took too long has left its consumer in the group.
-        if self._consumer:
-            await kafka.stop_quietly(self._consumer)
+        if self._consumer and consumer:
+            # The broker did not answer: the connections are closed under it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(kafka.STOP_SECONDS):
+                    closing = (consumer._client.close(), consumer._fetcher.close())
+                    await asyncio.gather(*closing, return_exceptions=True)
 
 
 async def _parse(records: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:

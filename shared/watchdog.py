@@ -54,7 +54,7 @@ class Ages:
 class Progress:
     """Since when a marker stands still."""
 
-    marker: Any = None
+    marker: Any = field(default_factory=object)
     since: float = 0.0
 
     def still_for(self, marker: Any, now: float) -> float:

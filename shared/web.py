@@ -102,6 +102,8 @@ def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
             "internal-error",
             "Something went wrong here",
             "Try again later; with the same Idempotency-Key nothing is stored twice.",
+            # Starlette answers this one outside every middleware.
+            headers={name.decode(): value.decode() for name, value in HEADERS},
         ).response()
 
     return app

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from shared import kafka, outbox, postgres
@@ -36,8 +37,6 @@ NOW = datetime.now(UTC).replace(minute=35, second=21, microsecond=123456) - time
 PATIENCE = 15.0
 EFFECTS = """CREATE TABLE effect (
     nth bigint GENERATED ALWAYS AS IDENTITY, id uuid NOT NULL, key text NOT NULL, version int NOT NULL)"""
-
-Number = tuple[int, str]
 
 
 def event(key: uuid.UUID, version: int, topic: Topic = REPORTS) -> Event:
@@ -341,10 +340,14 @@ async def renew_topics(bootstrap: str) -> None:
             await delete_topics(bootstrap, sorted(used))
         if await kafka.create_topics(bootstrap):
             await consumer._client.set_topics(list(wanted))
-            # Answered once every partition has its leader.
-            await consumer.end_offsets(
-                [TopicPartition(topic.name, n) for topic in all_topics() for n in range(topic.partitions)]
-            )
+            made = [TopicPartition(topic.name, n) for topic in all_topics() for n in range(topic.partitions)]
+
+            async def led() -> bool:
+                with contextlib.suppress(KafkaError):
+                    return bool(await consumer.end_offsets(made))
+                return False
+
+            await until(led, 60)
     finally:
         await consumer.stop()
 

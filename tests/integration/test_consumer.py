@@ -1,0 +1,668 @@
+"""What a consumer promises: each event once, whatever repeats, jumps, dies or comes back.
+
+FastStream's and aiokafka's pitfalls, and what meets each of them here:
+
+| pitfall | met by |
+|---|---|
+| 1 acknowledges first, begins at `latest` by default | MANUAL, `earliest`, a group: test_the_settings |
+| 2 a graceful stop loses what workers hold | no workers, test_a_stop_in_the_middle |
+| 3 a graceful stop doubles what several consumers hold | one consumer; the fence, test_a_stop_in_the_middle |
+| 4 one bad header drops a batch | own parser: test_the_settings, test_dead_letters.py |
+| 5 a tombstone or bad JSON loops or is skipped | read in the handler: test_dead_letters.py |
+| 6 `publish_batch` ignores keys | explicit partitions by `send`: test_relay.py |
+| 7 a zombie consumer whose ping is fine | progress, not pings: test_watchdog.py |
+| 8 an idempotent producer dies for good | made anew after each failure: test_relay.py |
+| 9 a dead broker blocks a stop for 40 s | timeouts: test_a_kafka_that_hangs… here and in test_relay.py |
+| 10 `consumer_only` never answers a ping | nothing pings; probes ask the watchdog: test_watchdog.py |
+| 11 topics made with one partition | no automatic topics: test_the_settings |
+| 12 `message_id` is not unique | ids are `ce_id`: test_the_same_number_under_another_id |
+| 13 `reply_to` publishes to a chosen topic | `no_reply`: test_the_settings, test_a_reply_to_header |
+| 14 structured CloudEvents are not decoded | binary mode: test_relay.py |
+| 15 a log line for each message | DEBUG below the logger's level: test_the_settings |
+| 16 a thread hop for each injected parameter | none is injected: test_the_settings |
+| 17 a slow handler leaves the group | bounded batches; the fence: test_the_settings, test_a_zombie |
+| 18 retries without end, no dead letters | back-off and a cap: test_an_event_that_cannot_be_applied and on |
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from faststream import AckPolicy
+
+from deploy.local.kafka import Kafka
+from deploy.local.postgres import Postgres
+from shared import consumer as consumer_module
+from shared import kafka, subscription
+from shared.cloudevents import Envelope
+from shared.consumer import Consumer
+from shared.dead_letters import POISON_MAX_RUN
+from shared.errors import Poison, Refusal
+from shared.events import DISPATCHES, REPORTS, Event
+from shared.examine import Plan
+from tests.conftest import Infrastructure
+from tests.spine import (
+    Database,
+    Writer,
+    apply,
+    delete_topics,
+    envelope,
+    headers,
+    key_in,
+    read_topic,
+    reading,
+    running,
+    until,
+    writing,
+)
+
+DEAD = REPORTS.dead_letters("notify")
+
+
+@pytest.fixture
+def quick_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number is missing for long after one second."""
+    monkeypatch.setattr(consumer_module, "GAP_SECONDS", 1.0)
+    monkeypatch.setattr(consumer_module, "WATCH_SECONDS", 0.1)
+
+
+async def _fence_is(database: Database, partition: int, **expected: Any) -> None:
+    async def so() -> bool:
+        row = await database.fence(partition)
+        return bool(row) and all(row[name] == value for name, value in expected.items())
+
+    await until(so)
+
+
+async def _dead(bootstrap: str) -> list[dict[str, bytes]]:
+    """The headers of every dead letter."""
+    found = await read_topic(bootstrap, DEAD)
+    return [dict(record.headers) for records in found.values() for record in records]
+
+
+# Settings, read off the live objects.
+
+
+async def test_the_settings_that_lose_nothing(infrastructure: Infrastructure, spine: Database) -> None:
+    """Every default that loses data, blocks or leaks is another one here (the table above)."""
+    found = reading(infrastructure.bootstrap, spine)
+    subscribed = found.consumer._subscription
+    async with running(found.consumer.run()):
+        live = await until(lambda: subscribed._consumer)
+        assert isinstance(live, AIOKafkaConsumer)
+        await until(live.assignment)
+        subscriber = subscribed._subscriber
+        broker = subscribed._broker
+        assert live._enable_auto_commit is False
+        assert live._auto_offset_reset == "earliest"
+        assert live._group_id == "notify"
+        assert live._request_timeout_ms == kafka.REQUEST_TIMEOUT_MS == 10_000
+        assert live._max_poll_interval_ms == 300_000
+        assert len(live._client.hosts) == 1
+        assert subscriber.ack_policy is AckPolicy.MANUAL
+        assert subscriber._no_reply is True
+        assert (subscriber.max_records, subscriber.batch_timeout_ms) == (2_000, 20)
+        (call,) = subscriber.calls
+        assert call.handler._original_call == found.consumer.handle
+        assert call.dependant is not None
+        assert call.dependant.custom_fields == {}
+        settings: Any = broker.config.configs[0]
+        assert settings.allow_auto_create_topics is False
+        assert settings.fd_config.use_fastdepends is False
+        assert settings.logger.log_level == logging.DEBUG
+        # So there is no producer of FastStream's own, whose default acknowledges too early.
+        assert settings.consumer_only is True
+        assert not settings.producer
+    assert subscribed._consumer is None
+
+
+async def test_a_reply_to_header_publishes_nothing(infrastructure: Infrastructure, spine: Database) -> None:
+    """A record cannot choose a topic that its reader writes to."""
+    given = envelope(key_in(1))
+    async with writing(infrastructure.bootstrap) as writer:
+        plain = [*headers(1, given), ("reply_to", DISPATCHES.name.encode())]
+        value = given.event.model_dump_json().encode()
+        await writer.record(1, given.event.key.encode(), value, plain)
+    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+        await spine.applied(1)
+        await asyncio.sleep(0.2)
+    assert not any((await read_topic(infrastructure.bootstrap, DISPATCHES.name)).values())
+
+
+# Repeats, jumps, gaps.
+
+
+async def test_repeats_are_skipped(infrastructure: Infrastructure, spine: Database) -> None:
+    """What the relay sends again after a crash has no second effect."""
+    found = reading(infrastructure.bootstrap, spine)
+    known = {number: envelope(key_in(5), number) for number in range(1, 5)}
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        ids = await writer.events(5, [1, 2, 3, 1, 2, 3, 4], known)
+        await _fence_is(spine, 5, sequence=4, next_offset=7, event_id=known[4].id)
+    assert await spine.effects() == [ids[0], ids[1], ids[2], ids[6]]
+    assert found.count("consumer_repeats_total", topic=REPORTS.name) == 3
+    assert found.count("consumer_applied_total", topic=REPORTS.name) == 4
+
+
+async def test_a_jump_waits_for_what_is_missing(infrastructure: Infrastructure, spine: Database) -> None:
+    """A number that comes too early is left; neither the fence nor the offset moves past what is missing,
+    and when it comes all is applied in order."""
+    found = reading(infrastructure.bootstrap, spine)
+    known = {number: envelope(key_in(5), number) for number in range(1, 6)}
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        await writer.events(5, [1, 2, 4, 5], known)
+        await until(lambda: found.count("consumer_early_total", topic=REPORTS.name) == 2)
+        await _fence_is(spine, 5, sequence=2, next_offset=2, gap=False)
+        await writer.events(5, [1, 2, 3, 4, 5], known)
+        assert await spine.applied(5) == [known[number].id for number in range(1, 6)]
+        await _fence_is(spine, 5, sequence=5, next_offset=9)
+
+
+async def test_a_restart_in_front_of_a_jump_passes_over_nothing(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """The offset that is stored while a number is missing is that of the first record that came too early."""
+    known = {number: envelope(key_in(5), number) for number in range(1, 6)}
+    async with writing(infrastructure.bootstrap) as writer:
+        for numbers in ([1, 2, 4, 5], []):
+            found = reading(infrastructure.bootstrap, spine)
+            await writer.events(5, numbers, known)
+            async with running(found.consumer.run()):
+                await until(lambda found=found: found.total("consumer_early_total") == 2)  # type: ignore[misc]
+        await writer.events(5, [3, 4, 5], known)
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            assert await spine.applied(5) == [known[number].id for number in range(1, 6)]
+
+
+async def test_a_number_that_does_not_come_is_an_alarm_that_ends_when_it_does(
+    infrastructure: Infrastructure, spine: Database, quick_gaps: None
+) -> None:
+    """Metric, row and log say that data is missing; other partitions go on; the number itself ends it."""
+    found = reading(infrastructure.bootstrap, spine)
+    known = {number: envelope(key_in(5), number) for number in range(1, 4)}
+    gap = {"topic": REPORTS.name, "partition": "5"}
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        await writer.events(5, [1, 3], known)
+        await until(lambda: found.count("consumer_early_total", topic=REPORTS.name))
+        assert found.count("consumer_gap", **gap) == 0
+        await until(lambda: found.count("consumer_gap", **gap) == 1)
+        await _fence_is(spine, 5, sequence=1, gap=True)
+        await writer.events(6, [1])
+        await spine.applied(2)
+        await writer.events(5, [2, 3], known)
+        await spine.applied(4)
+        await _fence_is(spine, 5, sequence=3, gap=False)
+        await until(lambda: found.count("consumer_gap", **gap) == 0)
+
+
+@pytest.mark.parametrize("alarmed", [True, False])
+async def test_an_accepted_gap_is_read_past_without_a_restart(
+    infrastructure: Infrastructure, spine: Database, quick_gaps: None, alarmed: bool
+) -> None:
+    """A person moves the row over the missing number, as `consumer accept-gap` does: the running consumer
+    notices within seconds, before or after its alarm, and the alarm ends."""
+    found = reading(infrastructure.bootstrap, spine)
+    known = {number: envelope(key_in(5), number) for number in range(1, 6)}
+    gap = {"topic": REPORTS.name, "partition": "5"}
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        await writer.events(5, [1, 2, 4, 5], known)
+        await until(lambda: found.count("consumer_early_total", topic=REPORTS.name) >= 2)
+        if alarmed:
+            await until(lambda: found.count("consumer_gap", **gap) == 1)
+        await spine.pool.execute("UPDATE fence SET sequence = 3, gap = false WHERE partition = 5")
+        assert await spine.applied(4, 5) == [known[number].id for number in (1, 2, 4, 5)]
+        await until(lambda: found.count("consumer_gap", **gap) == 0)
+        await _fence_is(spine, 5, sequence=5, gap=False)
+
+
+async def test_a_first_number_other_than_one_is_a_gap(
+    infrastructure: Infrastructure, spine: Database, quick_gaps: None
+) -> None:
+    """A new group that finds a topic without its beginning has missed something, and says so."""
+    found = reading(infrastructure.bootstrap, spine)
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        await writer.events(5, [2, 3])
+        await until(lambda: found.count("consumer_gap", topic=REPORTS.name, partition="5"))
+        await _fence_is(spine, 5, sequence=0, next_offset=0, gap=True)
+    assert await spine.effects() == []
+
+
+async def test_the_same_number_under_another_id_is_an_alarm(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Somebody else writes to the topic, or a database was restored: the second one is set aside, counted,
+    and reading goes on."""
+    found = reading(infrastructure.bootstrap, spine)
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        first = await writer.events(5, [1, 2])
+        second = await writer.events(5, [2, 3])
+        assert await spine.applied(3) == [*first, second[1]]
+    assert found.count("consumer_conflicts_total", topic=REPORTS.name) == 1
+    assert found.count("consumer_poison_total", topic=REPORTS.name, reason="number_used_twice") == 1
+    (dead,) = await _dead(infrastructure.bootstrap)
+    assert (dead["ce_id"], dead["dlt_reason"]) == (str(second[0]).encode(), b"number_used_twice")
+
+
+# Where it reads on.
+
+
+async def test_progress_survives_a_restart(infrastructure: Infrastructure, spine: Database) -> None:
+    """The next process reads on from the fence, and is not even shown what was applied."""
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = []
+        for numbers in ([1, 2, 3], [4, 5], [6]):
+            found = reading(infrastructure.bootstrap, spine)
+            async with running(found.consumer.run()):
+                ids += await writer.events(5, numbers)
+                assert await spine.applied(len(ids)) == ids
+            assert found.total("consumer_repeats_total") == 0
+
+
+@pytest.mark.parametrize("offset", [0, 3, 10])
+async def test_the_offset_committed_to_kafka_is_only_a_hint(
+    infrastructure: Infrastructure, spine: Database, offset: int
+) -> None:
+    """Whatever the group's offsets say, at the beginning or at the end: the fence decides, with no record
+    lost and none applied again, and also when no new one comes."""
+    place = TopicPartition(REPORTS.name, 5)
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = await writer.events(5, range(1, 6))
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            await spine.applied(5)
+        ids += await writer.events(5, range(6, 11))
+        meddler = AIOKafkaConsumer(
+            bootstrap_servers=infrastructure.bootstrap, group_id="notify", enable_auto_commit=False
+        )
+        await meddler.start()
+        meddler.assign([place])
+        await meddler.commit({place: offset})
+        await meddler.stop()
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            assert await spine.applied(10) == ids
+
+
+async def test_the_hint_follows_the_fence(
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monitors of the group's lag see where it is, within a second, and at once when it stops."""
+    place = TopicPartition(REPORTS.name, 5)
+    monkeypatch.setattr(subscription, "COMMIT_SECONDS", 0.1)
+    async with writing(infrastructure.bootstrap) as writer:
+        found = reading(infrastructure.bootstrap, spine)
+        async with running(found.consumer.run()):
+            await writer.events(5, [1, 2])
+            await spine.applied(2)
+            live = found.consumer._subscription._consumer
+
+            async def committed() -> bool:
+                return bool(live and await live.committed(place) == 2)
+
+            await until(committed)
+            monkeypatch.setattr(subscription, "COMMIT_SECONDS", 60.0)
+            await asyncio.sleep(0.2)
+            await writer.events(5, [3])
+            await spine.applied(3)
+    probe = AIOKafkaConsumer(
+        bootstrap_servers=infrastructure.bootstrap, group_id="notify", enable_auto_commit=False
+    )
+    await probe.start()
+    probe.assign([place])
+    assert await probe.committed(place) == 3
+    await probe.stop()
+
+
+# Other consumers.
+
+
+async def test_a_rebalance_under_load_doubles_nothing(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Consumers of one group come and go while 3,000 events arrive: each is applied once, each partition's in
+    order."""
+    ids: dict[int, list[Any]] = {partition: [] for partition in range(12)}
+
+    async def load(writer: Writer) -> None:
+        for number in range(1, 251):
+            for partition in range(12):
+                ids[partition] += await writer.events(partition, [number])
+
+    readers = [reading(infrastructure.bootstrap, spine) for _ in range(3)]
+    async with writing(infrastructure.bootstrap) as writer:
+        loading = asyncio.create_task(load(writer))
+        async with running(readers[0].consumer.run()):
+            await until(lambda: readers[0].total("consumer_applied_total") > 100)
+            async with running(readers[1].consumer.run()):
+                await until(lambda: readers[1].total("consumer_applied_total") > 100)
+        async with running(readers[2].consumer.run()):
+            await loading
+            await spine.applied(3000, 30)
+            await asyncio.sleep(0.3)
+    rows = await spine.fetch("SELECT id, key, version FROM effect ORDER BY nth")
+    assert len(rows) == 3000
+    known = {one: (partition, n) for partition, many in ids.items() for n, one in enumerate(many, start=1)}
+    order: dict[int, list[int]] = {partition: [] for partition in range(12)}
+    for row in rows:
+        partition, number = known[row["id"]]
+        order[partition].append(number)
+    assert all(numbers == list(range(1, 251)) for numbers in order.values())
+    assert sum(reader.total("consumer_applied_total") for reader in readers) == 3000
+
+
+class Held(Consumer):
+    """A consumer that stands still with a batch in its hands, before its transaction."""
+
+    holding: asyncio.Event
+    release: asyncio.Event
+    records: Sequence[ConsumerRecord]
+
+    async def _commit(self, plan: Plan) -> None:
+        if not self.release.is_set():
+            self.records = plan.records
+            self.holding.set()
+            await self.release.wait()
+        await super()._commit(plan)
+
+
+async def test_a_zombie_is_superseded_and_drops_its_batch(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """While one consumer stands still with a batch, another one applies it and more. When the first wakes up
+    it loses at the fence, applies nothing of what it held, and goes on with what comes."""
+    zombie, other = reading(infrastructure.bootstrap, spine), reading(infrastructure.bootstrap, spine)
+    zombie.consumer.__class__ = Held
+    held: Any = zombie.consumer
+    held.holding, held.release = asyncio.Event(), asyncio.Event()
+    async with writing(infrastructure.bootstrap) as writer, running(zombie.consumer.run()):
+        ids = await writer.events(5, [1, 2, 3])
+        await asyncio.wait_for(held.holding.wait(), 10)
+        held_now = len(held.records)
+        await other.consumer.handle(held.records)
+        assert await spine.effects() == ids[:held_now]
+        held.release.set()
+        await until(lambda: zombie.count("consumer_superseded_total") == 1)
+        ids += await writer.events(5, [4, 5])
+        assert await spine.applied(5) == ids
+    assert zombie.total("consumer_applied_total") == 5 - held_now
+
+
+# Not now.
+
+
+async def test_a_database_that_is_killed_in_the_middle_is_waited_for(
+    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+) -> None:
+    """Everything of the batch was written, nothing committed: after the restart it is applied once."""
+    struck = asyncio.Event()
+
+    async def strike(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+        await apply(connection, envelopes)
+        if not struck.is_set():
+            struck.set()
+            await asyncio.to_thread(local_postgres.kill)
+
+    found = reading(infrastructure.bootstrap, spine, using=strike)
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()) as task:
+        ids = await writer.events(5, range(1, 11))
+        await asyncio.wait_for(struck.wait(), 10)
+        await until(lambda: found.count("consumer_not_now_total") >= 2)
+        assert not task.done()
+        await asyncio.to_thread(local_postgres.start)
+        assert await spine.applied(10, 30) == ids
+        await asyncio.sleep(0.2)
+    assert await spine.effects() == ids
+    assert found.count("consumer_stopped") == 0
+
+
+async def test_a_database_that_is_away_when_partitions_come_is_asked_again(
+    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+) -> None:
+    """A consumer that starts without its database, behind what its group has committed: when the database is
+    back it reads on from the fence, although no new record comes."""
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = await writer.events(5, range(1, 6))
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            await spine.applied(5)
+        await spine.pool.execute("UPDATE fence SET sequence = 3, next_offset = 3 WHERE partition = 5")
+        await spine.pool.execute("UPDATE fence SET event_id = $1 WHERE partition = 5", ids[2])
+        await spine.pool.execute("DELETE FROM effect WHERE version > 3")
+        await asyncio.to_thread(local_postgres.kill)
+        found = reading(infrastructure.bootstrap, spine)
+        async with running(found.consumer.run()):
+            await until(lambda: found.consumer._subscription.assigned())
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(local_postgres.start)
+            assert await spine.applied(5, 30) == ids
+
+
+async def test_a_stop_while_the_database_is_away_is_quick(
+    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+) -> None:
+    """A handler that waits for its database does not hold up the process; its batch is left to the next."""
+    clock = asyncio.get_running_loop().time
+    found = reading(infrastructure.bootstrap, spine)
+    async with writing(infrastructure.bootstrap) as writer:
+        async with running(found.consumer.run()):
+            ids = await writer.events(5, [1])
+            await spine.applied(1)
+            await asyncio.to_thread(local_postgres.kill)
+            ids += await writer.events(5, [2])
+            await until(lambda: found.count("consumer_not_now_total") >= 3)
+            began = clock()
+        assert clock() - began < 5
+        await asyncio.to_thread(local_postgres.start)
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            assert await spine.applied(2, 30) == ids
+
+
+async def test_a_stop_in_the_middle_of_a_batch_neither_loses_nor_doubles(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Stopped again and again under load, each time by another process' start."""
+    ids: list[Any] = []
+    async with writing(infrastructure.bootstrap) as writer:
+        for part in range(5):
+            ids += await writer.events(5, range(part * 60 + 1, part * 60 + 61))
+            found = reading(infrastructure.bootstrap, spine)
+            async with running(found.consumer.run()):
+                await until(lambda found=found: found.total("consumer_applied_total"))  # type: ignore[misc]
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            assert await spine.applied(300) == ids
+
+
+async def test_a_consumer_waits_for_a_kafka_that_is_away_at_its_start(
+    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+) -> None:
+    """It neither ends nor needs to be started anew."""
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = await writer.events(5, [1, 2])
+    local_kafka.kill()
+    found = reading(infrastructure.bootstrap, spine)
+    async with running(found.consumer.run()) as task:
+        await asyncio.sleep(1)
+        assert not task.done()
+        await asyncio.to_thread(local_kafka.start)
+        assert await spine.applied(2, 30) == ids
+
+
+async def test_a_kafka_that_hangs_hinders_no_stop(
+    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+) -> None:
+    """A broker that takes connections and answers nothing, while dead letters are to be sent too."""
+    clock = asyncio.get_running_loop().time
+    found = reading(infrastructure.bootstrap, spine)
+    async with writing(infrastructure.bootstrap) as writer:
+        async with running(found.consumer.run()):
+            await _unreadable(writer, [1])
+            await _fence_is(spine, 5, sequence=1)
+            await _unreadable(writer, [2])
+            local_kafka.pause()
+            await asyncio.sleep(0.5)
+            began = clock()
+        took = clock() - began
+        local_kafka.resume()
+    assert took < 12
+
+
+# What cannot be applied.
+
+
+def _failing(ids: set[Any], error: Exception) -> Any:
+    async def some_fail(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+        await apply(connection, envelopes)
+        if any(given.id in ids for given in envelopes):
+            raise error
+
+    return some_fail
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "exception"),
+    [
+        (ZeroDivisionError("words"), b"not_applicable", b"ZeroDivisionError"),
+        (asyncpg.UniqueViolationError("words"), b"not_applicable", b"UniqueViolationError"),
+        (Poison("wrong_topic"), b"wrong_topic", b"Poison"),
+    ],
+)
+async def test_an_event_that_cannot_be_applied_is_set_aside_alone(
+    infrastructure: Infrastructure, spine: Database, error: Exception, reason: bytes, exception: bytes
+) -> None:
+    """It goes to the dead letters with the reason and the class of the error; the others of its batch are
+    applied once, and nothing that it had written stays."""
+    bad = envelope(key_in(5), 2)
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = await writer.events(5, range(1, 21), {2: bad})
+        found = reading(infrastructure.bootstrap, spine, using=_failing({bad.id}, error))
+        async with running(found.consumer.run()):
+            assert await spine.applied(19) == [one for one in ids if one != bad.id]
+            await _fence_is(spine, 5, sequence=20)
+    (dead,) = await _dead(infrastructure.bootstrap)
+    assert (dead["ce_id"], dead["dlt_reason"], dead["dlt_exception"]) == (
+        str(bad.id).encode(),
+        reason,
+        exception,
+    )
+    assert b"words" not in b"".join(dead.values())
+    assert found.total("consumer_applied_total") == 19
+    assert found.total("consumer_poison_total") == 1
+
+
+async def test_an_apply_that_always_fails_stops_the_consumer_and_passes_nothing_over(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """The program is wrong, not sixty events: a refusal with the mend; no dead letter, no fence moved."""
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = set(await writer.events(5, range(1, POISON_MAX_RUN + 11)))
+    found = reading(infrastructure.bootstrap, spine, using=_failing(ids, ZeroDivisionError()))
+    with pytest.raises(Refusal, match=r"deploy a mended one"):
+        await asyncio.wait_for(found.consumer.run(), 15)
+    assert found.count("consumer_stopped") == 1
+    row = await spine.fence(5)
+    assert row["sequence"] + len(await _dead(infrastructure.bootstrap)) <= POISON_MAX_RUN * 2
+    mended = reading(infrastructure.bootstrap, spine)
+    async with running(mended.consumer.run()):
+        await _fence_is(spine, 5, sequence=len(ids))
+    dead = await _dead(infrastructure.bootstrap)
+    assert len(dead) + len(await spine.effects()) == len(ids)
+    assert len(dead) <= POISON_MAX_RUN
+
+
+async def test_a_refusal_of_the_service_itself_stops_the_consumer(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Whether it comes in the whole batch or only for the event by itself, it is never a dead letter."""
+
+    async def refuses(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+        raise Refusal("mend me") if len(envelopes) == 1 else ZeroDivisionError
+
+    async with writing(infrastructure.bootstrap) as writer:
+        await writer.events(5, [1, 2, 3])
+    found = reading(infrastructure.bootstrap, spine, using=refuses)
+    with pytest.raises(Refusal, match="mend me"):
+        await asyncio.wait_for(found.consumer.run(), 15)
+    assert (await spine.fence(5))["sequence"] == 0
+    assert await _dead(infrastructure.bootstrap) == []
+
+
+async def _unreadable(writer: Writer, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        given = envelope(key_in(5), number)
+        await writer.record(5, given.event.key.encode(), b"?", headers(number, given))
+
+
+async def test_too_many_unreadable_records_in_a_row_stop_the_consumer(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """One more than the cap in one batch: nothing is sent aside, the fence has not moved."""
+    async with writing(infrastructure.bootstrap) as writer:
+        await _unreadable(writer, range(1, POISON_MAX_RUN + 2))
+    found = reading(infrastructure.bootstrap, spine)
+    with pytest.raises(Refusal, match=f"the last {POISON_MAX_RUN + 1} in a row"):
+        await asyncio.wait_for(found.consumer.run(), 15)
+    assert (await spine.fence(5))["next_offset"] == 0
+    assert await _dead(infrastructure.bootstrap) == []
+
+
+async def test_scattered_unreadable_records_do_not(infrastructure: Infrastructure, spine: Database) -> None:
+    """Sixty of 1,900, never two together: each is set aside, all others are applied."""
+    async with writing(infrastructure.bootstrap) as writer:
+        pending = []
+        good = []
+        for number in range(1, 1901):
+            given = envelope(key_in(5), number)
+            bad = number % 31 == 0
+            value = b"?" if bad else given.event.model_dump_json().encode()
+            good += [] if bad else [given.id]
+            pending.append(
+                await writer.producer.send(
+                    REPORTS.name, value, given.event.key.encode(), 5, headers=headers(number, given)
+                )
+            )
+        await asyncio.gather(*pending)
+    found = reading(infrastructure.bootstrap, spine)
+    async with running(found.consumer.run()):
+        assert await spine.applied(len(good)) == good
+        await _fence_is(spine, 5, sequence=1900)
+    assert len(await _dead(infrastructure.bootstrap)) == 1900 - len(good) > POISON_MAX_RUN
+
+
+async def test_dead_letters_that_cannot_be_sent_are_waited_for(
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the dead-letter topic nothing is passed over; once it is there, all goes on."""
+    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 1_000)
+    await delete_topics(infrastructure.bootstrap, [DEAD])
+    found = reading(infrastructure.bootstrap, spine)
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        await _unreadable(writer, [1])
+        ids = await writer.events(5, [2])
+        await until(lambda: found.count("consumer_not_now_total") >= 2)
+        assert await spine.effects() == []
+        assert (await spine.fence(5))["next_offset"] == 0
+        await kafka.create_topics(infrastructure.bootstrap)
+        assert await spine.applied(1) == ids
+    assert len(await _dead(infrastructure.bootstrap)) == 1
+
+
+async def test_a_batch_that_is_tried_again_has_one_dead_letter(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """The dead letters leave last: while the database fails, none is sent time and again."""
+    fails = iter([True, True, True])
+
+    async def busy(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+        if next(fails, False):
+            raise asyncpg.DeadlockDetectedError
+        await apply(connection, envelopes)
+
+    async with writing(infrastructure.bootstrap) as writer:
+        await _unreadable(writer, [1])
+        ids = await writer.events(5, [2])
+    found = reading(infrastructure.bootstrap, spine, using=busy)
+    async with running(found.consumer.run()):
+        assert await spine.applied(1) == ids
+    assert found.count("consumer_not_now_total") == 3
+    assert len(await _dead(infrastructure.bootstrap)) == 1

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 # suite:minutes — each suite is stopped at its budget.
-SUITES ?= unit:3 integration:12 e2e:2 chaos:12
+SUITES ?= unit:4 integration:14 e2e:3 chaos:14
 
 .PHONY: help demo run test check format lock clean
 .DEFAULT_GOAL := help

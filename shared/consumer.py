@@ -65,10 +65,12 @@ class Consumer:
         self._fences: dict[Place, Fence] = {}
         self._early: dict[Place, Early] = {}
         self._sought = True
+        # A batch, a rebalance and the watch have the fences one after the other.
+        self._turn = asyncio.Lock()
         self._cap = PoisonCap()
         self._dead_letters = DeadLetters(bootstrap, group)
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._subscription = Subscription(broker, group, topics, self.handle, self._start_over)
+        self._subscription = Subscription(broker, group, topics, self.handle, self._rebalanced)
 
     async def run(self) -> None:
         """Consume until cancelled. Raises Refusal above the poison cap, or what broke the handler."""
@@ -93,7 +95,8 @@ class Consumer:
         pause = BACKOFF_SECONDS[0]
         while not self._ended.done():
             try:
-                await self._deal_with(records)
+                async with self._turn:
+                    await self._deal_with(records)
             except Superseded:
                 # The next try reads the fences anew, and drops what does not begin where they stand.
                 self._metrics.superseded.inc()
@@ -129,28 +132,28 @@ class Consumer:
 
     async def _in_place(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """The records that follow on their partition's fence; what was read before a seek is dropped."""
-        first: dict[Place, int] = {}
+        batches: dict[Place, range] = {}
         for record in records:
-            first.setdefault((record.topic, record.partition), record.offset)
-        if first.keys() <= self._fences.keys():
+            place = record.topic, record.partition
+            first = batches[place].start if place in batches else record.offset
+            batches[place] = range(first, record.offset + 1)
+        if batches.keys() <= self._fences.keys():
             return records
-        stored = await self._seek_to_fences(first)
+        stored = await self._seek_to_fences(batches)
         # Sought to once: a topic that has lost old records begins behind the fence the second time too.
         self._fences = stored
-        return [
-            record
-            for record in records
-            if stored[record.topic, record.partition].next_offset == first[record.topic, record.partition]
-        ]
+        placed = {place for place, batch in batches.items() if stored[place].next_offset == batch.start}
+        return [record for record in records if (record.topic, record.partition) in placed]
 
-    async def _seek_to_fences(self, batch: Mapping[Place, int]) -> dict[Place, Fence]:
-        """Read the stored fences and read on from them; a batch that begins at its fence is left alone."""
-        places = self._subscription.assigned() | batch.keys()
+    async def _seek_to_fences(self, batches: Mapping[Place, range]) -> dict[Place, Fence]:
+        """Read the stored fences and read on from them, or behind a batch at hand that begins there."""
+        places = self._subscription.assigned() | batches.keys()
         async with self._pool.acquire() as connection:
             stored = await fence.load(connection, self._group, places)
         for place, at in stored.items():
-            if batch.get(place) != at.next_offset:
-                self._subscription.seek(place, at.next_offset)
+            batch = batches.get(place)
+            follows = batch is not None and batch.start == at.next_offset
+            self._subscription.seek(place, batch.stop if batch and follows else at.next_offset)
         self._sought = True
         return stored
 
@@ -171,7 +174,7 @@ class Consumer:
                     async with connection.transaction():
                         await self._apply(connection, [envelope])
                 except Exception as error:
-                    if isinstance(error, Refusal) or _passes(error):
+                    if isinstance(error, Refusal) or _passes(error) or postgres.is_schema_fault(error):
                         raise
                     plan.poison.append((record, _unapplied(error)))
                 else:
@@ -204,16 +207,18 @@ class Consumer:
             self._metrics.applied.labels(record.topic).inc()
         for place, after in plan.after.items():
             self._subscription.hint(place, after.next_offset)
-            # What was forgotten meanwhile stays forgotten: the partition may be another's now.
-            if place in self._fences:
-                self._fences[place] = after
-                self._note_early(place, after.early)
+            self._fences[place] = after
+            self._note_early(place, after.early)
 
     def _note_early(self, place: Place, early: bool) -> None:
         if early:
             self._early.setdefault(place, Early(time.monotonic()))
         elif self._early.pop(place, None):
             self._metrics.gap.labels(*place).set(0)
+
+    async def _rebalanced(self) -> None:
+        async with self._turn:
+            await self._start_over()
 
     async def _start_over(self) -> None:
         """Read every fence anew before the next batch, and read on from where it stands."""
@@ -233,11 +238,14 @@ class Consumer:
         """Raise the alarm for a number that did not come, and read on where a person accepted it."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            if self._sought and not self._early:
+                continue
             try:
-                if not self._sought:
-                    await self._seek_to_fences({})
-                for place in list(self._early):
-                    await self._look_at_gap(place)
+                async with self._turn:
+                    if not self._sought:
+                        await self._seek_to_fences({})
+                    for place in list(self._early):
+                        await self._look_at_gap(place)
             except Exception as error:
                 if not postgres.is_transient(error):
                     raise
@@ -257,7 +265,7 @@ class Consumer:
                 log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
         if moved:
             await self._start_over()
-        elif overdue and place in self._early:
+        elif overdue:
             self._metrics.gap.labels(*place).set(1)
         elif waited >= GAP_SECONDS / 2 and not early.looked_back:
             # A topic that was made anew may hold the number before the fence's offset.

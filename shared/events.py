@@ -58,7 +58,9 @@ SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
     "notify": (REPORTS,),
     "stats": (REPORTS, DISPATCHES),
 }
-DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS)}
+# A dead letter is larger than its record, by the headers that say why.
+DEAD_LETTER_BYTES = 2_097_152
+DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES)}
 
 
 def all_topics() -> list[Topic]:

@@ -12,13 +12,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaError, for_code
 from faststream.kafka import KafkaBroker
 from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 from prometheus_client import CollectorRegistry
 
 from shared.errors import Refusal
-from shared.events import Topic, all_topics
+from shared.events import DEAD_LETTER_BYTES, Topic, all_topics
 
 # A broker that hangs must not hold up a stop for longer than a process is given to stop in.
 REQUEST_TIMEOUT_MS = 10_000
@@ -34,6 +34,8 @@ def producer(bootstrap: str, client_id: str) -> AIOKafkaProducer:
         enable_idempotence=True,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         max_batch_size=MAX_BATCH_BYTES,
+        # What a topic does not take, its broker refuses; a dead letter must not fail before it is sent.
+        max_request_size=DEAD_LETTER_BYTES,
         retry_backoff_ms=100,
     )
 
@@ -155,6 +157,9 @@ def main(arguments: list[str]) -> int:
         made = asyncio.run(create_topics(arguments[1]))
     except Refusal as refusal:
         print(refusal, file=sys.stderr)  # noqa: T201
+        return 1
+    except KafkaError as error:
+        print(f"{arguments[1]} does not answer as Kafka ({type(error).__name__}); is it up?", file=sys.stderr)  # noqa: T201
         return 1
     print(f"{len(made)} topics made, {len(all_topics()) - len(made)} were there")  # noqa: T201
     return 0

@@ -16,6 +16,12 @@ CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 MIGRATION_LOCK = 0x1B_0001
 
+# What no waiting mends: the address, the name or the password is wrong.
+UNUSABLE: tuple[type[BaseException], ...] = (
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ClientConfigurationError,
+)
 _TRANSIENT: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
@@ -33,6 +39,12 @@ def is_transient(error: BaseException) -> bool:
     """Whether it is worth trying again: the server is away, starting, stopping, failing over, or busy."""
     # asyncpg's refusal to encode an argument is an InterfaceError too, but a ValueError besides.
     return isinstance(error, _TRANSIENT) and not isinstance(error, ValueError)
+
+
+def is_schema_fault(error: BaseException) -> bool:
+    """Whether the database has not what this program expects (SQLSTATE class 42: a table, a right): no
+    record's fault, so nothing is set aside for it."""
+    return isinstance(error, asyncpg.SyntaxOrAccessError)
 
 
 async def connect(dsn: str, application: str) -> Any:

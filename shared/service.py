@@ -31,7 +31,7 @@ from shared.web import HttpServer
 # A process is given 20 seconds to stop; whatever still hangs then is left to the next start's recovery.
 STOP_SECONDS = 18
 READY_SECONDS = 2
-EXIT_REFUSED, EXIT_STUCK = 1, 70
+EXIT_REFUSED, EXIT_STUCK, EXIT_INTERRUPTED = 1, 70, 130
 
 log = structlog.get_logger()
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -52,6 +52,7 @@ class Service:
         self.consumer_metrics = ConsumerMetrics(self.registry)
         self.relay: Relay | None = None
         self.internal = web.new_app(f"{name}, internal")
+        self._relay_refused = asyncio.Event()
         self._work: dict[str, Work] = {}
         self._consumed: Sequence[Topic] = ()
         # What makes this service unfit for traffic besides its own database.
@@ -74,7 +75,7 @@ class Service:
         async def run() -> None:
             if self.relay:
                 await self.relay.checked.wait()
-            await consumer.run()
+            await _run_unless(consumer.run(), self._relay_refused)
 
         self._work["consumer"] = run
 
@@ -146,7 +147,7 @@ class Service:
             if failed:
                 raise failed
         finally:
-            _force_exit_after(STOP_SECONDS, 0 if stopping.is_set() else EXIT_STUCK)
+            _force_exit_after(STOP_SECONDS)
             log.info("stopping")
             for server in servers:
                 server.stop()
@@ -169,7 +170,22 @@ class Service:
             log.error("refused", part=name, mend=str(refusal))
             if name == "relay":
                 self.relay_metrics.refused.set(1)
+                self._relay_refused.set()
             await asyncio.Event().wait()
+
+
+async def _run_unless(work: Coroutine[Any, Any, None], refused: asyncio.Event) -> None:
+    """Run `work` until it ends. Raises Refusal when the relay has refused: a service that cannot say what it
+    does must not go on taking what others say."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(refused.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        else:
+            raise Refusal("stopped with the relay, which says why; mend that and restart")
+    finally:
+        await _cancel([working, stopping])
 
 
 async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
@@ -178,9 +194,9 @@ async def _cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _force_exit_after(seconds: float, code: int) -> None:
+def _force_exit_after(seconds: float) -> None:
     """End the process even when its event loop hangs: what matters is committed, or will be done again."""
-    timer = threading.Timer(seconds, os._exit, (code,))
+    timer = threading.Timer(seconds, os._exit, (EXIT_STUCK,))
     timer.daemon = True
     timer.start()
 
@@ -222,15 +238,17 @@ def main(
     except Refusal as refusal:
         print(f"{name}: {refusal}", file=sys.stderr)  # noqa: T201
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except Stuck as stuck:
         log.error("stuck", reason=str(stuck))
         return EXIT_STUCK
     except Exception as error:
-        log.error("crashed", exc_info=error)
-        if command == "migrate":
+        if command == "migrate" or isinstance(error, postgres.UNUSABLE):
             why = f"the database cannot be used ({type(error).__name__}); check IBUURT_DATABASE_URL"
             print(f"{name}: {why}", file=sys.stderr)  # noqa: T201
             return EXIT_REFUSED
+        log.error("crashed", exc_info=error)
         return EXIT_STUCK
     return 0
 

@@ -1,6 +1,6 @@
 """A group's place on Kafka: FastStream's batch subscriber, with the settings that lose nothing, made once.
 
-What its defaults would lose is in tests/integration/test_consumer.py. Every batch comes as it was read, bytes
+What its defaults would lose is in tests/integration/test_pitfalls.py. Every batch comes as it was read, bytes
 and headers untouched; nothing is acknowledged by FastStream.
 """
 
@@ -136,7 +136,9 @@ class Subscription:
             # The broker did not answer: the connections are closed under it.
             with suppress(TimeoutError):
                 async with asyncio.timeout(kafka.STOP_SECONDS):
-                    closing = (consumer._client.close(), consumer._fetcher.close())
+                    closing = [consumer._client.close()]
+                    if consumer._fetcher:
+                        closing.append(consumer._fetcher.close())
                     await asyncio.gather(*closing, return_exceptions=True)
 
 

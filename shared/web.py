@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.errors import Refusal
+
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 30
 GRACE_SECONDS = 5
@@ -230,7 +232,9 @@ class HttpServer:
         try:
             await self._server.serve()
         except SystemExit as error:
-            raise OSError(f"cannot listen on {self._where}; is the port taken?") from error
+            raise Refusal(
+                f"cannot listen on {self._where}; end what listens there, or name another port"
+            ) from error
 
     def stop(self) -> None:
         self._server.should_exit = True

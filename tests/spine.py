@@ -322,8 +322,23 @@ async def delete_records(bootstrap: str, name: str, partition: int, before: int)
         await admin.delete_records({TopicPartition(name, partition): RecordsToDelete(before)})
 
 
-async def renew_topics(bootstrap: str) -> None:
-    """Make the contract's topics, and make anew those that hold anything or have other partitions."""
+async def renew_topics(bootstrap: str, tries: int = 5) -> None:
+    """Make the contract's topics, and make anew those that hold anything or have other partitions.
+
+    A broker that was killed by the test before may not answer at once: it is asked again.
+    """
+    for left in reversed(range(tries)):
+        try:
+            await _renew_topics(bootstrap)
+        except (KafkaError, TimeoutError):
+            if not left:
+                raise
+            await asyncio.sleep(1)
+        else:
+            return
+
+
+async def _renew_topics(bootstrap: str) -> None:
     wanted = {topic.name: topic for topic in all_topics()}
     consumer = kafka.reader(bootstrap, "test-ends")
     await consumer.start()

@@ -48,6 +48,10 @@ class Trial:
 
 def demo(municipality: Path, file: Path, rows: int, rate: float, progress: Progress) -> bool:
     """Replay `rows` requests of `file` at `rate` a second; prints the ledger, returns whether it balances."""
+    if rows < 1 or rate <= 0:
+        raise Refusal("--rows must be at least 1 and --rate above 0")
+    if not (municipality / "types.toml").exists():
+        raise Refusal(f"{municipality} has no types.toml, which maps an export's types to categories")
     if not file.exists():
         raise Refusal(f"{file} is not there; name another with --file")
     units = Units(read(municipality).units, REFUSED_SHARE)
@@ -91,6 +95,10 @@ async def _replay(
         book.enter("answered 503 by units", units.refused)
         book.enter("place given again", sum(outcome.place_refused for outcome in trial.outcomes))
         book.enter("forged signatures", units.forged, wanted=0)
+        if len(trial.outcomes) < rows:
+            book.faults.append(f"the file has only {len(trial.outcomes)} rows; name at most as many")
+        if not units.died and rows / rate > DEAD_SECONDS:
+            book.faults.append("no unit was dead for a while")
         logs = stack.folder / "kafka"
         found = await asyncio.to_thread(ledger.files_with, logs, MARK)
         book.enter("Kafka files with words", found, wanted=0)
@@ -132,8 +140,10 @@ async def _weigh(trial: Trial) -> None:
 async def _die_for_a_while(units: Units, after: float, progress: Progress) -> None:
     await asyncio.sleep(after)
     # The second busiest: enough to notice, and the figures of most reports stay those of healthy units.
-    unit = Counter(arrival.unit for arrival in units.arrivals).most_common(2)[-1][0]
-    units.died = unit
+    taken = Counter(arrival.unit for arrival in units.arrivals).most_common(2)
+    if not taken:
+        return
+    unit = units.died = taken[-1][0]
     progress(f"unit {unit} is dead for {DEAD_SECONDS:.0f} s")
     await units.close(unit)
     await asyncio.sleep(DEAD_SECONDS)
@@ -159,7 +169,7 @@ def _print_times(trial: Trial) -> None:
         routed = trial.tap.first_seen.get((arrival.report_id, "ReportRouted"))
         parts["POST to answer"].append(outcome.answered_at - outcome.sent_at)
         to_unit = TO_DEAD if arrival.unit == trial.units.died else PARTS[-1]
-        parts[to_unit].append(trial.units.first_attempts[outcome.request.marker] - outcome.sent_at)
+        parts[to_unit].append(arrival.at - outcome.sent_at)
         if accepted and routed:
             parts["POST to Kafka"].append(accepted - outcome.sent_at)
             parts["Kafka to routed"].append(routed - accepted)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database
-from deploy.local.processes import Child, ChildFailed, free_port
+from deploy.local.processes import Child, free_port
 from deploy.local.progress import Progress, to_stderr
 from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
@@ -176,6 +176,3 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-__all__ = ["SERVICES", "ChildFailed", "ServiceProcess", "Stack", "answers", "local_stack"]

@@ -36,7 +36,6 @@ class Units:
     refused_share: float = 0.0
     secrets: Mapping[str, str] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
-    first_attempts: dict[str, float] = field(default_factory=dict)
     last_link: dict[str, str] = field(default_factory=dict)
     died: str = ""
     refused: int = 0
@@ -80,7 +79,6 @@ class Units:
         self.last_link[data["report_id"]] = data["answer_url"]
         found = MARKER.search(data["description"])
         marker = found.group() if found else ""
-        self.first_attempts.setdefault(marker, now)
         if self._chance.random() < self.refused_share:
             self.refused += 1
             return web.json_response({"error": "busy"}, status=503)

@@ -80,12 +80,13 @@ class SpineMachine(RuleBasedStateMachine):
         self.queue = self._run(outbox.unsent_batches(self.connection))
         self.sent = None
 
-    @precondition(lambda self: not self.queue)
+    @precondition(lambda self: len(self.queue) < 2)
     @rule()
     def relay_claims(self) -> None:
+        """The next batch is claimed while the one before is on its way."""
         claimed = self._run(outbox.claim(self.connection, self.sent))
         self.sent = None
-        self.queue = [claimed] if claimed else []
+        self.queue += [claimed] if claimed else []
 
     @precondition(lambda self: self.queue and not self.sent)
     @rule()
@@ -158,6 +159,13 @@ class SpineMachine(RuleBasedStateMachine):
     def consumer_dies_before_its_commit(self, who: int, place: Place, count: int) -> None:
         self._run(self._consume(self.readers[who], place, count, dies=True))
         self.readers[who] = Reader()
+
+    @initialize()
+    def consumers_start(self) -> None:
+        """Both at the same time, so that each soon knows less than the other."""
+        for reader in self.readers:
+            for place in PLACES:
+                self._run(self._load(reader, place))
 
     @rule(who=st.integers(0, 1))
     def consumer_restarts(self, who: int) -> None:

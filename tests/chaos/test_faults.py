@@ -1,6 +1,7 @@
 """Faults that are no kill: zombies, a broker that is away or hangs, databases restored from a backup."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,10 @@ async def test_a_paused_process_that_wakes_as_a_zombie_doubles_nothing(trial: Tr
             await asyncio.sleep(2)
             service.child.pause()
             await asyncio.sleep(ZOMBIE_SECONDS)
+            taken_over = await _metrics(other)
+            if name != "stats":
+                assert "outbox_relay_active 1.0" in taken_over
+            assert re.search(r"^consumer_applied_total\{.*\} [1-9]", taken_over, re.MULTILINE), taken_over
             service.child.resume()
             await sending
             book = await trial.settled()
@@ -76,6 +81,7 @@ async def test_every_service_stops_within_20_seconds_of_sigterm_while_the_broker
             began = time.monotonic()
             service.child.stop(timeout=30)
             took[name] = time.monotonic() - began
+            assert service.child.wait() == 0, f"{name} had to be forced"
     finally:
         kafka.resume()
     print(took)

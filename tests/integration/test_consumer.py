@@ -1,38 +1,12 @@
-"""What a consumer promises: each event once, whatever repeats, jumps, dies or comes back.
-
-FastStream's and aiokafka's pitfalls, and what meets each of them here:
-
-| pitfall | met by |
-|---|---|
-| 1 acknowledges first, begins at `latest` by default | MANUAL, `earliest`, a group: test_the_settings |
-| 2 a graceful stop loses what workers hold | no workers, test_a_stop_in_the_middle |
-| 3 a graceful stop doubles what several consumers hold | one consumer; the fence, test_a_stop_in_the_middle |
-| 4 one bad header drops a batch | own parser: test_the_settings, test_dead_letters.py |
-| 5 a tombstone or bad JSON loops or is skipped | read in the handler: test_dead_letters.py |
-| 6 `publish_batch` ignores keys | explicit partitions by `send`: test_relay.py |
-| 7 a zombie consumer whose ping is fine | progress, not pings: test_watchdog.py |
-| 8 an idempotent producer dies for good | made anew after each failure: test_relay.py |
-| 9 a dead broker blocks a stop for 40 s | timeouts: test_a_kafka_that_hangs… here and in test_relay.py |
-| 10 `consumer_only` never answers a ping | nothing pings; probes ask the watchdog: test_watchdog.py |
-| 11 topics made with one partition | no automatic topics: test_the_settings |
-| 12 `message_id` is not unique | ids are `ce_id`: test_the_same_number_under_another_id |
-| 13 `reply_to` publishes to a chosen topic | `no_reply`: test_the_settings, test_a_reply_to_header |
-| 14 structured CloudEvents are not decoded | binary mode: test_relay.py |
-| 15 a log line for each message | DEBUG below the logger's level: test_the_settings |
-| 16 a thread hop for each injected parameter | none is injected: test_the_settings |
-| 17 a slow handler leaves the group | bounded batches; the fence: test_the_settings, test_a_zombie |
-| 18 retries without end, no dead letters | back-off and a cap: test_an_event_that_cannot_be_applied and on |
-"""
+"""What a consumer promises: each event once, whatever repeats, jumps, dies or comes back."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from faststream import AckPolicy
 
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
@@ -42,7 +16,7 @@ from shared.cloudevents import Envelope
 from shared.consumer import Consumer
 from shared.dead_letters import POISON_MAX_RUN
 from shared.errors import Poison, Refusal
-from shared.events import DISPATCHES, REPORTS, Event
+from shared.events import REPORTS, Event
 from shared.examine import Plan
 from tests.conftest import Infrastructure
 from tests.spine import (
@@ -82,55 +56,6 @@ async def _dead(bootstrap: str) -> list[dict[str, bytes]]:
     """The headers of every dead letter."""
     found = await read_topic(bootstrap, DEAD)
     return [dict(record.headers) for records in found.values() for record in records]
-
-
-# Settings, read off the live objects.
-
-
-async def test_the_settings_that_lose_nothing(infrastructure: Infrastructure, spine: Database) -> None:
-    """Every default that loses data, blocks or leaks is another one here (the table above)."""
-    found = reading(infrastructure.bootstrap, spine)
-    subscribed = found.consumer._subscription
-    async with running(found.consumer.run()):
-        live = await until(lambda: subscribed._consumer)
-        assert isinstance(live, AIOKafkaConsumer)
-        await until(live.assignment)
-        subscriber = subscribed._subscriber
-        broker = subscribed._broker
-        assert live._enable_auto_commit is False
-        assert live._auto_offset_reset == "earliest"
-        assert live._group_id == "notify"
-        assert live._request_timeout_ms == kafka.REQUEST_TIMEOUT_MS == 10_000
-        assert live._max_poll_interval_ms == 300_000
-        assert len(live._client.hosts) == 1
-        assert subscriber.ack_policy is AckPolicy.MANUAL
-        assert subscriber._no_reply is True
-        assert (subscriber.max_records, subscriber.batch_timeout_ms) == (2_000, 20)
-        (call,) = subscriber.calls
-        assert call.handler._original_call == found.consumer.handle
-        assert call.dependant is not None
-        assert call.dependant.custom_fields == {}
-        settings: Any = broker.config.configs[0]
-        assert settings.allow_auto_create_topics is False
-        assert settings.fd_config.use_fastdepends is False
-        assert settings.logger.log_level == logging.DEBUG
-        # So there is no producer of FastStream's own, whose default acknowledges too early.
-        assert settings.consumer_only is True
-        assert not settings.producer
-    assert subscribed._consumer is None
-
-
-async def test_a_reply_to_header_publishes_nothing(infrastructure: Infrastructure, spine: Database) -> None:
-    """A record cannot choose a topic that its reader writes to."""
-    given = envelope(key_in(1))
-    async with writing(infrastructure.bootstrap) as writer:
-        plain = [*headers(1, given), ("reply_to", DISPATCHES.name.encode())]
-        value = given.event.model_dump_json().encode()
-        await writer.record(1, given.event.key.encode(), value, plain)
-    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
-        await spine.applied(1)
-        await asyncio.sleep(0.2)
-    assert not any((await read_topic(infrastructure.bootstrap, DISPATCHES.name)).values())
 
 
 # Repeats, jumps, gaps.
@@ -248,6 +173,26 @@ async def test_the_same_number_under_another_id_is_an_alarm(
 
 
 # Where it reads on.
+
+
+async def test_a_batch_at_hand_is_not_read_again_when_partitions_come(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """The first batch may be there before the fences are: reading goes on behind it, so that nothing is read
+    twice, and what cannot be read has one dead letter."""
+    async with writing(infrastructure.bootstrap) as writer:
+        for partition in range(12):
+            await writer.record(partition, b"key", b"?", [])
+            await writer.events(partition, range(1, 21))
+    for group in ("notify", "stats"):
+        found = reading(infrastructure.bootstrap, spine, group)
+        async with running(found.consumer.run()):
+            await until(lambda found=found: found.total("consumer_applied_total") == 240)  # type: ignore[misc]
+            await asyncio.sleep(0.3)
+        assert found.total("consumer_repeats_total") == 0
+        assert found.total("consumer_poison_total") == 12
+        letters = await read_topic(infrastructure.bootstrap, REPORTS.dead_letters(group))
+        assert [len(letters[partition]) for partition in range(12)] == [1] * 12
 
 
 async def test_progress_survives_a_restart(infrastructure: Infrastructure, spine: Database) -> None:
@@ -474,9 +419,10 @@ async def test_a_stop_in_the_middle_of_a_batch_neither_loses_nor_doubles(
 
 
 async def test_a_consumer_waits_for_a_kafka_that_is_away_at_its_start(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It neither ends nor needs to be started anew."""
+    monkeypatch.setattr(subscription, "START_RETRY_SECONDS", 0.5)
     async with writing(infrastructure.bootstrap) as writer:
         ids = await writer.events(5, [1, 2])
     local_kafka.kill()

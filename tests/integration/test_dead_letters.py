@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import structlog
 from aiokafka import ConsumerRecord
 
 from shared import dead_letters, kafka
@@ -360,3 +361,73 @@ async def test_without_its_topic_a_dead_letter_is_waited_for(
             assert await spine.applied(2) == sent.applied[5]
             await _fences_are(spine, "notify", REPORTS, {5: (3, 3)})
     await _are_set_aside(infrastructure.bootstrap, REPORTS, "notify", sent)
+
+
+async def test_a_line_of_log_tells_no_tip_from_another(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Its time is exact, so it must not say which record it was; the dead letter does, whose time is not."""
+    async with writing(infrastructure.bootstrap) as writer:
+        await writer.record(5, b"key", b"?", [])
+    with structlog.testing.capture_logs() as lines:
+        found = reading(infrastructure.bootstrap, spine)
+        async with running(found.consumer.run()):
+            await until(lambda: found.total("consumer_poison_total"))
+    (line,) = [line for line in lines if line["event"] == "poison"]
+    assert line == {
+        "event": "poison",
+        "log_level": "error",
+        "group": "notify",
+        "topic": REPORTS.name,
+        "reason": "unnumbered",
+    }
+
+
+@pytest.mark.parametrize("size", [900_000, 1_048_380])
+async def test_the_largest_record_that_kafka_takes_can_be_set_aside(
+    infrastructure: Infrastructure, spine: Database, size: int
+) -> None:
+    """A dead letter is larger than its record by its headers; that must not hold up the partition."""
+    producer = kafka.producer(infrastructure.bootstrap, "large")
+    await producer.start()
+    try:
+        await producer.send_and_wait(REPORTS.name, b"x" * size, b"key", 5, headers=[("x", b"y" * 100)])
+    finally:
+        await producer.stop()
+    async with writing(infrastructure.bootstrap) as writer:
+        ids = await writer.events(5, [1])
+    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+        assert await spine.applied(1) == ids
+    (letter,) = (await read_topic(infrastructure.bootstrap, REPORTS.dead_letters("notify")))[5]
+    assert len(letter.value) == size
+
+
+async def test_the_groups_of_a_topic_have_dead_letters_of_their_own(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """What one group cannot read says nothing about another; each keeps its own, under its own name."""
+    async with writing(infrastructure.bootstrap) as writer:
+        await writer.record(5, b"key", b"?", [])
+    for group in ("notify", "stats"):
+        found = reading(infrastructure.bootstrap, spine, group)
+        async with running(found.consumer.run()):
+            await until(lambda found=found: found.total("consumer_poison_total"))  # type: ignore[misc]
+        letters = (await read_topic(infrastructure.bootstrap, REPORTS.dead_letters(group)))[5]
+        assert [dict(letter.headers)["dlt_group"] for letter in letters] == [group.encode()]
+
+
+async def test_one_batch_holds_records_of_two_topics(infrastructure: Infrastructure, spine: Database) -> None:
+    """`stats` reads reports and dispatches in one batch: each dead letter goes to its own topic's."""
+    ids: Sequence[uuid.UUID] = []
+    async with writing(infrastructure.bootstrap) as writer:
+        for topic in (REPORTS, DISPATCHES):
+            await writer.record(5, b"key", b"?", [], topic)
+            given = envelope(key_in(5), 1, topic)
+            await writer.event(5, 1, given)
+            ids = [*ids, given.id]
+    found = reading(infrastructure.bootstrap, spine, "stats", [REPORTS, DISPATCHES])
+    async with running(found.consumer.run()):
+        assert sorted(await spine.applied(2)) == sorted(ids)
+    for topic in (REPORTS, DISPATCHES):
+        (letter,) = (await read_topic(infrastructure.bootstrap, topic.dead_letters("stats")))[5]
+        assert dict(letter.headers)["dlt_topic"] == topic.name.encode()

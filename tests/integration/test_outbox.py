@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from shared import outbox, postgres
 from shared.cloudevents import MAX_VALUE_BYTES, Envelope
-from shared.events import DISPATCHES, REPORTS, IncidentRecorded, IssueChanged, IssueGone, Topic, hour_of
+from shared.events import DISPATCHES, REPORTS, IncidentRecorded, IssueGone, ReportAccepted, Topic, hour_of
 from shared.events import Event as ContractEvent
 from shared.outbox import CLAIM_ROWS, KEEP_DAYS, Sent, partition_of
 from tests.conftest import MakeDatabase
@@ -66,15 +66,21 @@ async def test_an_open_transaction_is_not_seen_and_not_passed_over(own: Database
 @pytest.mark.parametrize("alone", [True, False])
 async def test_an_oversize_event_is_refused_with_the_limit(own: Database, alone: bool) -> None:
     """It can never be sent, so it cannot be stored, nor can what is appended with it."""
-    issue = IssueChanged(
-        issue_id=uuid.uuid4(),
+    accepted = ReportAccepted(
+        report_id=uuid.uuid4(),
+        kind="issue",
         version=1,
         category="x",
         areas={},
-        status="accepted",
-        page="p" * MAX_VALUE_BYTES,
+        hour=hour_of(NOW),
+        regime="gdpr",
+        urgency="normal",
+        source="web",
+        language="nl",
+        municipality_version="1",
+        answers={"q": ("a" * 64,) * (MAX_VALUE_BYTES // 64)},
     )
-    large = Envelope.of(issue, id=uuid.uuid4(), source="/test/tips", now=NOW)
+    large = Envelope.of(accepted, id=uuid.uuid4(), source="/test/tips", now=NOW)
     others: list[Envelope[Any]] = [] if alone else [envelope(uuid.uuid4())]
     with pytest.raises(ValueError, match=f"the limit is {MAX_VALUE_BYTES}"):
         await own.append(*others, large)

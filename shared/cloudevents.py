@@ -19,6 +19,7 @@ from shared.events import EVENT_TYPES, Event, IssueGone, hour_of, utc
 MAX_VALUE_BYTES = 16_384
 E = TypeVar("E", bound=Event)
 _READ = frozenset(("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject"))
+_NUMBER = re.compile(r"^[1-9][0-9]{0,18}\Z")
 _TYPE = re.compile(r"^ibuurt\.(?P<name>[A-Za-z]+)\.v(?P<version>[0-9]{1,4})$")
 
 
@@ -92,13 +93,23 @@ def number_of(headers: Headers) -> tuple[int, uuid.UUID]:
     """
     try:
         named = dict(headers)
-        number = int((named.get("ce_sequence") or b"").decode("ascii"))
-        event_id = uuid.UUID((named.get("ce_id") or b"").decode("ascii"))
+        sequence = (named.get("ce_sequence") or b"").decode("ascii")
+        event_id = _id(named.get("ce_id") or b"")
     except (ValueError, TypeError) as error:
         raise Poison("unnumbered", "ce_sequence or ce_id is missing or unreadable") from error
-    if not 1 <= number < 2**63:
+    # Nothing but digits: int() would take `1_0` and `+1` too, and two spellings of one number.
+    if not _NUMBER.match(sequence) or int(sequence) >= 2**63:
         raise Poison("unnumbered", "ce_sequence must be a positive whole number")
-    return number, event_id
+    return int(sequence), event_id
+
+
+def _id(content: bytes) -> uuid.UUID:
+    """A UUID as it is written by us. Raises ValueError for every other spelling."""
+    text = content.decode("ascii")
+    read = uuid.UUID(text)
+    if str(read) != text.lower():
+        raise ValueError("not the usual form of a UUID")
+    return read
 
 
 def from_record(topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Envelope[Event]:
@@ -107,7 +118,7 @@ def from_record(topic: str, key: bytes | None, value: bytes | None, headers: Hea
     try:
         # Only what is read here: a header of somebody else's may hold any bytes.
         named = {name: (content or b"").decode("utf-8") for name, content in headers if name in _READ}
-        event_id, source, event_type = uuid.UUID(named["ce_id"]), named["ce_source"], named["ce_type"]
+        event_id, source, event_type = _id(named["ce_id"].encode()), named["ce_source"], named["ce_type"]
         time = utc(datetime.fromisoformat(named["ce_time"]))
     except (ValueError, KeyError) as error:
         raise Poison("bad_headers", type(error).__name__) from error

@@ -69,8 +69,10 @@ class Consumer:
         self._turn = asyncio.Lock()
         self._cap = PoisonCap()
         self._dead_letters = DeadLetters(bootstrap, group)
+        # Set once the group has told this consumer which partitions are its own, even if none are.
+        self.joined = asyncio.Event()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._subscription = Subscription(broker, group, topics, self.handle, self._rebalanced)
+        self._subscription = Subscription(broker, group, topics, self.handle, self._rebalanced, self._stop)
 
     async def run(self) -> None:
         """Consume until cancelled. Raises Refusal above the poison cap, or what broke the handler."""
@@ -90,6 +92,10 @@ class Consumer:
             await self._subscription.stop()
             await self._dead_letters.close()
 
+    def assigned(self) -> set[Place]:
+        """The partitions that are this consumer's now, as far as it knows."""
+        return self._subscription.assigned()
+
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
         """Deal with a batch, however long it takes; FastStream would swallow what is raised here."""
         pause = BACKOFF_SECONDS[0]
@@ -103,9 +109,7 @@ class Consumer:
                 self._fences.clear()
             except Exception as error:  # noqa: BLE001 - handed to `run`, which ends the consumer with it
                 if not _passes(error):
-                    self._metrics.stopped.set(1)
-                    if not self._ended.done():
-                        self._ended.set_exception(error)
+                    self._stop(error)
                     return
                 self._metrics.not_now.inc()
                 log.warning("not_now", error=type(error).__name__, group=self._group)
@@ -113,6 +117,11 @@ class Consumer:
                 pause = min(pause * 2, BACKOFF_SECONDS[1])
             else:
                 return
+
+    def _stop(self, error: Exception) -> None:
+        self._metrics.stopped.set(1)
+        if not self._ended.done():
+            self._ended.set_exception(error)
 
     async def _deal_with(self, records: Sequence[ConsumerRecord]) -> None:
         in_place = await self._in_place(records)
@@ -217,6 +226,7 @@ class Consumer:
             self._metrics.gap.labels(*place).set(0)
 
     async def _rebalanced(self) -> None:
+        self.joined.set()
         async with self._turn:
             await self._start_over()
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from shared import kafka
+from shared.cloudevents import Headers
 from shared.errors import Poison, Refusal
-from shared.events import TOPICS
+from shared.events import DEAD_LETTER_BYTES, TOPICS
 
+# What a record may come to, its own headers and all; the rest of DEAD_LETTER_BYTES is for ours and Kafka's.
+MAX_RECORD_BYTES = DEAD_LETTER_BYTES - 65_536
 POISON_MAX_RUN = 50
 POISON_MAX_SHARE = 0.1
 POISON_WINDOW = 1_000
@@ -71,23 +74,36 @@ class DeadLetters:
         if self._producer is None:
             self._producer = kafka.producer(self._bootstrap, f"{self._group}-dead-letters")
             await self._producer.start()
-        futures = [
-            await self._producer.send(
+        futures = []
+        for record, fault in poison:
+            value, key, headers = _what_fits(record)
+            sending = self._producer.send(
                 TOPICS[record.topic].dead_letters(self._group),
-                record.value,
-                record.key,
+                value,
+                key,
                 record.partition,
                 _this_hour(),
-                headers=[*record.headers, *dead_letter_headers(record, fault, self._group)],
+                headers=[*headers, *dead_letter_headers(record, fault, self._group)],
             )
-            for record, fault in poison
-        ]
+            futures.append(await sending)
         await asyncio.gather(*futures)
 
     async def close(self) -> None:
         if self._producer:
             await kafka.abandon(self._producer)
             self._producer = None
+
+
+def _what_fits(record: ConsumerRecord) -> tuple[bytes | None, bytes | None, Headers]:
+    """The record's value, key and headers; or, where its topic took it compressed and it is larger than a
+    dead letter may be, only how large it is: it stays at its offset until its topic's retention ends."""
+    size = len(record.value or b"") + len(record.key or b"")
+    size += sum(len(name.encode()) + len(content or b"") + 10 for name, content in record.headers)
+    if size > MAX_RECORD_BYTES:
+        return b"", None, [("dlt_omitted_bytes", str(size).encode())]
+    # The client sends nothing that has neither.
+    nothing = record.value is None and record.key is None
+    return b"" if nothing else record.value, record.key, record.headers
 
 
 def _this_hour() -> int:

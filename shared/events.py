@@ -63,14 +63,17 @@ DEAD_LETTER_BYTES = 2_097_152
 DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES)}
 
 
+def dead_letter_topics(group: str) -> list[Topic]:
+    """The topics that take what `group` cannot read."""
+    return [
+        Topic(topic.dead_letters(group), group, False, topic.partitions, DEAD_LETTER_SETTINGS)
+        for topic in SUBSCRIPTIONS.get(group, ())
+    ]
+
+
 def all_topics() -> list[Topic]:
     """Every topic that the deployment makes, dead-letter topics included."""
-    dead = [
-        Topic(topic.dead_letters(group), group, False, topic.partitions, DEAD_LETTER_SETTINGS)
-        for group, topics in SUBSCRIPTIONS.items()
-        for topic in topics
-    ]
-    return [*TOPICS.values(), *dead]
+    return [*TOPICS.values(), *(topic for group in SUBSCRIPTIONS for topic in dead_letter_topics(group))]
 
 
 def hour_of(moment: datetime) -> datetime:

@@ -44,8 +44,10 @@ def examine(records: Sequence[ConsumerRecord], fences: dict[Place, Fence]) -> Pl
             number, event_id = number_of(record.headers)
         except Poison as poison:
             fault = poison
-        verdict = current.judge(number, event_id)
-        if verdict is Verdict.NEWS:
+        verdict = current.judge(record.offset, number, event_id)
+        if verdict is Verdict.REPEAT:
+            fault = None
+        elif verdict is Verdict.NEWS:
             try:
                 envelope = from_record(record.topic, record.key, record.value, record.headers)
                 plan.news.append((record, envelope))

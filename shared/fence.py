@@ -30,8 +30,9 @@ class Verdict(Enum):
 class Fence:
     """How far a group has applied one partition; the next record to read is at `next_offset`.
 
-    `early` says that a record ahead of a missing one was seen: until the missing one comes, `next_offset`
-    goes forward no more, so that nothing is passed over by a restart. It is not stored.
+    `early` says that a record ahead of a missing one was seen: until the missing one comes, the fence does
+    not move, so that nothing is passed over by a restart. It is not stored.
+    `event_id` is None before the first record, and where a person accepted that a number will not come.
     """
 
     sequence: int = 0
@@ -45,15 +46,16 @@ class Fence:
         """What is stored and compared."""
         return self.sequence, self.event_id, self.next_offset
 
-    def judge(self, number: int | None, event_id: uuid.UUID | None) -> Verdict:
-        """What a record with this number and id is to this fence; None for what could not be read."""
+    def judge(self, offset: int, number: int | None, event_id: uuid.UUID | None) -> Verdict:
+        """What a record at `offset` is to this fence; a number that cannot be read is None."""
         if number is None:
-            return Verdict.UNNUMBERED
+            # Before `next_offset` only where a missing number is looked for: it was set aside the first time.
+            return Verdict.UNNUMBERED if offset >= self.next_offset else Verdict.REPEAT
         if number > self.sequence + 1:
             return Verdict.EARLY
         if number == self.sequence + 1:
             return Verdict.NEWS
-        if number == self.sequence and event_id != self.event_id:
+        if number == self.sequence and self.event_id not in {None, event_id}:
             return Verdict.CONFLICT
         return Verdict.REPEAT
 
@@ -62,8 +64,7 @@ class Fence:
         if verdict is Verdict.NEWS:
             return Fence(number or 0, event_id, offset + 1)
         if verdict is Verdict.EARLY or self.early:
-            # Lower only where the topic was made anew.
-            return replace(self, early=True, next_offset=min(self.next_offset, offset))
+            return replace(self, early=True)
         return replace(self, next_offset=offset + 1)
 
 
@@ -100,7 +101,7 @@ async def move(
     topics, partitions = _columns(changed)
     moved = await connection.execute(
         """UPDATE fence f SET sequence = n.sequence, event_id = n.event_id, next_offset = n.next_offset,
-               gap = false
+               gap = f.gap AND n.sequence = f.sequence
            FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[], $7::uuid[],
                        $8::bigint[])
                AS n (topic, partition, old_sequence, old_offset, sequence, event_id, next_offset)

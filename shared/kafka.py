@@ -92,13 +92,22 @@ async def abandon(producer: AIOKafkaProducer) -> None:
             await asyncio.gather(*closing, return_exceptions=True)
 
 
-async def ends(consumer: AIOKafkaConsumer, topics: Iterable[Topic]) -> Mapping[tuple[str, int], int]:
+async def ends(
+    consumer: AIOKafkaConsumer, topics: Iterable[Topic], beside: Iterable[Topic] = ()
+) -> Mapping[tuple[str, int], int]:
     """The end offset of each partition of the topics.
 
-    Raises Refusal where a topic is missing or has another number of partitions than the contract says.
+    Raises Refusal where one of them or of those `beside` is missing or has another number of partitions than
+    the contract says.
     """
     # aiokafka has no public call for fresh metadata: what it keeps would hide a topic made anew.
     cluster = await consumer._client.fetch_all_metadata()
+    _partitions(cluster, beside)
+    offsets = await consumer.end_offsets(_partitions(cluster, topics))
+    return {(place.topic, place.partition): offset for place, offset in offsets.items()}
+
+
+def _partitions(cluster: Any, topics: Iterable[Topic]) -> list[TopicPartition]:
     wanted = []
     for topic in topics:
         found = sorted(cluster.partitions_for_topic(topic.name) or ())
@@ -110,8 +119,7 @@ async def ends(consumer: AIOKafkaConsumer, topics: Iterable[Topic]) -> Mapping[t
                 "a partition count is for a topic's life: make the topic anew, or deploy the contract it had"
             )
         wanted += [TopicPartition(topic.name, partition) for partition in found]
-    offsets = await consumer.end_offsets(wanted)
-    return {(place.topic, place.partition): offset for place, offset in offsets.items()}
+    return wanted
 
 
 async def create_topics(bootstrap: str, *, replication: int = 1) -> list[str]:

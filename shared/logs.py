@@ -31,6 +31,8 @@ def configure(service: str, level: str = "INFO") -> None:
     logging.getLogger("uvicorn.access").disabled = True
     for chatty in ("aiokafka", "faststream", "uvicorn", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    # It writes out a task with its exception's text, which may be what somebody wrote.
+    logging.getLogger("asyncio").addFilter(_first_line)
     # It says many times a second that a topic is missing; the watchdog says it once a tick, with the mend.
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
     structlog.configure(
@@ -40,6 +42,11 @@ def configure(service: str, level: str = "INFO") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition("\n")[0], ()
+    return True
 
 
 def _without_values(

@@ -14,6 +14,7 @@ from shared.events import EVENT_TYPES, TOPICS
 
 CLAIM_ROWS = 500
 KEEP_DAYS = 14
+KEEP_BATCHES = 1_000
 
 
 async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
@@ -143,8 +144,14 @@ async def mark_sent(connection: Any, sent: Sent) -> None:
 
 
 async def forget_sent(connection: Any) -> None:
-    """Drop the batches that were sent more than KEEP_DAYS ago."""
-    await connection.execute("DELETE FROM outbox_batch WHERE sent_on < current_date - $1::integer", KEEP_DAYS)
+    """Drop the batches that were sent more than KEEP_DAYS ago, all but the last KEEP_BATCHES: a relay that
+    wakes late may send those once more, and the check at start must know them for its own."""
+    await connection.execute(
+        """DELETE FROM outbox_batch WHERE sent_on < current_date - $1::integer
+           AND batch <= (SELECT max(batch) FROM outbox_batch) - $2::integer""",
+        KEEP_DAYS,
+        KEEP_BATCHES,
+    )
 
 
 async def _give_numbers(connection: Any, places: Sequence[Place]) -> list[int]:

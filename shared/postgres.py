@@ -27,6 +27,8 @@ _TRANSIENT: tuple[type[BaseException], ...] = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What asyncpg raises for a rollback on a connection that is being taken away.
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
@@ -37,8 +39,9 @@ _TRANSIENT: tuple[type[BaseException], ...] = (
 
 def is_transient(error: BaseException) -> bool:
     """Whether it is worth trying again: the server is away, starting, stopping, failing over, or busy."""
-    # asyncpg's refusal to encode an argument is an InterfaceError too, but a ValueError besides.
-    return isinstance(error, _TRANSIENT) and not isinstance(error, ValueError)
+    # Two faults of a program are InterfaceErrors too: an argument that cannot be encoded, and one too many.
+    fault = isinstance(error, ValueError) or "the server expects" in "".join(map(str, error.args))
+    return isinstance(error, _TRANSIENT) and not fault
 
 
 def is_schema_fault(error: BaseException) -> bool:

@@ -163,6 +163,7 @@ class Relay:
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
         """Send a batch in order. Raises KafkaError when a record failed, once the fate of all is known."""
         futures: list[asyncio.Future[Any]] = []
+        failed: KafkaError | None = None
         try:
             for record in batch.records:
                 milliseconds = int(record.time.timestamp() * 1000)
@@ -176,8 +177,11 @@ class Relay:
                         record.headers(),
                     )
                 )
-        finally:
-            results = await asyncio.gather(*futures, return_exceptions=True)
+        except KafkaError as error:
+            failed = error
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        if failed:
+            raise failed
         offsets: dict[Place, int] = {}
         for record, result in zip(batch.records, results, strict=True):
             if isinstance(result, BaseException):

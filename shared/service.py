@@ -55,6 +55,8 @@ class Service:
         self._relay_refused = asyncio.Event()
         self._work: dict[str, Work] = {}
         self._consumed: Sequence[Topic] = ()
+        self._consumer: Consumer | None = None
+        self._servers: list[HttpServer] = []
         # What makes this service unfit for traffic besides its own database.
         self.ready_needs_parts = True
 
@@ -71,6 +73,7 @@ class Service:
         broker = kafka.broker(self.settings.kafka_bootstrap, self.name, self.registry)
         bootstrap = self.settings.kafka_bootstrap
         consumer = Consumer(broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics)
+        self._consumer = consumer
 
         async def run() -> None:
             if self.relay:
@@ -108,12 +111,22 @@ class Service:
                 return JSONResponse(await totals(connection))
 
     async def _faults(self) -> dict[str, str]:
-        faults = dict(self.health.refusals) if self.ready_needs_parts else {}
+        faults = self._unfit() if self.ready_needs_parts else {}
+        if not all(server.started for server in self._servers):
+            faults["http"] = "starting"
         try:
             async with asyncio.timeout(READY_SECONDS), self.pool.acquire() as connection:
                 await connection.execute("SELECT 1")
         except Exception as error:  # noqa: BLE001 - whatever it is, this process cannot serve
             faults["database"] = type(error).__name__
+        return faults
+
+    def _unfit(self) -> dict[str, str]:
+        faults = dict(self.health.refusals)
+        if self.relay and not self.relay.checked.is_set():
+            faults.setdefault("relay", "its topics are being checked against its database")
+        if self._consumer and not self._consumer.joined.is_set():
+            faults.setdefault("consumer", "it has not joined its group yet")
         return faults
 
     async def run(self, public: FastAPI | None) -> None:
@@ -123,7 +136,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         settings = self.settings
-        servers = [HttpServer(self.internal, settings.internal_host, settings.internal_port)]
+        self._servers = servers = [HttpServer(self.internal, settings.internal_host, settings.internal_port)]
         if public:
             servers.append(HttpServer(public, settings.http_host, settings.http_port))
         watchdog = Watchdog(
@@ -131,6 +144,7 @@ class Service:
             settings.kafka_bootstrap,
             self.name,
             self._consumed,
+            self._consumer.assigned if self._consumer else set,
             self.health,
             self.relay_metrics,
             self.consumer_metrics,

@@ -1,7 +1,8 @@
 """A group's place on Kafka: FastStream's batch subscriber, with the settings that lose nothing, made once.
 
 What its defaults would lose is in tests/integration/test_pitfalls.py. Every batch comes as it was read, bytes
-and headers untouched; nothing is acknowledged by FastStream.
+and headers untouched; nothing is acknowledged by FastStream. What the Kafka client cannot even take apart
+stops the group, once everything before it was handed over.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.message import StreamMessage
 
 from shared import kafka
+from shared.errors import Refusal
 from shared.events import Topic
 from shared.fence import Place
 
@@ -25,11 +27,14 @@ MAX_RECORDS = 2_000
 BATCH_TIMEOUT_MS = 20
 COMMIT_SECONDS = 1.0
 START_RETRY_SECONDS = 5.0
+# A header's name that is not UTF-8 is found by the client's decoder in C, which raises what it meets.
+UNREADABLE = (CorruptRecordException, UnsupportedCodecError, UnicodeDecodeError)
 
 log = structlog.get_logger()
 
 Handle = Callable[[Sequence[ConsumerRecord]], Awaitable[None]]
 StartOver = Callable[[], Awaitable[None]]
+Stop = Callable[[Exception], None]
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
@@ -44,7 +49,8 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
 
 
 class Subscription:
-    """One consumer of a group. `start_over` is called whenever other partitions may be its own."""
+    """One consumer of a group. `start_over` is called whenever it must read on from the fences: other
+    partitions may be its own, or something read was lost. `stop` is called with why it cannot go on."""
 
     def __init__(
         self,
@@ -53,8 +59,12 @@ class Subscription:
         topics: Sequence[Topic],
         handle: Handle,
         start_over: StartOver,
+        stop: Stop,
     ) -> None:
         self._broker = broker
+        self._group = group
+        self._start_over = start_over
+        self._stop = stop
         self._hints: dict[TopicPartition, int] = {}
         self._subscriber = broker.subscriber(
             *(topic.name for topic in topics),
@@ -70,6 +80,8 @@ class Subscription:
             listener=_Rebalances(start_over),
         )
         self._subscriber(handle)
+        self._get_batch = self._subscriber.get_msg
+        self._subscriber.get_msg = self._get_whole  # type: ignore[method-assign] # there is no other place
 
     @property
     def _consumer(self) -> AIOKafkaConsumer | None:
@@ -93,6 +105,20 @@ class Subscription:
             async with asyncio.timeout(1):
                 await self._commit()
         await self._discard()
+
+    async def _get_whole(self, consumer: AIOKafkaConsumer) -> Any:
+        try:
+            return await self._get_batch(consumer)
+        except UNREADABLE:
+            if self._subscriber.max_records == 1:
+                # Nothing readable stands before it any more.
+                place = await _unreadable(consumer)
+                if place:
+                    self._stop(_refusal(self._group, place, await consumer.position(place)))
+            # The client has thrown away what it had read beside it: read on in the smallest steps.
+            self._subscriber.max_records = 1
+            await self._start_over()
+            return ()
 
     def assigned(self) -> set[Place]:
         """The partitions that are this consumer's now, as far as it knows."""
@@ -140,6 +166,25 @@ class Subscription:
                     if consumer._fetcher:
                         closing.append(consumer._fetcher.close())
                     await asyncio.gather(*closing, return_exceptions=True)
+
+
+async def _unreadable(consumer: AIOKafkaConsumer) -> TopicPartition | None:
+    """The first partition whose next record the client cannot take apart."""
+    for place in sorted(consumer.assignment()):
+        if (consumer.highwater(place) or 0) > await consumer.position(place):
+            try:
+                await consumer.getmany(place, timeout_ms=kafka.REQUEST_TIMEOUT_MS, max_records=1)
+            except UNREADABLE:
+                return place
+    return None
+
+
+def _refusal(group: str, place: TopicPartition, offset: int) -> Refusal:
+    return Refusal(
+        f"{group} cannot take apart what {place.topic} partition {place.partition} holds from offset "
+        f"{offset}: another program wrote there with this topic's credentials. Everything before is applied. "
+        "Withdraw them, move the partition's start behind that batch with kafka-delete-records, and restart"
+    )
 
 
 async def _parse(records: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:

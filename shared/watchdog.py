@@ -7,7 +7,7 @@ can lose its place in the group, or a relay its producer, without an error that 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError
 
 from shared import kafka, postgres
 from shared.errors import Refusal
-from shared.events import Topic
+from shared.events import Topic, dead_letter_topics
+from shared.fence import Place
 from shared.metrics import ConsumerMetrics, RelayMetrics
 
 TICK_SECONDS = 5.0
@@ -76,7 +77,10 @@ class Health:
 
 
 class Watchdog:
-    """Looks every TICK_SECONDS. `run` ends by cancellation, or with Stuck."""
+    """Looks every TICK_SECONDS. `run` ends by cancellation, or with Stuck.
+
+    `assigned` gives the partitions that this process consumes: another replica's are its own watchdog's.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Watchdog:
         bootstrap: str,
         group: str,
         topics: Sequence[Topic],
+        assigned: Callable[[], set[Place]],
         health: Health,
         relay: RelayMetrics,
         consumer: ConsumerMetrics,
@@ -94,6 +99,7 @@ class Watchdog:
         self._bootstrap = bootstrap
         self._group = group
         self._topics = topics
+        self._assigned = assigned
         self._health = health
         self._relay = relay
         self._consumer = consumer
@@ -152,6 +158,7 @@ class Watchdog:
         reachable: float,
         now: float,
     ) -> None:
+        assigned = self._assigned()
         for place, extent in extents.items():
             following, gap = fences.get(place, (0, False))
             # What retention has deleted cannot be consumed any more.
@@ -164,7 +171,9 @@ class Watchdog:
             self._consumer.lag_seconds.labels(*place).set(age)
             still = self._fences.setdefault(place, Progress()).still_for(following, now)
             # A relay that refuses keeps its service's consumer from starting.
-            stands = lag and not gap and not self._health.refusals.keys() & {"relay", "consumer"}
+            # A consumer that was given none may have lost its place in the group.
+            mine = place in (assigned or {place})
+            stands = mine and lag and not gap and not self._health.refusals.keys() & {"relay", "consumer"}
             if stands and min(still, age, reachable) > self._patience:
                 raise Stuck(f"{place[0]} partition {place[1]} is not consumed although it could be")
 
@@ -175,7 +184,7 @@ class Watchdog:
                 if self._reader is None:
                     self._reader = kafka.reader(self._bootstrap, f"{self._group}-watchdog")
                     await self._reader.start()
-                ends = await kafka.ends(self._reader, self._topics)
+                ends = await kafka.ends(self._reader, self._topics, dead_letter_topics(self._group))
                 self._health.refusals.pop("topics", None)
                 starts = await self._reader.beginning_offsets([TopicPartition(*place) for place in ends])
                 return {place: range(starts[place], end) for place, end in ends.items()}

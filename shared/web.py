@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Refusal
@@ -143,6 +144,9 @@ async def _read_body(request: Request, limit: int) -> bytes:
                 body += chunk
                 if len(body) > limit:
                     raise too_large
+    except ClientDisconnect:
+        # Nobody hears it; but a fault here it is not.
+        raise Problem(400, "cut-off", "Cut off", "Send the whole body.") from None
     except TimeoutError:
         raise Problem(
             408, "too-slow", "Too slow", f"Send the whole body within {BODY_SECONDS} seconds."

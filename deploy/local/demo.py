@@ -23,6 +23,8 @@ from shared.municipality import read
 REFUSED_SHARE = 0.05
 DEAD_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0
+# What a service may take at most, resident.
+MEMORY_MIB = 150
 # A trial cannot wait minutes for a unit that is back.
 COMPRESSED = {"IBUURT_RETRY_BASE_SECONDS": "0.2", "IBUURT_RETRY_CAP_SECONDS": "5"}
 MARK = b"marker-"
@@ -67,7 +69,12 @@ def demo(municipality: Path, file: Path, rows: int, rate: float, progress: Progr
         _print_ledger(book)
         print(f"residents asked   {', '.join(f'{count} {status}' for status, count in seen.items())}")
         _print_times(trial)
-        _print_memory(trial)
+        _print_processes(trial)
+        book.faults += [
+            f"{name} took {trial.memory[name] / 2**20:.0f} MiB, the limit is {MEMORY_MIB}"
+            for name in stack.services
+            if trial.memory[name] > MEMORY_MIB * 2**20
+        ]
     total = time.monotonic() - started
     print(f"{'time':<18}{total:.0f} s in all, {ready:.0f} s of them to start")
     for fault in book.faults:
@@ -100,10 +107,10 @@ async def _replay(
         if not units.died and rows / rate > DEAD_SECONDS:
             book.faults.append("no unit was dead for a while")
         logs = stack.folder / "kafka"
-        found = await asyncio.to_thread(ledger.files_with, logs, MARK)
+        found = await asyncio.to_thread(ledger.files_with, logs, [MARK, *_words(trial.outcomes)])
         book.enter("Kafka files with words", found, wanted=0)
         known = records[0].envelope.event.key.encode()
-        if not await asyncio.to_thread(ledger.files_with, logs, known):
+        if not await asyncio.to_thread(ledger.files_with, logs, [known]):
             book.faults.append("the search of Kafka's files finds not even a report's id")
         seen = await ledger.ask_as_residents(tips, trial.outcomes)
         if seen.keys() != {"acknowledged"}:
@@ -114,6 +121,14 @@ async def _replay(
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await units.close_all()
+
+
+def _words(outcomes: Sequence[Outcome]) -> set[bytes]:
+    """What residents wrote, without the marker that makes each one's words its own."""
+    written = (outcome.request for outcome in outcomes)
+    return {
+        request.bodies[0]["description"].partition(request.marker)[0].strip().encode() for request in written
+    }
 
 
 @dataclass
@@ -180,10 +195,11 @@ def _print_times(trial: Trial) -> None:
             print(f"{name:<18}{cuts[49] * 1000:>8.0f}{cuts[98] * 1000:>8.0f}")
 
 
-def _print_memory(trial: Trial) -> None:
-    print(f"{'MiB resident':<18}most")
+def _print_processes(trial: Trial) -> None:
+    print(f"{'':<18}{'MiB most':>8}{'s to be ready':>15}")
     for name, most in trial.memory.items():
-        print(f"{name:<18}{most / 2**20:>8.0f}")
+        ready = trial.stack.ready_after.get(name)
+        print(f"{name:<18}{most / 2**20:>8.0f}" + (f"{ready:>15.1f}" if ready else ""))
 
 
 def run(municipality: Path, progress: Progress) -> None:

@@ -112,9 +112,11 @@ def _tip_minutes(records: Iterable[Seen]) -> int:
     )
 
 
-def files_with(folder: Path, needle: bytes) -> int:
-    """How many of the files below `folder` hold the needle: read as bytes, whole."""
-    return sum(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+def files_with(folder: Path, needles: Iterable[bytes]) -> int:
+    """How many of the files below `folder` hold one of the needles: read as bytes, whole."""
+    sought = set(needles)
+    contents = (path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return sum(any(needle in content for needle in sought) for content in contents)
 
 
 async def ask_as_residents(url: str, outcomes: Sequence[Outcome]) -> Counter[str]:

@@ -63,6 +63,8 @@ class Stack:
     municipality: Path
     operator_token: str
     webhook_secrets: Mapping[str, str]
+    # Seconds from the start of all three to the readiness of each.
+    ready_after: Mapping[str, float]
 
     @property
     def folder(self) -> Path:
@@ -105,13 +107,12 @@ def local_stack(
             started.callback(service.child.stop)
             service.child.start()
         begun = time.monotonic()
+        ready_after = {}
         for service in services.values():
             service.child.wait_until(service.ready, READY_SECONDS)
-            progress(
-                f"{service.name} at {service.url}, internal {service.internal_url}"
-                f" ({time.monotonic() - begun:.1f} s)"
-            )
-        yield Stack(infrastructure, services, copy, token, signing)
+            took = ready_after[service.name] = time.monotonic() - begun
+            progress(f"{service.name} at {service.url}, internal {service.internal_url} ({took:.1f} s)")
+        yield Stack(infrastructure, services, copy, token, signing, ready_after)
 
 
 def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: str) -> dict[str, str]:

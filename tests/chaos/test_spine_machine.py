@@ -71,11 +71,11 @@ def _with_number(record: Numbered, number: int) -> Numbered:
     return Numbered(**(fields | {"number": number}))
 
 
-def _judge_too_kindly(self: Fence, number: int | None, event_id: uuid.UUID | None) -> Verdict:
+def _judge_too_kindly(self: Fence, offset: int, number: int | None, event_id: uuid.UUID | None) -> Verdict:
     """Planted bug 2: whatever is above the fence is news, also what jumps ahead."""
     if number is not None and number > self.sequence:
         return Verdict.NEWS
-    return _judge(self, number, event_id)
+    return _judge(self, offset, number, event_id)
 
 
 _judge = Fence.judge

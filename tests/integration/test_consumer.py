@@ -6,7 +6,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
@@ -23,6 +24,7 @@ from tests.spine import (
     Database,
     Writer,
     apply,
+    delete_records,
     delete_topics,
     envelope,
     headers,
@@ -550,6 +552,45 @@ async def test_too_many_unreadable_records_in_a_row_stop_the_consumer(
         await asyncio.wait_for(found.consumer.run(), 15)
     assert (await spine.fence(5))["next_offset"] == 0
     assert await _dead(infrastructure.bootstrap) == []
+
+
+class _NotUtf8(str):
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+async def _broken_batch(bootstrap: str, partition: int) -> int:
+    """Write a batch whose record has a header's name that is not UTF-8; returns its offset."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        # Only the builder in Python lets such a name through.
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 10_000)
+        batch.append(timestamp=None, key=b"key", value=b"value", headers=[(_NotUtf8("name"), b"1")])
+        sent = await (await producer.send_batch(batch, REPORTS.name, partition=partition))
+    finally:
+        await producer.stop()
+    return int(sent.offset)
+
+
+async def test_what_the_client_cannot_take_apart_stops_the_consumer_where_it_stands(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """A header's name that is not UTF-8: everything before it, in every partition, is applied; the refusal
+    names topic, partition and offset; after its mend, the rest is."""
+    async with writing(infrastructure.bootstrap) as writer:
+        before = await writer.events(5, range(1, 101)) + await writer.events(6, range(1, 101))
+        offset = await _broken_batch(infrastructure.bootstrap, 5)
+        after = await writer.events(5, range(101, 111))
+    found = reading(infrastructure.bootstrap, spine)
+    with pytest.raises(Refusal, match=rf"{REPORTS.name} partition 5 .* offset {offset}: .*delete-records"):
+        await asyncio.wait_for(found.consumer.run(), 60)
+    assert found.count("consumer_stopped") == 1
+    assert set(await spine.effects()) == set(before)
+    await delete_records(infrastructure.bootstrap, REPORTS.name, 5, offset + 1)
+    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+        assert (await spine.applied(210))[-10:] == after
 
 
 async def test_scattered_unreadable_records_do_not(infrastructure: Infrastructure, spine: Database) -> None:

@@ -445,9 +445,10 @@ async def test_a_wake_sends_at_once_and_polling_finds_the_rest(
 
 
 async def test_a_resting_relay_forgets_what_was_sent_long_ago(
-    infrastructure: Infrastructure, spine: Database
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches older than fourteen days go without anybody's doing."""
+    monkeypatch.setattr(outbox, "KEEP_BATCHES", 0)
     await spine.append(envelope(uuid.uuid4()))
     relay, _ = relaying(infrastructure.bootstrap, spine.dsn)
     async with running(relay.run()):

@@ -5,7 +5,7 @@ Every test of what it must bear ends with the excuse taken away, and then it mus
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -68,14 +68,18 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watching(bootstrap: str, database: Database) -> AsyncIterator[Watch]:
-    """The watchdog of a `notify` that consumes REPORTS."""
+async def watching(
+    bootstrap: str, database: Database, assigned: Iterable[int] = range(12)
+) -> AsyncIterator[Watch]:
+    """The watchdog of a `notify` that consumes those partitions of REPORTS."""
+    places = {(REPORTS.name, partition) for partition in assigned}
     health, registry = Health(), CollectorRegistry()
     dog = Watchdog(
         database.pool,
         bootstrap,
         "notify",
         [REPORTS],
+        lambda: places,
         health,
         RelayMetrics(registry),
         ConsumerMetrics(registry),
@@ -120,6 +124,19 @@ async def test_records_that_nobody_consumes_end_the_process(
     async with watching(infrastructure.bootstrap, spine) as watch:
         await watch.is_stuck(f"{REPORTS.name} partition 3 is not consumed")
     assert asyncio.get_running_loop().time() - began > PATIENCE
+
+
+async def test_what_another_replica_consumes_is_for_its_own_watchdog(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Only who was given no partition at all may have lost its place in the group without knowing it."""
+    await _wait_in(infrastructure.bootstrap, 3)
+    async with watching(infrastructure.bootstrap, spine, assigned=[2, 4]) as watch:
+        await watch.bears_it()
+    async with watching(infrastructure.bootstrap, spine, assigned=[2, 3]) as watch:
+        await watch.is_stuck(f"{REPORTS.name} partition 3 is not consumed")
+    async with watching(infrastructure.bootstrap, spine, assigned=[]) as watch:
+        await watch.is_stuck(f"{REPORTS.name} partition 3 is not consumed")
 
 
 async def test_a_fence_that_stops_halfway_ends_the_process(
@@ -281,14 +298,15 @@ async def test_the_lag_is_shown_in_records_and_in_seconds(
         assert watch.metric("outbox_depth") == 0
 
 
+@pytest.mark.parametrize("missing", [REPORTS.name, REPORTS.dead_letters("notify")])
 async def test_a_missing_topic_is_named_with_its_mend_until_it_is_there(
-    infrastructure: Infrastructure, spine: Database
+    infrastructure: Infrastructure, spine: Database, missing: str
 ) -> None:
     """In the refusals, which the probes answer with; it ends nothing: a restart does not make topics."""
-    await delete_topics(infrastructure.bootstrap, [REPORTS.name])
+    await delete_topics(infrastructure.bootstrap, [missing])
     async with watching(infrastructure.bootstrap, spine) as watch:
         said = await until(lambda: watch.health.refusals.get("topics"))
-        assert REPORTS.name in said
+        assert f"topic {missing} is missing" in said
         assert "run `python -m shared.kafka create-topics`" in said
         await spine.append(envelope(key_in(3)))
         await watch.bears_it()

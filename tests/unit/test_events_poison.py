@@ -133,9 +133,27 @@ def test_no_bytes_break_the_reader(
         [("ce_sequence", b"1"), ("ce_id", b"17")],
         [("ce_sequence", b"1"), ("ce_id", None)],
         [("ce_sequence", None), ("ce_id", KEY.encode())],
+        [("ce_sequence", b"1"), ("ce_id", f"{{{KEY}}}".encode())],
+        [("ce_sequence", b"1"), ("ce_id", f"urn:uuid:{KEY}".encode())],
+        [("ce_sequence", b"1"), ("ce_id", KEY.replace("-", "").encode())],
         *(
             [("ce_sequence", number), ("ce_id", KEY.encode())]
-            for number in (b"", b"0", b"-1", b"1.5", b"one", b"\xff", "٣".encode(), b"9" * 19, b"9" * 5000)
+            for number in (
+                b"1_0",
+                b"+1",
+                b" 1",
+                b"01",
+                b"1\n",
+                b"",
+                b"0",
+                b"-1",
+                b"1.5",
+                b"one",
+                b"\xff",
+                "٣".encode(),
+                b"9" * 19,
+                b"9" * 5000,
+            )
         ),
     ],
 )

@@ -55,13 +55,13 @@ def test_a_record_is_judged_by_its_number(
     number: int | None, event_id: uuid.UUID | None, verdict: Verdict
 ) -> None:
     """Only the next number is news; the last one again under another id is a conflict."""
-    assert Fence(5, A, 40).judge(number, event_id) is verdict
+    assert Fence(5, A, 40).judge(40, number, event_id) is verdict
 
 
 def test_a_first_number_other_than_one_is_early() -> None:
     """A fence that has seen nothing waits for 1."""
-    assert Fence().judge(1, A) is Verdict.NEWS
-    assert Fence().judge(2, A) is Verdict.EARLY
+    assert Fence().judge(0, 1, A) is Verdict.NEWS
+    assert Fence().judge(0, 2, A) is Verdict.EARLY
 
 
 def test_each_verdict_moves_the_fence_as_it_must() -> None:
@@ -82,12 +82,26 @@ def test_while_a_number_is_missing_the_offset_stays() -> None:
     assert waiting.after(Verdict.NEWS, 46, 6, B) == Fence(6, B, 47)
 
 
-def test_an_early_record_behind_a_hole_moves_the_offset_over_nothing() -> None:
-    """A batch that was read before a seek, or a topic that lost its oldest records: the fence keeps the
-    offset that it had. Only a topic that was made anew brings a lower one."""
+def test_an_early_record_moves_the_fence_nowhere() -> None:
+    """Neither what was read before a seek nor what is read again, from the topic's start, in search of the
+    missing number; only that number does, wherever it stands in a topic that was made anew."""
     fence = Fence(5, A, 40)
-    assert fence.after(Verdict.EARLY, 90, 99, B).next_offset == 40
-    assert fence.after(Verdict.EARLY, 3, 99, B).next_offset == 3
+    for offset in (3, 40, 90):
+        assert fence.after(Verdict.EARLY, offset, 99, B) == replace(fence, early=True)
+    waiting = replace(fence, early=True)
+    assert waiting.after(Verdict.REPEAT, 0, 1, B) == waiting
+    assert waiting.after(Verdict.NEWS, 3, 6, B) == Fence(6, B, 4)
+
+
+def test_what_could_not_be_read_is_set_aside_once() -> None:
+    """Read again in search of a missing number, it is a repeat."""
+    assert Fence(5, A, 40).judge(39, None, None) is Verdict.REPEAT
+    assert Fence(5, A, 40).judge(40, None, None) is Verdict.UNNUMBERED
+
+
+def test_an_accepted_number_conflicts_with_none() -> None:
+    """A person accepted that it will not come: should it come all the same, it is a repeat."""
+    assert Fence(5, None, 40).judge(40, 5, B) is Verdict.REPEAT
 
 
 def test_a_gap_flag_ends_with_the_number_that_was_missing() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import aiohttp
 import pytest
 import pytest_asyncio
+import structlog
 from fastapi import Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -283,6 +284,20 @@ async def test_a_body_that_does_not_come_is_given_up(site: Site, monkeypatch: py
     answer = await site.post(slow())
     assert (answer.status, answer.code) == (408, "too-slow")
     assert "0.2 seconds" in answer.body["detail"]
+
+
+async def test_a_body_that_is_cut_off_is_no_fault_of_ours(site: Site) -> None:
+    """A phone that loses its network in the middle: nothing is logged as failed."""
+    with structlog.testing.capture_logs() as lines:
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"POST /tips HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: 100\r\n\r\n" + SOUND[:5])
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert (await site.post(SOUND)).status == 200
+        await asyncio.sleep(0.05)
+    assert not lines
 
 
 async def test_each_wrong_field_is_pointed_at_without_what_was_sent(site: Site) -> None:

@@ -1,0 +1,55 @@
+"""What every service's command line promises, shown with `stats`: one line that names the mend, no secret."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from deploy.local.processes import free_port
+from tests.conftest import Infrastructure
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "S3cret.that-nobody_may.read"
+
+
+def _ends(dsn: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("IBUURT_")},
+        "IBUURT_MUNICIPALITY": str(ROOT / "deploy" / "municipalities" / "ibuurt"),
+        "IBUURT_DATABASE_URL": dsn,
+        "IBUURT_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
+        "IBUURT_OPERATOR_TOKEN": "o" * 32,
+        "IBUURT_INTERNAL_PORT": str(free_port()),
+    }
+    argv = [sys.executable, "-m", "services.stats", *command]
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "changes"),
+    [
+        ("migrate", {"path": "/no_such_database"}),
+        ("migrate", {"user": "nobody"}),
+        ("migrate", {"port": 1}),
+        ("migrate", {"scheme": "mysql"}),
+        ("run", {"path": "/no_such_database"}),
+        ("run", {"user": "nobody"}),
+        ("run", {"scheme": "mysql"}),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_without_its_password(
+    infrastructure: Infrastructure, command: str, changes: dict[str, str]
+) -> None:
+    """Exit code 1 and one line that says which setting to check; never the password."""
+    there = urlsplit(infrastructure.admin_dsn)
+    given = {"scheme": "postgresql", "user": there.username, "port": there.port, "path": there.path} | changes
+    dsn = f"{given['scheme']}://{given['user']}:{PASSWORD}@{there.hostname}:{given['port']}{given['path']}"
+    ended = _ends(dsn, command)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    (line,) = ended.stderr.strip().splitlines()
+    assert line.startswith("stats: ")
+    assert "IBUURT_DATABASE_URL" in line
+    assert PASSWORD not in ended.stdout + ended.stderr

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from shared import kafka
+from shared.cluster import Where
 from shared.errors import Poison, Refusal
 from shared.events import TOPICS
 
@@ -47,7 +48,7 @@ class PoisonCap:
 class DeadLetters:
     """Writes a group's dead letters; the producer is made when the first one comes."""
 
-    def __init__(self, bootstrap: str, group: str) -> None:
+    def __init__(self, bootstrap: Where, group: str) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._producer: AIOKafkaProducer | None = None

@@ -33,7 +33,7 @@ format: $(VENV)/ready ## put the code in its form
 	@$(VENV)/bin/ruff format .
 
 lock: $(VENV)/ready ## write requirements/*.txt anew from pyproject.toml, with hashes and without hosts
-	@for group in tips notify stats dev; do \
+	@for group in tips notify stats operator dev; do \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-index-url --group pyproject.toml:$$group --output-file requirements/$$group.txt >/dev/null || exit 1; \
 	done

@@ -20,6 +20,7 @@ from faststream.kafka import KafkaBroker
 
 from shared import fence, postgres
 from shared.cloudevents import Envelope
+from shared.cluster import Where
 from shared.dead_letters import DeadLetters, PoisonCap
 from shared.errors import Poison, Refusal, Superseded
 from shared.events import Event, Topic
@@ -51,7 +52,7 @@ class Consumer:
     def __init__(
         self,
         broker: KafkaBroker,
-        bootstrap: str,
+        bootstrap: Where,
         pool: Any,
         group: str,
         topics: Sequence[Topic],

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from shared import kafka
 from shared.cloudevents import Headers
+from shared.cluster import Where
 from shared.errors import Poison, Refusal
 from shared.events import DEAD_LETTER_BYTES, TOPICS
 
@@ -50,7 +51,7 @@ class PoisonCap:
 class DeadLetters:
     """Writes a group's dead letters; the producer is made when the first one comes."""
 
-    def __init__(self, bootstrap: str, group: str) -> None:
+    def __init__(self, bootstrap: Where, group: str) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._producer: AIOKafkaProducer | None = None

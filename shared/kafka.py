@@ -3,22 +3,29 @@
 Topics are made by the deployment (`python -m shared.kafka create-topics`), never by a client.
 """
 
+import argparse
 import asyncio
 import logging
+import ssl
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 from faststream.kafka import KafkaBroker
 from faststream.kafka.prometheus import KafkaPrometheusMiddleware
+from faststream.security import BaseSecurity, SASLScram512
 from prometheus_client import CollectorRegistry
 
+from shared import access, topics
+from shared.cluster import Where, at
 from shared.errors import Refusal
 from shared.events import DEAD_LETTER_BYTES, Topic, all_topics
+from shared.settings import KafkaSettings
 
 # A broker that hangs must not hold up a stop for longer than a process is given to stop in.
 REQUEST_TIMEOUT_MS = 10_000
@@ -26,10 +33,10 @@ MAX_BATCH_BYTES = 262_144
 STOP_SECONDS = 3.0
 
 
-def producer(bootstrap: str, client_id: str) -> AIOKafkaProducer:
+def producer(where: Where, client_id: str) -> AIOKafkaProducer:
     """An idempotent producer: acknowledged by all in-sync replicas, in order within a partition."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **at(where).settings(),
         client_id=client_id,
         enable_idempotence=True,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -40,10 +47,10 @@ def producer(bootstrap: str, client_id: str) -> AIOKafkaProducer:
     )
 
 
-def reader(bootstrap: str, client_id: str) -> AIOKafkaConsumer:
+def reader(where: Where, client_id: str) -> AIOKafkaConsumer:
     """A consumer outside every group, for looking at a topic's ends and tails."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **at(where).settings(),
         client_id=client_id,
         group_id=None,
         enable_auto_commit=False,
@@ -52,10 +59,15 @@ def reader(bootstrap: str, client_id: str) -> AIOKafkaConsumer:
     )
 
 
-def broker(bootstrap: str, client_id: str, registry: CollectorRegistry) -> KafkaBroker:
+def broker(where: Where, client_id: str, registry: CollectorRegistry) -> KafkaBroker:
     """FastStream's broker for a service's one consumer; it hands over bytes and publishes nothing."""
+    cluster = at(where)
+    security = BaseSecurity(cluster.tls())
+    if cluster.user:
+        security = SASLScram512(cluster.user, cluster.password, cluster.tls())
     return KafkaBroker(
-        bootstrap,
+        cluster.bootstrap.split(","),
+        security=security,
         client_id=client_id,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         allow_auto_create_topics=False,
@@ -68,6 +80,41 @@ def broker(bootstrap: str, client_id: str, registry: CollectorRegistry) -> Kafka
         log_level=logging.DEBUG,
         middlewares=[KafkaPrometheusMiddleware(registry=registry, app_name=client_id)],
     )
+
+
+@asynccontextmanager
+async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An administrator's client, for as long as the block lasts. Raises KafkaError where Kafka is away."""
+    client = AIOKafkaAdminClient(**at(where).settings(), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def check_access(where: Where) -> None:
+    """Raise Refusal where Kafka answers and lets this client in no more: its password or the certificate is
+    wrong. A Kafka that does not answer, or does not yet, is no refusal."""
+    cluster = at(where)
+    settings = cluster.settings()
+    del settings["bootstrap_servers"]
+    for host, port, _ in collect_hosts(cluster.bootstrap):
+        try:
+            connection = await create_conn(host, port, request_timeout_ms=REQUEST_TIMEOUT_MS, **settings)
+        except SaslAuthenticationFailed:
+            raise Refusal(
+                f"Kafka at {host}:{port} refuses the password of user {cluster.user}; set "
+                "IBUURT_KAFKA_PASSWORD to that user's, or give the user this one"
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise Refusal(
+                f"Kafka's certificate at {host}:{port} is not accepted: {error.verify_message}; renew it and "
+                "restart Kafka, or name the authority that it comes from in IBUURT_KAFKA_CA"
+            ) from None
+        except (OSError, KafkaError, TimeoutError):
+            continue
+        connection.close()
 
 
 async def stop_quietly(client: Any) -> None:
@@ -93,7 +140,7 @@ async def abandon(producer: AIOKafkaProducer) -> None:
 
 
 async def ends(
-    consumer: AIOKafkaConsumer, topics: Iterable[Topic], beside: Iterable[Topic] = ()
+    consumer: AIOKafkaConsumer, wanted: Iterable[Topic], beside: Iterable[Topic] = ()
 ) -> Mapping[tuple[str, int], int]:
     """The end offset of each partition of the topics.
 
@@ -103,73 +150,65 @@ async def ends(
     # aiokafka has no public call for fresh metadata: what it keeps would hide a topic made anew.
     cluster = await consumer._client.fetch_all_metadata()
     _partitions(cluster, beside)
-    offsets = await consumer.end_offsets(_partitions(cluster, topics))
+    offsets = await consumer.end_offsets(_partitions(cluster, wanted))
     return {(place.topic, place.partition): offset for place, offset in offsets.items()}
 
 
-def _partitions(cluster: Any, topics: Iterable[Topic]) -> list[TopicPartition]:
-    wanted = []
-    for topic in topics:
+def _partitions(cluster: Any, wanted: Iterable[Topic]) -> list[TopicPartition]:
+    places = []
+    for topic in wanted:
         found = sorted(cluster.partitions_for_topic(topic.name) or ())
         if not found:
             raise Refusal(f"topic {topic.name} is missing; run `python -m shared.kafka create-topics`")
         if len(found) != topic.partitions:
-            raise Refusal(
-                f"topic {topic.name} has {len(found)} partitions, the contract says {topic.partitions}; "
-                "a partition count is for a topic's life: make the topic anew, or deploy the contract it had"
-            )
-        wanted += [TopicPartition(topic.name, partition) for partition in found]
-    return wanted
+            raise Refusal(topics.wrong_partitions(topic, len(found)))
+        places += [TopicPartition(topic.name, partition) for partition in found]
+    return places
 
 
-async def create_topics(bootstrap: str, *, replication: int = 1) -> list[str]:
+async def create_topics(where: Where, *, replication: int = 1, mend_settings: bool = False) -> list[str]:
     """Make the topics that are missing, with their settings; returns their names.
 
-    Raises Refusal where one exists with another number of partitions.
+    Raises Refusal where one exists with other partitions, or with other settings and not `mend_settings`.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    await admin.start()
-    try:
-        existing = {entry["topic"]: entry for entry in await admin.describe_topics()}
-        for topic in all_topics():
-            count = len(existing.get(topic.name, {}).get("partitions", []))
-            if count not in {0, topic.partitions}:
-                raise Refusal(
-                    f"topic {topic.name} has {count} partitions, the contract says {topic.partitions}"
-                )
-        missing = [topic for topic in all_topics() if topic.name not in existing]
-        if missing:
-            response = await admin.create_topics(
-                [
-                    NewTopic(topic.name, topic.partitions, replication, topic_configs=dict(topic.settings))
-                    for topic in missing
-                ]
-            )
-            _raise_first(response)
-    finally:
-        await admin.close()
-    return [topic.name for topic in missing]
+    async with admin(where) as client:
+        return await topics.make(client, replication=replication, mend_settings=mend_settings)
 
 
-def _raise_first(response: Any) -> None:
-    for name, code, *detail in response.topic_errors:
-        if code and for_code(code).__name__ != "TopicAlreadyExistsError":
-            raise Refusal(f"topic {name} could not be made: {for_code(code).__name__} {detail}")
+async def prepare(where: Where, *, replication: int = 1, mend_settings: bool = False) -> str:
+    """Make the topics and, where this cluster has users, grant their rights; says what. Raises Refusal."""
+    await check_access(where)
+    async with admin(where) as client:
+        made = await topics.make(client, replication=replication, mend_settings=mend_settings)
+        said = f"{len(made)} topics made, {len(all_topics()) - len(made)} were there"
+        if at(where).user:
+            granted, taken = await access.settle(client)
+            said += f"; {granted} rights granted, {taken} taken away"
+    return said
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2 or arguments[0] != "create-topics":
-        print("usage: python -m shared.kafka create-topics HOST:PORT", file=sys.stderr)  # noqa: T201
-        return 2
+    parser = argparse.ArgumentParser(
+        prog="python -m shared.kafka",
+        description="Make the topics with their settings; where IBUURT_KAFKA_USER is set, the rights too.",
+    )
+    parser.add_argument("command", choices=["create-topics"])
+    parser.add_argument("bootstrap", nargs="?", help="HOST:PORT; by default IBUURT_KAFKA_BOOTSTRAP")
+    parser.add_argument("--replication", type=int, default=1, help="replicas of each new topic")
+    parser.add_argument(
+        "--mend-settings", action="store_true", help="give topics the settings of the contract again"
+    )
+    asked = parser.parse_args(arguments)
     try:
-        made = asyncio.run(create_topics(arguments[1]))
+        where = KafkaSettings.read(kafka_bootstrap=asked.bootstrap).kafka
+        print(asyncio.run(prepare(where, replication=asked.replication, mend_settings=asked.mend_settings)))  # noqa: T201
     except Refusal as refusal:
         print(refusal, file=sys.stderr)  # noqa: T201
         return 1
-    except KafkaError as error:
-        print(f"{arguments[1]} does not answer as Kafka ({type(error).__name__}); is it up?", file=sys.stderr)  # noqa: T201
+    except (KafkaError, TimeoutError) as error:
+        why = f"Kafka does not answer ({type(error).__name__}); is it up at that address?"
+        print(why, file=sys.stderr)  # noqa: T201
         return 1
-    print(f"{len(made)} topics made, {len(all_topics()) - len(made)} were there")  # noqa: T201
     return 0
 
 

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from shared import outbox, postgres
+from shared.cluster import Where
 from shared.kafka import abandon
 from shared.kafka import producer as new_producer
 from shared.metrics import RelayMetrics
@@ -38,11 +39,11 @@ class Relay:
     def __init__(
         self,
         dsn: str,
-        bootstrap: str,
+        bootstrap: Where,
         service: str,
         metrics: RelayMetrics,
         *,
-        make_producer: Callable[[str, str], AIOKafkaProducer] = new_producer,
+        make_producer: Callable[[Any, str], AIOKafkaProducer] = new_producer,
     ) -> None:
         self._dsn = dsn
         self._bootstrap = bootstrap

@@ -24,7 +24,7 @@ from shared.errors import Refusal
 from shared.events import Topic
 from shared.metrics import ConsumerMetrics, RelayMetrics
 from shared.relay import Relay
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings, ServiceSettings
 from shared.watchdog import Health, Stuck, Watchdog
 from shared.web import HttpServer
 
@@ -63,15 +63,15 @@ class Service:
     def send(self) -> Relay:
         """Relay what is appended to this database's outbox."""
         dsn = self.settings.database_url.get_secret_value()
-        self.relay = Relay(dsn, self.settings.kafka_bootstrap, self.name, self.relay_metrics)
+        self.relay = Relay(dsn, self.settings.kafka, self.name, self.relay_metrics)
         self._work["relay"] = self.relay.run
         return self.relay
 
     def consume(self, topics: Sequence[Topic], apply: Apply) -> None:
         """Apply what comes on the topics, once the relay has found its own topics in order."""
         self._consumed = topics
-        broker = kafka.broker(self.settings.kafka_bootstrap, self.name, self.registry)
-        bootstrap = self.settings.kafka_bootstrap
+        broker = kafka.broker(self.settings.kafka, self.name, self.registry)
+        bootstrap = self.settings.kafka
         consumer = Consumer(broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics)
         self._consumer = consumer
 
@@ -141,7 +141,7 @@ class Service:
             servers.append(HttpServer(public, settings.http_host, settings.http_port))
         watchdog = Watchdog(
             self.pool,
-            settings.kafka_bootstrap,
+            settings.kafka,
             self.name,
             self._consumed,
             self._consumer.assigned if self._consumer else set,
@@ -241,13 +241,14 @@ def main(
     # Before anything can fail: the default would print local variables, and with them a password.
     logs.configure(name)
     try:
-        read = settings.read()
-        logs.configure(name, read.log_level)
-        dsn = read.database_url.get_secret_value()
         if command == "migrate":
+            dsn = DatabaseSettings.read().database_url.get_secret_value()
             applied = asyncio.run(postgres.migrate(dsn, folders))
             print(f"{name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())  # noqa: T201
             return 0
+        read = settings.read()
+        logs.configure(name, read.log_level)
+        dsn = read.database_url.get_secret_value()
         uvloop.run(_serve(name, read, dsn, folders, serve))
     except Refusal as refusal:
         print(f"{name}: {refusal}", file=sys.stderr)  # noqa: T201
@@ -276,5 +277,6 @@ async def _serve(
 ) -> None:
     await postgres.wait_until_up(dsn)
     await postgres.check_migrated(dsn, folders)
+    await kafka.check_access(settings.kafka)
     pool = await postgres.open_pool(dsn, name)
     await serve(settings, Service(name, settings, pool))

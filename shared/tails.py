@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared import postgres
 from shared.cloudevents import number_of
+from shared.cluster import Where
 from shared.errors import Poison, Refusal
 from shared.events import TOPICS
 from shared.kafka import ends, reader, stop_quietly
@@ -23,7 +24,7 @@ FETCH_MS = 10_000
 log = structlog.get_logger()
 
 
-async def check_tails(dsn: str, bootstrap: str, service: str) -> None:
+async def check_tails(dsn: str, bootstrap: Where, service: str) -> None:
     """Raise Refusal, naming the mend, where a topic that `service` writes disagrees with its outbox."""
     topics = [topic for topic in TOPICS.values() if topic.writer == service and topic.numbered]
     connection = await postgres.connect(dsn, f"{service}-check")

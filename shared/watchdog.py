@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared import kafka, postgres
+from shared.cluster import Where
 from shared.errors import Refusal
 from shared.events import Topic, dead_letter_topics
 from shared.fence import Place
@@ -85,7 +86,7 @@ class Watchdog:
     def __init__(
         self,
         pool: Any,
-        bootstrap: str,
+        bootstrap: Where,
         group: str,
         topics: Sequence[Topic],
         assigned: Callable[[], set[Place]],

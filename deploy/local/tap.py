@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from shared import kafka
 from shared.cloudevents import Envelope, from_record, number_of
+from shared.cluster import Where
 from shared.events import DISPATCHES, REPORTS, Event
 
 TOPICS = (REPORTS, DISPATCHES)
@@ -27,7 +28,7 @@ class Seen:
     envelope: Envelope[Event]
 
 
-async def read_all(bootstrap: str) -> list[Seen]:
+async def read_all(bootstrap: Where) -> list[Seen]:
     """Every record of the reports and dispatches topics up to their present ends, by partition and offset."""
     consumer = kafka.reader(bootstrap, "trial-reader")
     await consumer.start()
@@ -47,7 +48,7 @@ async def read_all(bootstrap: str) -> list[Seen]:
 class Tap:
     """Notes when each kind of event of each report was first seen on Kafka, while the trial runs."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: Where) -> None:
         self._bootstrap = bootstrap
         self.first_seen: dict[tuple[str, str], float] = {}
 

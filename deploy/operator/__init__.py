@@ -1,0 +1,1 @@
+"""What an operator's jobs do: secrets, certificates, databases, users and subscribers."""

@@ -1,0 +1,226 @@
+"""`python -m deploy.operator COMMAND`: the jobs of a deployment, and an operator's commands."""
+
+import argparse
+import asyncio
+import base64
+import os
+import secrets
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from deploy.operator import certificates, databases, subscribers
+from deploy.operator.store import (
+    AUTHORITY,
+    CLUSTER_ID,
+    PERMANENT,
+    Store,
+    database_roles,
+    hand_out,
+    names,
+    new,
+)
+from shared import access, kafka, municipality
+from shared.cluster import Cluster
+from shared.errors import Refusal
+
+ROOT = Path("/secrets")
+WARN_DAYS = 30
+PERMANENT_MEND = "where the old one is lost for good, add --even-so"
+# Who must be started anew to use a new secret.
+RESTART = {
+    "operator_token": "tips notify stats",
+    "notify_token": "tips notify",
+    "link_secret": "notify",
+    "kafka_broker": "kafka",
+    "kafka_controller": "kafka",
+    **dict.fromkeys(PERMANENT, "tips"),
+}
+
+
+class Operator:
+    """A deployment's store and the places that its environment names."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self.store = Store(ROOT / "store", Path("/given"))
+        self.database = environment.get("IBUURT_POSTGRES", "postgres:5432")
+        self.outside = environment.get("IBUURT_KAFKA_OUTSIDE", "localhost:9094")
+        inside = environment.get("IBUURT_KAFKA_BOOTSTRAP", "kafka:9092")
+        brokers = [broker.rpartition(":")[0] for broker in inside.split(",")]
+        outside = [broker.rpartition(":")[0] for broker in self.outside.split(",")]
+        self.hosts = list(dict.fromkeys([*brokers, *outside, "localhost", "127.0.0.1"]))
+        self.inside = inside
+
+    def units(self) -> list[str]:
+        """The units that have a webhook, by the municipality's folder."""
+        town = municipality.read(Path(self._environment["IBUURT_MUNICIPALITY"]))
+        return [
+            unit.id
+            for unit in town.units.values()
+            if any(channel.kind == "webhook" for channel in unit.channels)
+        ]
+
+    def cluster(self) -> Cluster:
+        return Cluster(
+            self.inside, access.ADMINISTRATOR, self.store.get("kafka_admin"), ROOT / "store" / "ca.crt"
+        )
+
+    def secrets(self, now: datetime) -> str:
+        """Make what is missing, check what is there, hand it out."""
+        units = self.units()
+        made = self.store.fill(names(units))
+        if not self.store.has(CLUSTER_ID):
+            self.store.put(CLUSTER_ID, _cluster_id())
+        self._authority(now)
+        key, crt, ca = (self.store.get(name) for name in ("kafka.key", "kafka.crt", "ca.crt"))
+        certificates.check(key, crt, ca, self.hosts, now)
+        hand_out(self.store, ROOT, units, self.database)
+        said = f"{len(made)} secrets made"
+        if (left := certificates.days_left(self.store.get("kafka.crt"), now)) < WARN_DAYS:
+            said += f"; Kafka's certificate expires in {left} days: {certificates.RENEW}"
+        return said
+
+    def _authority(self, now: datetime) -> None:
+        for name in AUTHORITY:
+            if (given := self.store.given(name)) and given != (self.store.has(name) and self.store.get(name)):
+                self.store.put(name, given)
+        if not self.store.has("ca.crt"):
+            self._renew_authority(now)
+        if not self.store.has("kafka.crt"):
+            self._renew(now)
+
+    def _renew_authority(self, now: datetime) -> None:
+        for name, text in zip(("ca.key", "ca.crt"), certificates.new_authority(now), strict=True):
+            self.store.put(name, text)
+
+    def _renew(self, now: datetime) -> None:
+        key, crt = certificates.new_certificate(
+            self.store.get("ca.key"), self.store.get("ca.crt"), self.hosts, now
+        )
+        self.store.put("kafka.key", key)
+        self.store.put("kafka.crt", crt)
+
+    def renew_certificate(self, now: datetime, *, authority: bool) -> str:
+        """Replace Kafka's certificate, and the authority too where asked, and hand them out."""
+        if authority:
+            self._renew_authority(now)
+        self._renew(now)
+        self.secrets(now)
+        if authority:
+            return "renewed; give every subscriber the new ca.crt, and run `docker compose restart`"
+        return "renewed; now run `docker compose restart kafka`"
+
+    async def databases(self) -> str:
+        passwords = {role: self.store.get(f"database_{role}") for role in database_roles()}
+        await databases.prepare(self.store.get("postgres"), self.database, passwords)
+        return f"{len(passwords)} roles have their password and rights"
+
+    async def topics(self, *, replication: int, mend_settings: bool) -> str:
+        """Give our services' users on Kafka their passwords, make the topics, grant the rights."""
+        await kafka.check_access(self.cluster())
+        async with kafka.admin(self.cluster()) as client:
+            for service in access.SERVICES:
+                await access.set_password(client, service, self.store.get(f"kafka_{service}"))
+        return await kafka.prepare(self.cluster(), replication=replication, mend_settings=mend_settings)
+
+    async def rotate(self, name: str, *, even_so: bool, now: datetime) -> str:
+        """Replace one secret where it is used, then in the store, and hand it out."""
+        if name not in names(self.units()):
+            raise Refusal(f"there is no secret {name}; they are {', '.join(names(self.units()))}")
+        if name in PERMANENT and not even_so:
+            raise Refusal(f"{name} may never change: {PERMANENT[name]}; {PERMANENT_MEND}")
+        secret = new(name)
+        kind, _, user = name.partition("_")
+        if kind in {"database", "postgres"}:
+            superuser = self.store.get("postgres")
+            await databases.set_password(superuser, self.database, user or "postgres", secret)
+        elif kind == "kafka" and user != "controller":
+            async with kafka.admin(self.cluster()) as client:
+                await access.set_password(client, access.BROKER if user == "broker" else user, secret)
+        self.store.put(name, secret)
+        self.secrets(now)
+        who = RESTART.get(name) or (
+            "notify" if kind == "webhook" else user if user in access.SERVICES else ""
+        )
+        return f"{name} replaced" + (f"; now run `docker compose restart {who}`" if who else "")
+
+    async def subscriber(self, action: str, name: str) -> str:
+        async with kafka.admin(self.cluster()) as client:
+            if action == "list":
+                return "\n".join(await subscribers.listed(client)) or "there are none"
+            if action == "remove":
+                await subscribers.remove(client, name)
+                return f"{name} is removed"
+            password = await subscribers.add(client, name)
+        files = subscribers.bundle(name, password, self.outside, self.store.get("ca.crt"))
+        sys.stdout.buffer.write(subscribers.packed(files))
+        return subscribers.told(name, password, self.outside)
+
+
+def _cluster_id() -> str:
+    """16 bytes in URL-safe base 64; the fixed first one keeps it from beginning with a dash."""
+    return base64.urlsafe_b64encode(b"i" + secrets.token_bytes(15)).decode().rstrip("=")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="operator")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("secrets", help="make what is missing, check what is there, hand it out")
+    commands.add_parser("databases", help="a database and two roles for each service")
+    topics = commands.add_parser("topics", help="our services' users, the topics, and who may do what")
+    topics.add_argument("--replication", type=int, default=1, help="replicas of each new topic")
+    topics.add_argument("--mend-settings", action="store_true", help="set what the contract says again")
+    renew = commands.add_parser("renew-certificate", help="another certificate for Kafka")
+    renew.add_argument("--authority", action="store_true", help="from a new authority, which all must learn")
+    show = commands.add_parser("show", help="show one secret, such as ca.crt or webhook_parking")
+    show.add_argument("name")
+    rotate = commands.add_parser("rotate", help="replace one secret")
+    rotate.add_argument("name")
+    rotate.add_argument("--even-so", action="store_true", help="replace one that may never change")
+    subscriber = commands.add_parser("subscriber", help="outsiders that read the public topics")
+    subscriber.add_argument("action", choices=["add", "list", "remove"])
+    subscriber.add_argument("name", nargs="?", default="")
+    return parser
+
+
+async def _run(operator: Operator, asked: argparse.Namespace, now: datetime) -> str:
+    match asked.command:
+        case "secrets":
+            return operator.secrets(now)
+        case "renew-certificate":
+            return operator.renew_certificate(now, authority=asked.authority)
+        case "show":
+            return operator.store.get(asked.name)
+        case "databases":
+            return await operator.databases()
+        case "topics":
+            return await operator.topics(replication=asked.replication, mend_settings=asked.mend_settings)
+        case "rotate":
+            return await operator.rotate(asked.name, even_so=asked.even_so, now=now)
+        case _:
+            return await operator.subscriber(asked.action, asked.name)
+
+
+def main() -> int:
+    asked = _parser().parse_args()
+    try:
+        said = asyncio.run(_run(Operator(dict(os.environ)), asked, datetime.now(UTC)))
+    except Refusal as refusal:
+        print(f"{asked.command}: {refusal}", file=sys.stderr)
+        return 1
+    except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError) as error:
+        why = f"it does not answer or refuses ({type(error).__name__}: {error}); is it up?"
+        print(f"{asked.command}: {why}", file=sys.stderr)
+        return 1
+    # A subscriber's files go to standard output; what is told besides does not mix with them.
+    told_apart = asked.command == "subscriber" and asked.action == "add"
+    print(said, file=sys.stderr if told_apart else sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

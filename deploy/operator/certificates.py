@@ -1,0 +1,128 @@
+"""The deployment's own authority, and the certificate with which Kafka shows who it is. PEM throughout."""
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from shared.errors import Refusal
+
+AUTHORITY_DAYS = 3_650
+DAYS = 730
+# A clock that is behind must not find a certificate that is not valid yet.
+SLACK = timedelta(hours=1)
+RENEW = "run `operator renew-certificate` and restart Kafka"
+
+
+def new_authority(now: datetime) -> tuple[str, str]:
+    """A key and its self-signed certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "IBuurt Kafka authority")])
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    made = (
+        _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _pem(key), _text(made)
+
+
+def new_certificate(ca_key: str, ca_crt: str, hosts: Iterable[str], now: datetime) -> tuple[str, str]:
+    """A key and its certificate for these names and addresses."""
+    authority = x509.load_pem_x509_certificate(ca_crt.encode())
+    signer = serialization.load_pem_private_key(ca_key.encode(), None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise Refusal("ca.key is no elliptic curve key; have your authority renew kafka.crt instead")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kafka")])
+    made = (
+        _builder(name, authority.subject, key.public_key(), now, DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    return _pem(key), _text(made)
+
+
+def check(key: str, certificate: str, authority: str, hosts: Iterable[str], now: datetime) -> None:
+    """Raise Refusal where Kafka's certificate is expired, another's, or lacks one of the names."""
+    crt = _load("kafka.crt", certificate)
+    ca = _load("ca.crt", authority)
+    for name, found in (("kafka.crt", crt), ("ca.crt", ca)):
+        if not found.not_valid_before_utc <= now < found.not_valid_after_utc:
+            until = found.not_valid_after_utc.date()
+            mend = RENEW if found is crt else "run `operator renew-certificate --authority`"
+            raise Refusal(f"certificate {name} is not valid on {now.date()}, only until {until}; {mend}")
+    try:
+        crt.verify_directly_issued_by(ca)
+        belongs = serialization.load_pem_private_key(key.encode(), None).public_key() == crt.public_key()
+    except (ValueError, TypeError, InvalidSignature):
+        belongs = False
+    if not belongs:
+        raise Refusal(f"kafka.key, kafka.crt and ca.crt do not belong together; give all three, or {RENEW}")
+    names = crt.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    if missing := [host for host in hosts if _name(host) not in names]:
+        raise Refusal(f"certificate kafka.crt is not for {', '.join(missing)}; {RENEW}")
+
+
+def days_left(certificate: str, now: datetime) -> int:
+    """Whole days until it expires."""
+    return (_load("kafka.crt", certificate).not_valid_after_utc - now).days
+
+
+def _load(name: str, text: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(text.encode())
+    except ValueError:
+        raise Refusal(f"{name} is no PEM certificate; give one, or {RENEW}") from None
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SLACK)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode().strip()
+
+
+def _text(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode().strip()

@@ -19,8 +19,8 @@ run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
 	@$(RUN) -m deploy.local run $(ARGS)
 
 test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its minutes (SUITES="unit:3")
-	@for tool in node npm; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
-	apt install nodejs npm, or brew install node"; done
+	@for tool in node npm kcat javac; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
+	apt install nodejs npm kcat openjdk-17-jdk-headless, or brew install node kcat openjdk"; done
 	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)
 
 check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract

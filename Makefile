@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # suite:minutes — each suite is stopped at its budget.
 SUITES ?= unit:4 integration:14 e2e:3 chaos:14
 
-.PHONY: help demo run test check format lock clean
+.PHONY: help demo run test check contract format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,14 +19,20 @@ run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
 	@$(RUN) -m deploy.local run $(ARGS)
 
 test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its minutes (SUITES="unit:3")
+	@for tool in node npm kcat javac; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
+	apt install nodejs npm kcat openjdk-17-jdk-headless, or brew install node kcat openjdk"; done
 	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)
 
-check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities
+check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@for town in deploy/municipalities/*/; do $(RUN) -m shared.municipality $$town || exit 1; done
+	@$(RUN) -m deploy.contract check
+
+contract: $(VENV)/ready ## write docs/contract/ from shared/events.py; refuses what subscribers would not survive
+	@$(RUN) -m deploy.contract write
 
 format: $(VENV)/ready ## put the code in its form
 	@$(VENV)/bin/ruff check --fix .
@@ -39,7 +45,7 @@ lock: $(VENV)/ready ## write requirements/*.txt anew from pyproject.toml, with h
 	done
 
 clean: ## remove the virtual environment and what was downloaded
-	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .cache tests/contract/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

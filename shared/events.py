@@ -7,25 +7,27 @@ field is ignored). Adding an optional field is compatible; anything else is a ne
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as the deployment makes it. `writer` is the one service that may write to it."""
+    """A topic as the deployment makes it. `writer` is the one service that may write to it; `outsiders` says
+    whether other municipal systems may read it."""
 
     name: str
     writer: str
     numbered: bool = True
     partitions: int = 12
     settings: Mapping[str, str] = field(default_factory=dict)
+    outsiders: bool = False
 
     def dead_letters(self, group: str) -> str:
         """The topic that takes what `group` could not read here."""
@@ -43,6 +45,7 @@ ISSUES = Topic(
         "max.compaction.lag.ms": str(8 * DAY_MS),
         "delete.retention.ms": str(30 * DAY_MS),
     },
+    outsiders=True,
 )
 INCIDENTS = Topic(
     "ibuurt.incidents.v1",
@@ -50,7 +53,9 @@ INCIDENTS = Topic(
     numbered=False,
     settings={"message.timestamp.type": "LogAppendTime", "retention.ms": str(90 * DAY_MS)},
 )
-STATISTICS = Topic("ibuurt.statistics.v1", "stats", partitions=1, settings={"retention.ms": "-1"})
+STATISTICS = Topic(
+    "ibuurt.statistics.v1", "stats", partitions=1, settings={"retention.ms": "-1"}, outsiders=True
+)
 
 TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS, STATISTICS)}
 SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
@@ -63,17 +68,18 @@ DEAD_LETTER_BYTES = 2_097_152
 DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES)}
 
 
-def dead_letter_topics(group: str) -> list[Topic]:
-    """The topics that take what `group` cannot read."""
+def dead_letter_topics(groups: Iterable[str] = SUBSCRIPTIONS) -> list[Topic]:
+    """The topics that take what these groups cannot read; the group is its writer."""
     return [
         Topic(topic.dead_letters(group), group, False, topic.partitions, DEAD_LETTER_SETTINGS)
+        for group in groups
         for topic in SUBSCRIPTIONS.get(group, ())
     ]
 
 
 def all_topics() -> list[Topic]:
     """Every topic that the deployment makes, dead-letter topics included."""
-    return [*TOPICS.values(), *(topic for group in SUBSCRIPTIONS for topic in dead_letter_topics(group))]
+    return [*TOPICS.values(), *dead_letter_topics()]
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -99,7 +105,12 @@ def _whole_hour(moment: datetime) -> datetime:
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Moment = Annotated[datetime, AfterValidator(utc)]
-Hour = Annotated[datetime, AfterValidator(utc), AfterValidator(_whole_hour)]
+Hour = Annotated[
+    datetime,
+    AfterValidator(utc),
+    AfterValidator(_whole_hour),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": ":00:00Z$"}),
+]
 Areas = dict[Code, Code]
 Page = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{1,300}$")]
 Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/=_-]{16,128}$")]
@@ -112,15 +123,18 @@ Version = Annotated[int, Field(ge=1)]
 
 
 class Event(BaseModel):
-    """What happened, about one key of one topic. `type` is the CloudEvents type, its version at the end."""
+    """What happened, about one key of one topic. `type` is the CloudEvents type, its version at the end;
+    `keyed_by` names the field that is the record's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     topic: ClassVar[Topic]
     type: ClassVar[str]
+    keyed_by: ClassVar[str]
 
     @property
     def key(self) -> str:
-        raise NotImplementedError
+        """The record's key and ce_subject."""
+        return str(getattr(self, self.keyed_by))
 
     @property
     def coarse(self) -> bool:
@@ -131,13 +145,10 @@ class Event(BaseModel):
 class ReportEvent(Event):
     """Something about one report, written by `tips` or `notify`; `version` counts its writer's events."""
 
+    keyed_by = "report_id"
     report_id: uuid.UUID
     kind: Kind
     version: Version
-
-    @property
-    def key(self) -> str:
-        return str(self.report_id)
 
     @property
     def coarse(self) -> bool:
@@ -310,18 +321,15 @@ class IssueChanged(Event):
 
     topic = ISSUES
     type = "ibuurt.IssueChanged.v1"
-    issue_id: uuid.UUID
-    version: Version
-    category: Code
-    areas: Areas
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    keyed_by = "issue_id"
+    issue_id: uuid.UUID = Field(description="random; the same for the whole life of the issue")
+    version: Version = Field(description="rises with every change of this issue")
+    category: Code = Field(description="a category of the municipality")
+    areas: Areas = Field(description="by area set, the area that the place lies in")
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = Field(None, description="rounded; WGS 84")
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = Field(None, description="rounded; WGS 84")
     status: Status
-    page: Page
-
-    @property
-    def key(self) -> str:
-        return str(self.issue_id)
+    page: Page = Field(description="the issue's page for people")
 
 
 class IssueGone(Event):
@@ -329,11 +337,8 @@ class IssueGone(Event):
 
     topic = ISSUES
     type = "ibuurt.IssueGone.v1"
+    keyed_by = "issue_id"
     issue_id: uuid.UUID
-
-    @property
-    def key(self) -> str:
-        return str(self.issue_id)
 
 
 class IncidentRecorded(Event):
@@ -341,14 +346,11 @@ class IncidentRecorded(Event):
 
     topic = INCIDENTS
     type = "ibuurt.IncidentRecorded.v1"
-    incident_id: uuid.UUID
-    category: Code
-    areas: Areas
-    hour: Hour
-
-    @property
-    def key(self) -> str:
-        return str(self.incident_id)
+    keyed_by = "incident_id"
+    incident_id: uuid.UUID = Field(description="the same whenever this incident is sent again")
+    category: Code = Field(description="an offence category of the municipality")
+    areas: Areas = Field(description="by area set, the area that the place lies in")
+    hour: Hour = Field(description="when it happened, cut to the hour, UTC")
 
 
 class ReleasedCell(BaseModel):
@@ -356,8 +358,8 @@ class ReleasedCell(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     table: Code
-    cell: tuple[Code, ...]
-    value: int
+    cell: tuple[Code, ...] = Field(description="the row and column of the table, as codes")
+    value: int = Field(description="may be negative; do not cut it at 0")
 
 
 class StatisticsReleased(Event):
@@ -365,20 +367,17 @@ class StatisticsReleased(Event):
 
     topic = STATISTICS
     type = "ibuurt.StatisticsReleased.v1"
+    keyed_by = "release_id"
     release_id: uuid.UUID
-    number: Annotated[int, Field(ge=1)]
-    spec: Code
+    number: Annotated[int, Field(ge=1)] = Field(description="the place in the chain of releases")
+    spec: Code = Field(description="how the figures were made; it names tables, scales and thresholds")
     period: Code
     state: Literal["released", "withheld"]
     cells: tuple[ReleasedCell, ...]
-    previous: Code
+    previous: Code = Field(description="the digest of the release before")
     digest: Code
     signing_key: Code
     signature: Signature
-
-    @property
-    def key(self) -> str:
-        return str(self.release_id)
 
 
 EVENT_TYPES: Mapping[str, type[Event]] = {

@@ -185,7 +185,7 @@ class Watchdog:
                 if self._reader is None:
                     self._reader = kafka.reader(self._bootstrap, f"{self._group}-watchdog")
                     await self._reader.start()
-                ends = await kafka.ends(self._reader, self._topics, dead_letter_topics(self._group))
+                ends = await kafka.ends(self._reader, self._topics, dead_letter_topics([self._group]))
                 self._health.refusals.pop("topics", None)
                 starts = await self._reader.beginning_offsets([TopicPartition(*place) for place in ends])
                 return {place: range(starts[place], end) for place, end in ends.items()}

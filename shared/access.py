@@ -25,10 +25,10 @@ from aiokafka.protocol.types import (
 )
 
 from shared.errors import Refusal
-from shared.events import ISSUES, STATISTICS, SUBSCRIPTIONS, TOPICS, all_topics
+from shared.events import SUBSCRIPTIONS, TOPICS, all_topics
 
 # What any municipal system may subscribe to.
-PUBLIC = (ISSUES, STATISTICS)
+PUBLIC = tuple(topic for topic in TOPICS.values() if topic.outsiders)
 # Brokers among themselves, and the deployment's own jobs: these two alone may do everything.
 BROKER, ADMINISTRATOR = "kafka", "admin"
 SERVICES = tuple(SUBSCRIPTIONS)

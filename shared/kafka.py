@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import KafkaError, KafkaTimeoutError, SaslAuthenticationFailed
 from faststream.kafka import KafkaBroker
 from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 from faststream.security import BaseSecurity, SASLScram512
@@ -164,6 +164,31 @@ def _partitions(cluster: Any, wanted: Iterable[Topic]) -> list[TopicPartition]:
             raise Refusal(topics.wrong_partitions(topic, len(found)))
         places += [TopicPartition(topic.name, partition) for partition in found]
     return places
+
+
+async def starts(consumer: AIOKafkaConsumer, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The first offset that each of these partitions still holds."""
+    found = await consumer.beginning_offsets([TopicPartition(*place) for place in places])
+    return {(place.topic, place.partition): offset for place, offset in found.items()}
+
+
+async def records(
+    consumer: AIOKafkaConsumer, place: tuple[str, int], first: int, end: int
+) -> AsyncIterator[ConsumerRecord]:
+    """What a partition holds from offset `first` up to `end`; the consumer reads nothing else meanwhile.
+
+    Raises KafkaTimeoutError when it stops coming.
+    """
+    where = TopicPartition(*place)
+    consumer.assign([where])
+    consumer.seek(where, max(first, (await starts(consumer, [place]))[place]))
+    while (position := await consumer.position(where)) < end:
+        read = (await consumer.getmany(where, timeout_ms=REQUEST_TIMEOUT_MS)).get(where, [])
+        for record in read:
+            if record.offset < end:
+                yield record
+        if not read and await consumer.position(where) == position:
+            raise KafkaTimeoutError(f"{place[0]} partition {place[1]} stops at {position}, before {end}")
 
 
 async def create_topics(where: Where, *, replication: int = 1, mend_settings: bool = False) -> list[str]:

@@ -128,6 +128,17 @@ async def unsent_batches(connection: Any) -> list[Batch]:
     return [_batch(row) for row in rows]
 
 
+async def sent_batches(connection: Any) -> list[int]:
+    """The numbers of the stored batches that are known to be sent, oldest first."""
+    rows = await connection.fetch("SELECT batch FROM outbox_batch WHERE sent_on IS NOT NULL ORDER BY batch")
+    return [row["batch"] for row in rows]
+
+
+async def stored_batch(connection: Any, batch: int) -> Batch:
+    """One stored batch."""
+    return _batch(await connection.fetchrow("SELECT * FROM outbox_batch WHERE batch = $1", batch))
+
+
 async def mark_sent(connection: Any, sent: Sent) -> None:
     """Record that every record of a batch is acknowledged, and up to which offset."""
     await connection.execute(

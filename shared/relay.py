@@ -162,35 +162,35 @@ class Relay:
         return await outbox.claim(connection, sent)
 
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
-        """Send a batch in order. Raises KafkaError when a record failed, once the fate of all is known."""
-        futures: list[asyncio.Future[Any]] = []
-        failed: KafkaError | None = None
-        try:
-            for record in batch.records:
-                milliseconds = int(record.time.timestamp() * 1000)
-                futures.append(
-                    await producer.send(
-                        record.topic,
-                        record.value,
-                        record.key,
-                        record.partition,
-                        milliseconds,
-                        record.headers(),
-                    )
+        sent = await send_batch(producer, batch)
+        self._metrics.sent.inc(len(batch.records))
+        return sent
+
+
+async def send_batch(producer: AIOKafkaProducer, batch: Batch) -> Sent:
+    """Send a batch in order. Raises KafkaError when a record failed, once the fate of all is known."""
+    futures: list[asyncio.Future[Any]] = []
+    failed: KafkaError | None = None
+    try:
+        for record in batch.records:
+            milliseconds = int(record.time.timestamp() * 1000)
+            futures.append(
+                await producer.send(
+                    record.topic, record.value, record.key, record.partition, milliseconds, record.headers()
                 )
-        except KafkaError as error:
-            failed = error
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        if failed:
-            raise failed
-        offsets: dict[Place, int] = {}
-        for record, result in zip(batch.records, results, strict=True):
-            if isinstance(result, BaseException):
-                raise result
-            place = (record.topic, record.partition)
-            offsets[place] = max(offsets.get(place, -1), result.offset)
-        self._metrics.sent.inc(len(results))
-        return Sent(batch, offsets)
+            )
+    except KafkaError as error:
+        failed = error
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    if failed:
+        raise failed
+    offsets: dict[Place, int] = {}
+    for record, result in zip(batch.records, results, strict=True):
+        if isinstance(result, BaseException):
+            raise result
+        place = (record.topic, record.partition)
+        offsets[place] = max(offsets.get(place, -1), result.offset)
+    return Sent(batch, offsets)
 
 
 async def _give_up(task: "asyncio.Future[Any]") -> None:

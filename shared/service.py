@@ -1,37 +1,33 @@
 """One service's process: its parts, its probes, its end. The three `app.py` fill it."""
 
-import argparse
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from shared import kafka, logs, postgres, web
+from shared import kafka, web
 from shared.consumer import Apply, Consumer
 from shared.errors import Refusal
 from shared.events import Topic
 from shared.metrics import ConsumerMetrics, RelayMetrics
 from shared.relay import Relay
-from shared.settings import DatabaseSettings, ServiceSettings
-from shared.watchdog import Health, Stuck, Watchdog
+from shared.settings import ServiceSettings
+from shared.watchdog import Health, Watchdog
 from shared.web import HttpServer
 
 # A process is given 20 seconds to stop; whatever still hangs then is left to the next start's recovery.
 STOP_SECONDS = 18
 READY_SECONDS = 2
-EXIT_REFUSED, EXIT_STUCK, EXIT_INTERRUPTED = 1, 70, 130
+EXIT_STUCK = 70
 
 log = structlog.get_logger()
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -213,70 +209,3 @@ def _force_exit_after(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, (EXIT_STUCK,))
     timer.daemon = True
     timer.start()
-
-
-def main(
-    name: str,
-    settings: type[ServiceSettings],
-    migrations: Path,
-    serve: Callable[[Any, Any], Awaitable[None]],
-) -> int:
-    """The command line of a service: `run` (the default) or `migrate`. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m services.{name}",
-        epilog="Settings come from environment variables: "
-        + "; ".join(
-            f"IBUURT_{key.upper()}: {field.description}" for key, field in settings.model_fields.items()
-        ),
-    )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        default="run",
-        choices=("run", "migrate"),
-        help="run the service, or migrate its database",
-    )
-    command = parser.parse_args().command
-    folders = [postgres.SHARED_MIGRATIONS, migrations]
-    # Before anything can fail: the default would print local variables, and with them a password.
-    logs.configure(name)
-    try:
-        if command == "migrate":
-            dsn = DatabaseSettings.read().database_url.get_secret_value()
-            applied = asyncio.run(postgres.migrate(dsn, folders))
-            print(f"{name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())  # noqa: T201
-            return 0
-        read = settings.read()
-        logs.configure(name, read.log_level)
-        dsn = read.database_url.get_secret_value()
-        uvloop.run(_serve(name, read, dsn, folders, serve))
-    except Refusal as refusal:
-        print(f"{name}: {refusal}", file=sys.stderr)  # noqa: T201
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except Stuck as stuck:
-        log.error("stuck", reason=str(stuck))
-        return EXIT_STUCK
-    except Exception as error:
-        if command == "migrate" or isinstance(error, postgres.UNUSABLE):
-            why = f"the database cannot be used ({type(error).__name__}); check IBUURT_DATABASE_URL"
-            print(f"{name}: {why}", file=sys.stderr)  # noqa: T201
-            return EXIT_REFUSED
-        log.error("crashed", exc_info=error)
-        return EXIT_STUCK
-    return 0
-
-
-async def _serve(
-    name: str,
-    settings: ServiceSettings,
-    dsn: str,
-    folders: Sequence[Path],
-    serve: Callable[[Any, Any], Awaitable[None]],
-) -> None:
-    await postgres.wait_until_up(dsn)
-    await postgres.check_migrated(dsn, folders)
-    await kafka.check_access(settings.kafka)
-    pool = await postgres.open_pool(dsn, name)
-    await serve(settings, Service(name, settings, pool))

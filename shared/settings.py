@@ -71,7 +71,11 @@ class KafkaSettings(_Settings):
         )
 
 
-class ServiceSettings(DatabaseSettings, KafkaSettings):
+class MendingSettings(DatabaseSettings, KafkaSettings):
+    """What a command that mends needs."""
+
+
+class ServiceSettings(MendingSettings):
     """What every service has."""
 
     municipality: Path = Field(description="folder of the municipality")

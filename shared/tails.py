@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from shared import postgres
 from shared.cloudevents import number_of
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
 from shared.events import TOPICS
-from shared.kafka import ends, reader, stop_quietly
+from shared.kafka import ends, reader, records, stop_quietly
 
 BATCHES_AT_ONCE = 50
-FETCH_MS = 10_000
 
 log = structlog.get_logger()
 
@@ -55,19 +54,15 @@ async def _tail(
     consumer: AIOKafkaConsumer, topic: str, partition: int, first: int, end: int
 ) -> Mapping[int, set[uuid.UUID]]:
     """The event ids under each number from offset `first` up to `end`."""
-    place = TopicPartition(topic, partition)
-    consumer.assign([place])
-    consumer.seek(place, first)
     tail: dict[int, set[uuid.UUID]] = {}
-    while await consumer.position(place) < end:
-        for record in (await consumer.getmany(place, timeout_ms=FETCH_MS)).get(place, []):
-            try:
-                number, event_id = number_of(record.headers)
-            except Poison:
-                # Not ours to mend: every reader sends it to its dead letters.
-                log.warning("unnumbered_record", topic=topic, partition=partition, offset=record.offset)
-            else:
-                tail.setdefault(number, set()).add(event_id)
+    async for record in records(consumer, (topic, partition), first, end):
+        try:
+            number, event_id = number_of(record.headers)
+        except Poison:
+            # Not ours to mend: every reader sends it to its dead letters.
+            log.warning("unnumbered_record", topic=topic, partition=partition, offset=record.offset)
+        else:
+            tail.setdefault(number, set()).add(event_id)
     return tail
 
 

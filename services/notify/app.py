@@ -9,6 +9,7 @@ from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
 from services.notify.metrics import DeliveryMetrics
 from shared import municipality as municipalities
+from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
 from shared.service import Service
 
@@ -53,6 +54,14 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool, municipality, link_secret, metrics=metrics, clock=_now, appended=relay.wake
         )
         await service.run(http.public_app(answers))
+
+
+def applying(settings: config.Settings) -> Apply:
+    """What it does with reports; a worker that runs finds what falls due. Raises Refusal for a folder that
+    cannot be used."""
+    chance = secrets.SystemRandom().random
+    municipality = municipalities.read(settings.municipality)
+    return Reports(municipality, clock=_now, chance=chance, wake=lambda: None).apply
 
 
 def _now() -> datetime:

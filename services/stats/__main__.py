@@ -1,11 +1,13 @@
-"""`python -m services.stats [run|migrate]`."""
+"""`python -m services.stats [run|migrate|outbox|consumer|dead-letters]`"""
 
 import sys
 from pathlib import Path
 
 from services.stats import app
 from services.stats.config import Settings
-from shared.service import main
+from shared.command import Program, main
+
+PROGRAM = Program("stats", Settings, Path(__file__).parent / "migrations", app.serve, app.applying)
 
 if __name__ == "__main__":
-    sys.exit(main("stats", Settings, Path(__file__).parent / "migrations", app.serve))
+    sys.exit(main(PROGRAM))

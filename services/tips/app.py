@@ -13,6 +13,7 @@ from services.tips.config import Settings
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
 from shared import municipality, postgres
+from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
 from shared.service import Service
 
@@ -43,6 +44,11 @@ async def serve(settings: Settings, service: Service) -> None:
     service.answer(queries.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
+
+
+def applying(_settings: Settings) -> Apply:
+    """What it does with dispatches."""
+    return consumer.apply
 
 
 async def forget_submissions(

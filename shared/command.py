@@ -1,0 +1,198 @@
+"""The command line of a service: run it, migrate its database, or mend what broke."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+from aiokafka.errors import KafkaError
+
+from shared import kafka, logs, postgres
+from shared.consumer import Apply
+from shared.errors import Refusal
+from shared.mending.gaps import accept_gap
+from shared.mending.replay import Filter, replay
+from shared.mending.resend import resend
+from shared.service import EXIT_STUCK, Service
+from shared.settings import DatabaseSettings, MendingSettings, ServiceSettings
+from shared.watchdog import Stuck
+
+EXIT_REFUSED, EXIT_INTERRUPTED = 1, 130
+REPLAY_RATE = 50.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a service brings: `serve` runs it, `applying` makes what it does with others' events."""
+
+    name: str
+    settings: type[ServiceSettings]
+    migrations: Path
+    serve: Callable[[Any, Service], Awaitable[None]]
+    applying: Callable[[Any], Apply]
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        return [postgres.SHARED_MIGRATIONS, self.migrations]
+
+
+def main(program: Program) -> int:
+    """Do what the command line says. Returns the exit code: 0, 1 refused, 70 to be started anew, 130."""
+    arguments = _parser(program).parse_args()
+    # Before anything can fail: the default would print local variables, and with them a password.
+    logs.configure(program.name)
+    try:
+        arguments.run(program, arguments)
+    except Refusal as refusal:
+        _say_no(program, str(refusal))
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Stuck as stuck:
+        log.error("stuck", reason=str(stuck))
+        return EXIT_STUCK
+    except KafkaError as error:
+        _say_no(program, f"Kafka does not answer as it must ({type(error).__name__}); is it up?")
+        return EXIT_REFUSED
+    except Exception as error:
+        if arguments.run is not _run or isinstance(error, postgres.UNUSABLE):
+            why = f"the database cannot be used ({type(error).__name__}); check IBUURT_DATABASE_URL"
+            _say_no(program, why)
+            return EXIT_REFUSED
+        log.error("crashed", exc_info=error)
+        return EXIT_STUCK
+    return 0
+
+
+def _say_no(program: Program, why: str) -> None:
+    print(f"{program.name}: {why}", file=sys.stderr)  # noqa: T201
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+def _run(program: Program, _arguments: argparse.Namespace) -> None:
+    settings = program.settings.read()
+    logs.configure(program.name, settings.log_level)
+    uvloop.run(_serve(program, settings))
+
+
+async def _serve(program: Program, settings: ServiceSettings) -> None:
+    dsn = settings.database_url.get_secret_value()
+    await postgres.wait_until_up(dsn)
+    await postgres.check_migrated(dsn, program.folders)
+    await kafka.check_access(settings.kafka)
+    pool = await postgres.open_pool(dsn, program.name)
+    await program.serve(settings, Service(program.name, settings, pool))
+
+
+def _migrate(program: Program, _arguments: argparse.Namespace) -> None:
+    dsn = DatabaseSettings.read().database_url.get_secret_value()
+    applied = asyncio.run(postgres.migrate(dsn, program.folders))
+    _say(f"{program.name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())
+
+
+def _mend(program: Program, work: Callable[[str, Any], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` on this service's database and Kafka, with only its progress on the screen."""
+    settings = MendingSettings.read()
+    dsn = settings.database_url.get_secret_value()
+
+    async def checked() -> None:
+        await postgres.check_migrated(dsn, program.folders)
+        await kafka.check_access(settings.kafka)
+        await work(dsn, settings.kafka)
+
+    asyncio.run(checked())
+
+
+def _resend(program: Program, given: argparse.Namespace) -> None:
+    _mend(
+        program,
+        lambda dsn, where: resend(
+            dsn,
+            where,
+            program.name,
+            topic=given.topic,
+            partition=given.partition,
+            from_number=given.from_number,
+            who=given.by,
+            say=_say,
+        ),
+    )
+
+
+def _accept_gap(program: Program, given: argparse.Namespace) -> None:
+    _mend(
+        program,
+        lambda dsn, where: accept_gap(
+            dsn, where, program.name, given.topic, given.partition, who=given.by, say=_say
+        ),
+    )
+
+
+def _replay(program: Program, given: argparse.Namespace) -> None:
+    apply = program.applying(program.settings.read())
+    chosen = Filter(given.topic, given.reason, given.event)
+    _mend(
+        program,
+        lambda dsn, where: replay(
+            dsn, where, program.name, apply, chosen, rate=given.rate, who=given.by, say=_say
+        ),
+    )
+
+
+def _parser(program: Program) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m services.{program.name}",
+        epilog="Settings come from environment variables: "
+        + "; ".join(
+            f"IBUURT_{key.upper()}: {field.description}"
+            for key, field in program.settings.model_fields.items()
+        ),
+    )
+    parser.set_defaults(run=_run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", help="run, where none is named")
+    commands.add_parser("run", help="run the service").set_defaults(run=_run)
+    commands.add_parser("migrate", help="migrate its database").set_defaults(run=_migrate)
+
+    outbox = commands.add_parser("outbox", help="what this service sends").add_subparsers(required=True)
+    sending = _mending(outbox, "resend", "send again what a topic lost, under the numbers it had", _resend)
+    sending.add_argument("--topic", help="only this topic")
+    sending.add_argument("--partition", type=int, help="only this partition of each topic")
+    sending.add_argument(
+        "--from-number", type=int, help="everything from this number on, whatever the topic holds"
+    )
+
+    consumer = commands.add_parser("consumer", help="what this service reads").add_subparsers(required=True)
+    gap = _mending(consumer, "accept-gap", "go on without numbers that will never come", _accept_gap)
+    gap.add_argument("--topic", required=True)
+    gap.add_argument("--partition", type=int, required=True)
+
+    letters = commands.add_parser("dead-letters", help="what it could not read").add_subparsers(required=True)
+    again = _mending(letters, "replay", "apply in this service's database what can be read now", _replay)
+    again.add_argument("--topic", help="only what stood on this topic")
+    again.add_argument("--reason", help="only what was set aside for this reason, such as unknown_category")
+    again.add_argument("--event", help="only the event of this id (ce_id)")
+    again.add_argument(
+        "--rate", type=float, default=REPLAY_RATE, help=f"at most so many a second ({REPLAY_RATE:g})"
+    )
+    return parser
+
+
+def _mending(
+    commands: Any, name: str, does: str, run: Callable[[Program, argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=does, description=does)
+    parser.set_defaults(run=run)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    which.add_argument("--by", metavar="NAME", help="do it; NAME goes into the journal (table mending)")
+    return parser

@@ -30,22 +30,25 @@ class Arrival:
 
 @dataclass
 class Units:
-    """One receiver per unit, each on its own port of 127.0.0.1; `secrets` may be filled in before `open`."""
+    """One receiver per unit, each on its own port, a free one where none is given; `secrets` may be filled in
+    before `open`."""
 
     names: Iterable[str]
     refused_share: float = 0.0
+    # Where they listen: an address that the services reach.
+    host: str = "127.0.0.1"
     secrets: Mapping[str, str] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     last_link: dict[str, str] = field(default_factory=dict)
     died: str = ""
     refused: int = 0
     forged: int = 0
-    ports: dict[str, int] = field(init=False)
+    ports: dict[str, int] = field(default_factory=dict)
     _runners: dict[str, web.AppRunner] = field(init=False, default_factory=dict)
     _chance: random.Random = field(init=False, default_factory=lambda: random.Random(1))
 
     def __post_init__(self) -> None:
-        self.ports = {name: free_port() for name in self.names}
+        self.ports = self.ports or {name: free_port() for name in self.names}
 
     async def open(self, unit: str) -> None:
         """Make the unit reachable."""
@@ -53,7 +56,7 @@ class Units:
         app.router.add_post("/reports", partial(self._take, unit))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.ports[unit]).start()
+        await web.TCPSite(runner, self.host, self.ports[unit]).start()
         self._runners[unit] = runner
 
     async def close(self, unit: str) -> None:

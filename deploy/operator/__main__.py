@@ -78,9 +78,10 @@ class Operator:
         self._authority(now)
         key, crt, ca = (self.store.get(name) for name in ("kafka.key", "kafka.crt", "ca.crt"))
         certificates.check(key, crt, ca, self.hosts, now)
-        hand_out(self.store, ROOT, units, self.database)
+        expires = certificates.expires(crt)
+        hand_out(self.store, ROOT, units, self.database, expires)
         said = f"{len(made)} secrets made"
-        if (left := certificates.days_left(self.store.get("kafka.crt"), now)) < WARN_DAYS:
+        if (left := (expires - now).days) < WARN_DAYS:
             said += f"; Kafka's certificate expires in {left} days: {certificates.RENEW}"
         return said
 

@@ -86,9 +86,9 @@ def check(key: str, certificate: str, authority: str, hosts: Iterable[str], now:
         raise Refusal(f"certificate kafka.crt is not for {', '.join(missing)}; {RENEW}")
 
 
-def days_left(certificate: str, now: datetime) -> int:
-    """Whole days until it expires."""
-    return (_load("kafka.crt", certificate).not_valid_after_utc - now).days
+def expires(certificate: str) -> datetime:
+    """When Kafka's certificate ends to be valid, UTC."""
+    return _load("kafka.crt", certificate).not_valid_after_utc
 
 
 def _load(name: str, text: str) -> x509.Certificate:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -155,8 +156,9 @@ def write(path: Path, text: str, mode: int = 0o400) -> None:
     draft.replace(path)
 
 
-def hand_out(store: Store, root: Path, units: Iterable[str], database: str) -> None:
-    """Write each receiver's folder below `root`; `database` is PostgreSQL's host:port."""
+def hand_out(store: Store, root: Path, units: Iterable[str], database: str, expires: datetime) -> None:
+    """Write each receiver's folder below `root`; `database` is PostgreSQL's host:port, `expires` the
+    end of Kafka's certificate."""
     for service in SERVICES:
         folder = root / service
         own = {
@@ -179,6 +181,7 @@ def hand_out(store: Store, root: Path, units: Iterable[str], database: str) -> N
     kafka = {name: store.get(f"kafka_{name}") for name in ("broker", "controller", ADMINISTRATOR)}
     kafka |= {"cluster_id": store.get(CLUSTER_ID), "ca.crt": store.get("ca.crt")}
     kafka["keystore.pem"] = f"{store.get('kafka.key')}\n{store.get('kafka.crt')}\n{store.get('ca.crt')}"
+    kafka["expires"] = str(int(expires.timestamp()))
     for name, secret in kafka.items():
         write(root / "kafka" / name, secret, 0o444)
 

@@ -1,4 +1,4 @@
-"""One report from a resident to its unit and into the counts: the trace of the README, on the whole stack."""
+"""One report from a resident to its unit and into the counts: the README's trace, on a deployment."""
 
 import asyncio
 import json
@@ -11,39 +11,36 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy.local.ledger import totals
-from deploy.local.stack import ROOT, Stack, local_stack
 from deploy.local.tap import read_all
 from deploy.local.units import Units
 from shared.events import ReportRouted, hour_of
 from shared.municipality import Municipality, read
+from tests.e2e.target import SERVICES, Target, target
 
-IBUURT = ROOT / "deploy" / "municipalities" / "ibuurt"
 SECRET_WORDS = "The blue van behind number 12, every night at marker-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def units() -> Units:
-    return Units(read(IBUURT).units)
+def deployment() -> Iterator[Target]:
+    with target() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def stack(units: Units) -> Iterator[Stack]:
-    with local_stack(IBUURT, units.ports, tips_wait=False) as made:
-        units.secrets = made.webhook_secrets
-        yield made
+def units(deployment: Target) -> Units:
+    return deployment.units
 
 
 @pytest.fixture(scope="module")
-def town() -> Municipality:
-    return read(IBUURT)
+def town(deployment: Target) -> Municipality:
+    return read(deployment.municipality)
 
 
 @pytest.fixture
-async def resident(stack: Stack, units: Units) -> AsyncIterator[aiohttp.ClientSession]:
+async def resident(deployment: Target, units: Units) -> AsyncIterator[aiohttp.ClientSession]:
     """A resident's HTTP client, with the units open."""
     await units.open_all()
-    async with aiohttp.ClientSession(stack.services["tips"].url) as session:
+    async with aiohttp.ClientSession(deployment.tips_url) as session:
         yield session
     await units.close_all()
 
@@ -81,11 +78,11 @@ async def _until(look: Callable[[], Awaitable[dict[str, Any]]], status: str) -> 
 
 
 async def test_an_issue_is_routed_delivered_acknowledged_resolved_and_counted(
-    stack: Stack, units: Units, resident: aiohttp.ClientSession, town: Municipality
+    deployment: Target, units: Units, resident: aiohttp.ClientSession, town: Municipality
 ) -> None:
     """The resident sees every step with unit, reason and due time; the unit gets the words, signed; the
     link in them resolves it; the three services agree."""
-    before = totals(stack)["stats"]["counted"]
+    before = deployment.totals()["stats"]["counted"] if deployment.totals else 0
     sent = await _send(resident, "issue", town)
     report = await _until(lambda: _mine(resident, sent["receipt"]), "acknowledged")
     assert [step["status"] for step in report["timeline"]][:4] == [
@@ -103,20 +100,24 @@ async def test_an_issue_is_routed_delivered_acknowledged_resolved_and_counted(
     assert arrival.unit == report["unit"]["id"]
     await _press(units.last_link[arrival.report_id], "resolve")
     report = await _until(lambda: _mine(resident, sent["receipt"]), "resolved")
+    if deployment.totals is None:
+        pytest.skip("counted or not: this deployment's totals are out of reach")
     end = time.monotonic() + 20
-    while (found := totals(stack))["stats"]["counted"] != before + 1:
+    while (found := deployment.totals())["stats"]["counted"] != before + 1:
         assert time.monotonic() < end, found
         await asyncio.sleep(0.1)
 
 
 async def test_a_tips_minute_and_words_are_nowhere_in_kafka(
-    stack: Stack, resident: aiohttp.ClientSession, town: Municipality
+    deployment: Target, resident: aiohttp.ClientSession, town: Municipality
 ) -> None:
     """Every event of a tip has its time and its record's timestamp cut to the hour, and no words."""
+    if deployment.kafka is None:
+        pytest.skip("this deployment's topics are out of reach")
     sent = await _send(resident, "tip", town)
     report = await _until(lambda: _mine(resident, sent["receipt"]), "acknowledged")
     assert re.search(r"T\d\d:00:00", report["accepted_at"])
-    records = [seen for seen in await read_all(stack.infrastructure.bootstrap) if seen.envelope.event.coarse]
+    records = [seen for seen in await read_all(deployment.kafka) if seen.envelope.event.coarse]
     kinds = {type(seen.envelope.event).__name__ for seen in records}
     assert kinds == {"ReportAccepted", "ReportRouted", "ReportDelivered", "ReportAcknowledged"}
     for seen in records:
@@ -128,13 +129,15 @@ async def test_a_tips_minute_and_words_are_nowhere_in_kafka(
 
 
 async def test_no_log_holds_words_a_receipt_or_a_key(
-    stack: Stack, resident: aiohttp.ClientSession, town: Municipality
+    deployment: Target, resident: aiohttp.ClientSession, town: Municipality
 ) -> None:
     """What services write to their logs is JSON, and tells nothing of what was sent."""
     sent = await _send(resident, "tip", town)
     await _until(lambda: _mine(resident, sent["receipt"]), "acknowledged")
-    for service in stack.services.values():
-        text = service.child.log.read_text("utf-8")
+    if deployment.log is None:
+        pytest.skip("this deployment's logs are out of reach")
+    for service in SERVICES:
+        text = deployment.log(service)
         assert "blue van" not in text
         assert sent["receipt"] not in text
         assert all(json.loads(line) for line in text.splitlines())

@@ -1,0 +1,200 @@
+"""A deployment of docker-compose.yml for tests: under a name of its own, on free ports, gone afterwards."""
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from testcontainers.compose import DockerCompose
+
+from deploy.local.processes import free_port
+from deploy.local.town import local_copy
+from shared.municipality import read
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("tips", "notify", "stats")
+INSTALL = (
+    "tests/compose needs a Docker engine with compose 2.20 or newer, which this account may use: "
+    "Debian/Ubuntu `sudo apt install docker.io docker-compose-v2`, Fedora `sudo dnf install docker-cli "
+    "docker-compose moby-engine`, macOS or Windows Docker Desktop"
+)
+
+
+def docker() -> str:
+    """The docker that reaches an engine and has compose. Raises LookupError that says how to get one."""
+    for found in dict.fromkeys([shutil.which("docker"), "/usr/bin/docker"]):
+        if found and Path(found).exists() and _works(found):
+            return found
+    raise LookupError(INSTALL)
+
+
+def _works(program: str) -> bool:
+    asked = (["info"], ["compose", "version"])
+    return all(
+        subprocess.run([program, *arguments], capture_output=True, check=False).returncode == 0
+        for arguments in asked
+    )
+
+
+class Deployment:
+    """One project of compose, with the fictional municipality whose units are on this machine."""
+
+    def __init__(
+        self, folder: Path, files: Sequence[str] = ("docker-compose.yml", "tests/compose/override.yml")
+    ):
+        self.name = f"ibuurt-test-{uuid.uuid4().hex[:8]}"
+        self.folder = folder
+        self.docker = docker()
+        self.unit_ports = {unit: free_port() for unit in read(ROOT / "deploy/municipalities/ibuurt").units}
+        self.municipality = local_copy(
+            ROOT / "deploy/municipalities/ibuurt",
+            folder,
+            self.unit_ports,
+            tips_wait=False,
+        )
+        self.given = folder / "given"
+        self.given.mkdir()
+        self.kafka_port, self.tips_port, self.notify_port = free_port(), free_port(), free_port()
+        environment = {
+            "COMPOSE_PROJECT_NAME": self.name,
+            "IBUURT_MUNICIPALITIES": folder,
+            "IBUURT_SECRETS_GIVEN": self.given,
+            "IBUURT_KAFKA_PORT": self.kafka_port,
+            "IBUURT_TIPS_PORT": self.tips_port,
+            "IBUURT_NOTIFY_PORT": self.notify_port,
+            "IBUURT_PROMETHEUS_PORT": free_port(),
+            "IBUURT_TEST_UNIT_PORTS": ",".join(str(port) for port in self.unit_ports.values()),
+        }
+        env_file = folder / "compose.env"
+        env_file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+        self.compose = DockerCompose(
+            ROOT,
+            list(files),
+            build=True,
+            quiet_build=True,
+            env_file=str(env_file),
+            docker_command_path=self.docker,
+            profiles=["operator"],
+        )
+
+    def up(self) -> float:
+        """Build, start and wait until all is healthy; the seconds from the start on. With its jobs run."""
+        subprocess.run([*self.command, "build", "--quiet"], cwd=ROOT, check=True, capture_output=True)
+        began = time.monotonic()
+        self.run("up", "--detach", "--wait", "--wait-timeout", "240", *self.ordinary)
+        return time.monotonic() - began
+
+    @cached_property
+    def ordinary(self) -> list[str]:
+        """The services that are not only for commands."""
+        return [name for name in self.run("config", "--services").split() if name != "operator"]
+
+    def down(self) -> None:
+        """Stop and remove everything, data and secrets included."""
+        self.run("down", "--volumes", "--timeout", "10", "--remove-orphans")
+
+    @property
+    def command(self) -> list[str]:
+        return self.compose.docker_compose_command()
+
+    def run(self, *arguments: str) -> str:
+        """A command of compose that must succeed; what it printed."""
+        done = self.tried(*arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of compose that may fail."""
+        return subprocess.run(
+            [*self.command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    def job(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a job or the operator once more, by itself; it may refuse."""
+        return self.tried("run", "--rm", "--no-TTY", "--no-deps", name, *arguments)
+
+    def shell(self, service: str, script: str) -> str:
+        """Run a shell script in a container of its own with the service's volumes; its output."""
+        return self.run(
+            "run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "/bin/sh", service, "-c", script
+        )
+
+    def change_secret(self, path: str, text: str) -> None:
+        """Write a file below the operator's /secrets."""
+        self.shell("operator", f"rm -f /secrets/{path} && printf %s '{text}' >/secrets/{path}")
+
+    def secrets(self) -> Mapping[str, str]:
+        """Everything that the store holds."""
+        arguments = ["run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "tar", "operator"]
+        command = [*self.command, *arguments, "-C", "/secrets/store", "-c", "."]
+        packed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            files = {entry.name[2:]: archive.extractfile(entry) for entry in archive if entry.isfile()}
+            return {name: file.read().decode().strip() for name, file in files.items() if file}
+
+    def states(self) -> dict[str, str]:
+        """Each service's state and health, such as `running healthy`; of jobs their exit code."""
+        lines = self.run("ps", "--all", "--format", "json").splitlines()
+        found = [json.loads(line) for line in lines]
+        return {
+            entry["Service"]: f"exited {entry['ExitCode']}"
+            if entry["State"] == "exited"
+            else f"{entry['State']} {entry['Health']}".strip()
+            for entry in found
+        }
+
+    def healthy(self, services: Sequence[str], seconds: float = 90.0) -> None:
+        """Wait until these services are running and healthy."""
+        end = time.monotonic() + seconds
+        while wrong := {
+            name: state
+            for name, state in self.states().items()
+            if name in services and state != "running healthy"
+        }:
+            assert time.monotonic() < end, wrong
+            time.sleep(0.5)
+
+    def refuses(self, service: str, seconds: float = 60.0) -> str:
+        """Start a service anew and wait until it stops; the one line that it says."""
+        since = self.run("exec", "-T", "postgres", "date", "-u", "+%Y-%m-%dT%H:%M:%S.%NZ").strip()
+        self.run("restart", "--timeout", "10", "--no-deps", service)
+        end = time.monotonic() + seconds
+        while self.states()[service].startswith("running"):
+            assert time.monotonic() < end, f"{service} does not stop"
+            time.sleep(0.1)
+        said = self.run("logs", "--no-log-prefix", "--no-color", "--since", since, service)
+        # Besides its log, which ends there; it may have been started more than once since.
+        lines = [line for line in said.splitlines() if line.startswith(f"{service}: ")]
+        assert len(set(lines)) == 1, said
+        return lines[0]
+
+    def port(self, service: str, inside: int) -> int:
+        """The port of 127.0.0.1 behind which a port of the service is."""
+        return int(self.run("port", service, str(inside)).rpartition(":")[2])
+
+    def gateway(self) -> str:
+        """The address at which containers reach this machine."""
+        found = self.run("exec", "-T", "notify", "getent", "hosts", "host.docker.internal")
+        return found.split()[0]
+
+    def left(self) -> list[str]:
+        """Containers, volumes and networks that are left of this project."""
+        found = []
+        for kind in ("container", "volume", "network"):
+            asked = [
+                self.docker,
+                kind,
+                "ls",
+                "-q",
+                "--filter",
+                f"label=com.docker.compose.project={self.name}",
+            ]
+            asked += ["--all"] if kind == "container" else []
+            found += subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+        return found

@@ -1,0 +1,212 @@
+"""docker-compose.yml from nothing: green, without a secret on show, each part with no more than it needs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+
+from shared import kafka
+from shared.cluster import Cluster
+from shared.events import DISPATCHES, INCIDENTS, ISSUES, REPORTS, STATISTICS
+from tests.compose.deployment import ROOT, SERVICES, Deployment
+
+
+def test_it_is_green_from_nothing(deployment: Deployment) -> None:
+    """Every job ended with 0, everything else runs and is healthy."""
+    states = deployment.states()
+    jobs = {name for name, state in states.items() if state == "exited 0"}
+    assert jobs == {"secrets", "databases", "topics", *(f"migrate-{name}" for name in SERVICES)}
+    assert {state for name, state in states.items() if name not in jobs} == {"running healthy"}
+
+
+def test_up_again_changes_nothing(deployment: Deployment) -> None:
+    """No secret is made anew, no right is granted or taken away."""
+    before = deployment.secrets()
+    deployment.up()
+    assert deployment.secrets() == before
+    said = deployment.run("logs", "--no-log-prefix", "topics").splitlines()[-1]
+    assert said.startswith("0 topics made")
+    assert said.endswith("; 0 rights granted, 0 taken away")
+
+
+def test_no_secret_is_on_show(deployment: Deployment) -> None:
+    """Not in compose's configuration, not in what the engine tells of the containers, not in a log."""
+    shown = deployment.run("config") + deployment.run("logs")
+    ids = deployment.run("ps", "--all", "--quiet").split()
+    asked = [deployment.docker, "inspect", *ids]
+    shown += subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    secrets = {name: text for name, text in deployment.secrets().items() if not name.endswith(".crt")}
+    assert len(secrets) > 25
+    public = {"made", "kafka_cluster_id"}
+    assert [name for name, text in secrets.items() if name not in public and text in shown] == []
+
+
+def test_only_public_ports_are_published_and_only_here(deployment: Deployment) -> None:
+    """Without the tests' additions: the residents', the units', Kafka's and Prometheus' own, on 127.0.0.1."""
+    asked = [deployment.docker, "compose", "-f", "docker-compose.yml", "config", "--format", "json"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    services = json.loads(said)["services"]
+    ports = {name: entry["ports"] for name, entry in services.items() if entry.get("ports")}
+    assert {name: [port["target"] for port in found] for name, found in ports.items()} == {
+        "tips": [8000],
+        "notify": [8000],
+        "kafka": [9094],
+        "prometheus": [9090],
+    }
+    assert {port["host_ip"] for found in ports.values() for port in found} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "operator"])
+def test_an_image_holds_one_service_and_runs_as_nobody(deployment: Deployment, service: str) -> None:
+    """Its own code and what it needs; no installer, no compiler, no way to write."""
+    looked = deployment.shell(
+        service,
+        "id -u; ls -I __pycache__ /app/services 2>/dev/null | tr '\\n' ' '; echo;"
+        "ls /packages | grep -cx shapely;"
+        "command -v gcc pip make || python -m pip --version 2>/dev/null || echo none;"
+        "touch /app/x 2>/dev/null || echo read-only",
+    ).splitlines()
+    assert looked[0] == "10001"
+    assert looked[1].split() == ([] if service == "operator" else ["__init__.py", service])
+    assert looked[2] == str(int(service == "tips"))
+    assert looked[3:] == ["none", "read-only"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_services_role_changes_rows_and_nothing_else(deployment: Deployment, service: str) -> None:
+    """No table, no other service's database, no other password in its hands."""
+    script = f"""
+import asyncio, asyncpg, pathlib
+async def main():
+    dsn = pathlib.Path("/run/secrets/ibuurt_database_url").read_text().strip()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("DELETE FROM outbox WHERE false")
+    for statement in ("CREATE TABLE x (y int)", "DROP TABLE outbox", "CREATE SCHEMA z", "CREATE ROLE r"):
+        try:
+            await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            print("refused")
+    for other in {set(SERVICES) - {service}!r}:
+        try:
+            await asyncpg.connect(dsn.rpartition("/")[0] + "/" + other)
+        except asyncpg.InsufficientPrivilegeError:
+            print("refused")
+asyncio.run(main())
+"""
+    assert deployment.shell(service, f"python - <<'END'\n{script}\nEND").split() == ["refused"] * 6
+
+
+async def test_an_outsider_reads_what_is_public_and_nothing_else(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """With the files of one command, over TLS; removed, it is out at once."""
+    parks = tmp_path / "parks"
+    _subscriber(deployment, "add", "parks", str(parks))
+    found = dict(line.split("=", 1) for line in (parks / "kcat.conf").read_text().splitlines() if "=" in line)
+    where = Cluster(
+        found["bootstrap.servers"], found["sasl.username"], found["sasl.password"], parks / "ca.crt"
+    )
+    await kafka.check_access(where)
+    reader = kafka.reader(where, "parks")
+    await reader.start()
+    assert await reader.topics() == {ISSUES.name, STATISTICS.name}
+    reader.assign([])
+    await reader.stop()
+    await _group(where, "parks.map", ISSUES.name)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await _group(where, "tips", ISSUES.name)
+    with pytest.raises(TopicAuthorizationFailedError):
+        await _group(where, "parks.map", REPORTS.name)
+    producer = AIOKafkaProducer(**where.settings(), acks="all")
+    await producer.start()
+    for topic in (ISSUES, STATISTICS, REPORTS, INCIDENTS):
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait(topic.name, b"x")
+    await kafka.abandon(producer)
+    assert _subscriber(deployment, "list").split() == ["parks"]
+    _subscriber(deployment, "remove", "parks")
+    assert _subscriber(deployment, "list").split() == ["there", "are", "none"]
+
+
+async def test_each_topic_has_one_writer(deployment: Deployment, tmp_path: Path) -> None:
+    """tips, with its own password, writes its topics and not another's."""
+    secrets = deployment.secrets()
+    (tmp_path / "ca.crt").write_text(secrets["ca.crt"])
+    where = Cluster(f"localhost:{deployment.kafka_port}", "tips", secrets["kafka_tips"], tmp_path / "ca.crt")
+    producer = kafka.producer(where, "test")
+    await producer.start()
+    await producer.send_and_wait(DISPATCHES.dead_letters("tips"), b"x", partition=0)
+    for topic in (DISPATCHES, STATISTICS, INCIDENTS):
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait(topic.name, b"x")
+    await kafka.abandon(producer)
+
+
+def test_prometheus_scrapes_the_three_services(deployment: Deployment) -> None:
+    """By their internal ports."""
+    asked = ["exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "sum(up)"]
+    assert "=> 3 @" in deployment.run(*asked)
+
+
+def test_the_trace_from_a_resident_to_a_unit_and_into_the_counts(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """The end-to-end tests, on this deployment."""
+    secrets = deployment.secrets()
+    for unit in deployment.unit_ports:
+        (tmp_path / unit).write_text(secrets[f"webhook_{unit}"])
+    (tmp_path / "ca.crt").write_text(secrets["ca.crt"])
+    urls = [f"http://127.0.0.1:{deployment.port(service, 9000)}" for service in SERVICES]
+    named = {
+        "IBUURT_E2E_TIPS_URL": f"http://127.0.0.1:{deployment.tips_port}",
+        "IBUURT_E2E_MUNICIPALITY": str(deployment.municipality),
+        "IBUURT_E2E_LISTEN": deployment.gateway(),
+        "IBUURT_E2E_WEBHOOK_SECRETS": str(tmp_path),
+        "IBUURT_E2E_INTERNAL_URLS": ",".join(urls),
+        "IBUURT_OPERATOR_TOKEN": secrets["operator_token"],
+        "IBUURT_E2E_LOGS": " ".join([*deployment.command, "logs", "--no-log-prefix", "{service}"]),
+        "IBUURT_KAFKA_BOOTSTRAP": f"localhost:{deployment.kafka_port}",
+        "IBUURT_KAFKA_USER": "admin",
+        "IBUURT_KAFKA_PASSWORD": secrets["kafka_admin"],
+        "IBUURT_KAFKA_CA": str(tmp_path / "ca.crt"),
+    }
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e/test_trace.py"],
+        cwd=ROOT,
+        env=os.environ | named,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tested.returncode == 0, tested.stdout[-4000:]
+    assert "skipped" not in tested.stdout
+
+
+async def _group(where: Cluster, group: str, topic: str) -> None:
+    """Read the topic in a group for a moment."""
+    consumer = AIOKafkaConsumer(
+        topic, **where.settings(), group_id=group, enable_auto_commit=False, request_timeout_ms=10_000
+    )
+    try:
+        await consumer.start()
+        await consumer.getmany(timeout_ms=3_000)
+    finally:
+        await kafka.stop_quietly(consumer)
+
+
+def _subscriber(deployment: Deployment, *arguments: str) -> str:
+    script = str(ROOT / "deploy" / "kafka" / "subscriber")
+    env_file = deployment.compose.env_file
+    assert env_file
+    environment = os.environ | {
+        "PATH": f"{Path(deployment.docker).parent}:{os.environ['PATH']}",
+        "COMPOSE_ENV_FILES": env_file[0],
+    }
+    done = subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -16,6 +16,7 @@ from shared import kafka, logs, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
 from shared.mending.gaps import accept_gap
+from shared.mending.recover import Recover, recover
 from shared.mending.replay import Filter, replay
 from shared.mending.resend import resend
 from shared.service import EXIT_STUCK, Service
@@ -30,13 +31,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Program:
-    """What a service brings: `serve` runs it, `applying` makes what it does with others' events."""
+    """What a service brings: `serve` runs it, `applying` makes what it does with others' events, `recovering`
+    what it takes back from its own."""
 
     name: str
     settings: type[ServiceSettings]
     migrations: Path
     serve: Callable[[Any, Service], Awaitable[None]]
     applying: Callable[[Any], Apply]
+    recovering: Callable[[Any], Recover]
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -129,6 +132,22 @@ def _resend(program: Program, given: argparse.Namespace) -> None:
     )
 
 
+def _recover(program: Program, given: argparse.Namespace) -> None:
+    take_back = program.recovering(program.settings.read())
+    _mend(
+        program,
+        lambda dsn, where: recover(
+            dsn,
+            where,
+            program.name,
+            take_back,
+            deliver_again=given.deliver_again,
+            who=given.by,
+            say=_say,
+        ),
+    )
+
+
 def _accept_gap(program: Program, given: argparse.Namespace) -> None:
     _mend(
         program,
@@ -169,6 +188,13 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     sending.add_argument("--partition", type=int, help="only this partition of each topic")
     sending.add_argument(
         "--from-number", type=int, help="everything from this number on, whatever the topic holds"
+    )
+
+    back = _mending(
+        outbox, "recover", "after a backup was restored: take back what the topics know", _recover
+    )
+    back.add_argument(
+        "--deliver-again", action="store_true", help="what no event says arrived may go to its unit again"
     )
 
     consumer = commands.add_parser("consumer", help="what this service reads").add_subparsers(required=True)

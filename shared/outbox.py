@@ -190,6 +190,16 @@ async def _give_numbers(connection: Any, places: Sequence[Place]) -> list[int]:
     return numbers
 
 
+async def store_sent(connection: Any, records: Sequence[Numbered]) -> None:
+    """Keep records that this database did not know it had sent, as one batch that is sent."""
+    columns = [[getattr(record, field) for record in records] for field in Numbered.__slots__]
+    await connection.execute(
+        f"INSERT INTO outbox_batch ({', '.join(_ARRAYS)}, sent_on)"  # noqa: S608 - names of columns
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, current_date)",
+        *columns,
+    )
+
+
 async def _store_batch(
     connection: Any, rows: Sequence[Any], places: Sequence[Place], numbers: Sequence[int]
 ) -> Batch:

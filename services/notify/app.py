@@ -3,7 +3,7 @@
 import secrets
 from datetime import UTC, datetime
 
-from services.notify import calls, config, http, queries
+from services.notify import calls, config, http, queries, recovery
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
@@ -11,6 +11,7 @@ from services.notify.metrics import DeliveryMetrics
 from shared import municipality as municipalities
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
+from shared.mending.recover import Recover
 from shared.service import Service
 
 
@@ -62,6 +63,12 @@ def applying(settings: config.Settings) -> Apply:
     chance = secrets.SystemRandom().random
     municipality = municipalities.read(settings.municipality)
     return Reports(municipality, clock=_now, chance=chance, wake=lambda: None).apply
+
+
+def recovering(settings: config.Settings) -> Recover:
+    """What it takes back from its own topic. Raises Refusal for a folder that cannot be used."""
+    municipality = municipalities.read(settings.municipality)
+    return lambda connection, history: recovery.take_back(connection, history, municipality, _now())
 
 
 def _now() -> datetime:

@@ -177,6 +177,22 @@ async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Set
     return {row["id"] for row in rows}
 
 
+async def close_deliveries(connection: Any, states: Mapping[uuid.UUID, str]) -> None:
+    """Write what open deliveries became, `done` or `dead`, by their ids."""
+    await connection.execute(
+        """UPDATE delivery d SET state = s.state, due_at = NULL, next_attempt_at = NULL
+           FROM unnest($1::uuid[], $2::text[]) AS s (id, state) WHERE d.id = s.id AND d.state = 'open'""",
+        list(states),
+        list(states.values()),
+    )
+
+
+async def open_deliveries(connection: Any) -> dict[str, int]:
+    """How many deliveries are open, by unit."""
+    rows = await connection.fetch("SELECT unit, count(*) FROM delivery WHERE state = 'open' GROUP BY unit")
+    return {row["unit"]: row["count"] for row in rows}
+
+
 async def units_with_open_deliveries(connection: Any) -> list[str]:
     """The units that something still has to reach, also those that left the municipality's folder."""
     rows = await connection.fetch("SELECT DISTINCT unit FROM delivery WHERE state = 'open'")

@@ -7,7 +7,8 @@ from services.stats import app
 from services.stats.config import Settings
 from shared.command import Program, main
 
-PROGRAM = Program("stats", Settings, Path(__file__).parent / "migrations", app.serve, app.applying)
+MIGRATIONS = Path(__file__).parent / "migrations"
+PROGRAM = Program("stats", Settings, MIGRATIONS, app.serve, app.applying, app.recovering)
 
 if __name__ == "__main__":
     sys.exit(main(PROGRAM))

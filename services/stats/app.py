@@ -1,5 +1,7 @@
 """Composition root: reads the environment's municipality, wires the parts, runs them."""
 
+from typing import Any
+
 from services.stats import queries
 from services.stats.config import Settings
 from services.stats.consumer import Counting
@@ -7,6 +9,7 @@ from services.stats.core import Scope
 from shared import municipality
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
+from shared.mending.recover import History, Recover, Recovered
 from shared.service import Service
 
 
@@ -22,3 +25,12 @@ def applying(settings: Settings) -> Apply:
     place = municipality.read(settings.municipality)
     areas = frozenset(place.area_sets[place.primary_area_set].areas)
     return Counting(Scope(place.tz, place.primary_area_set, areas, frozenset(place.categories))).apply
+
+
+def recovering(_settings: Settings) -> Recover:
+    """It has said nothing that its counts follow from: they come back as it reads on."""
+
+    async def take_back(_connection: Any, _history: History) -> Recovered:
+        return Recovered(["the counts come back by themselves, as it reads on from its backup"])
+
+    return take_back

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from services.tips import consumer, http, queries
+from services.tips import consumer, http, queries, recovery
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
@@ -15,6 +15,7 @@ from services.tips.metrics import TipsMetrics
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
+from shared.mending.recover import Recover
 from shared.service import Service
 
 DROP_EVERY_SECONDS = 600.0
@@ -49,6 +50,11 @@ async def serve(settings: Settings, service: Service) -> None:
 def applying(_settings: Settings) -> Apply:
     """What it does with dispatches."""
     return consumer.apply
+
+
+def recovering(_settings: Settings) -> Recover:
+    """What it takes back from its own topic."""
+    return lambda connection, history: recovery.take_back(connection, history, _now)
 
 
 async def forget_submissions(

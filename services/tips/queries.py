@@ -145,6 +145,43 @@ async def set_statuses(connection: Any, statuses: Mapping[uuid.UUID, str]) -> No
     )
 
 
+async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) -> None:
+    """Store a report whose words and receipt are lost; `lookup_id` is one that no receipt leads to."""
+    await connection.execute(
+        f"""INSERT INTO report ({_REPORT}, lookup_id)
+            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)""",  # noqa: S608 - names of columns
+        report.report_id,
+        report.kind,
+        report.category,
+        json.dumps(report.areas),
+        report.language,
+        report.accepted_at,
+        report.status,
+        report.version,
+        lookup_id,
+    )
+
+
+async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID]) -> None:
+    """Destroy the words of reports, with the keys that open them."""
+    await connection.execute(
+        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL
+           WHERE report_id = ANY($1::uuid[])""",
+        list(report_ids),
+    )
+
+
+async def set_versions(connection: Any, versions: Mapping[uuid.UUID, int]) -> None:
+    """Let reports know how many events about them were written; no number goes back."""
+    await connection.execute(
+        """UPDATE report SET version = greatest(report.version, said.version)
+           FROM unnest($1::uuid[], $2::integer[]) AS said (report_id, version)
+           WHERE report.report_id = said.report_id""",
+        list(versions),
+        list(versions.values()),
+    )
+
+
 async def drop_submissions(connection: Any, now: datetime) -> None:
     """Forget the submissions whose time has passed."""
     await connection.execute("DELETE FROM submission WHERE drop_after <= $1", now)

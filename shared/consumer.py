@@ -3,7 +3,7 @@
 Four outcomes, and no fifth. Applied: the state, the fence and what follows commit together. Poison: what
 cannot be read goes to the dead-letter topic and the fence moves over it. Not now: the database or broker is
 away; roll back, wait, try again. Superseded: another consumer moved the fence; drop the batch, read on from
-where it stands. The offset committed to Kafka is a hint for lag monitors; the fence decides.
+where it stands. No offset is committed to Kafka: the fence alone says how far a group is.
 """
 
 import asyncio
@@ -78,18 +78,16 @@ class Consumer:
     async def run(self) -> None:
         """Consume until cancelled. Raises Refusal above the poison cap, or what broke the handler."""
         watching = asyncio.create_task(self._watch())
-        committing = asyncio.create_task(self._subscription.commit_hints())
         try:
             await self._subscription.start()
-            await asyncio.wait({self._ended, watching, committing}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in (self._ended, watching, committing):
+            await asyncio.wait({self._ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (self._ended, watching):
                 if ended.done():
                     await ended
         finally:
             # A handler that waits for its database gives up its batch: the next owner reads it again.
             self._ended.cancel()
-            for task in (watching, committing):
-                task.cancel()
+            watching.cancel()
             await self._subscription.stop()
             await self._dead_letters.close()
 
@@ -216,7 +214,6 @@ class Consumer:
         for record, _ in plan.news:
             self._metrics.applied.labels(record.topic).inc()
         for place, after in plan.after.items():
-            self._subscription.hint(place, after.next_offset)
             self._fences[place] = after
             self._note_early(place, after.early)
 

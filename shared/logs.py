@@ -10,6 +10,7 @@ import structlog
 def configure(service: str, level: str = "INFO") -> None:
     """Send structlog's and the standard library's records to one JSON stream."""
     common: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _without_values,
@@ -35,6 +36,8 @@ def configure(service: str, level: str = "INFO") -> None:
     logging.getLogger("asyncio").addFilter(_first_line)
     # It says many times a second that a topic is missing; the watchdog says it once a tick, with the mend.
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
+    # It calls Kafka's making its topic of offsets an error; who cannot join a group is found by `/ready`.
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -53,6 +53,8 @@ class Service:
         self._consumed: Sequence[Topic] = ()
         self._consumer: Consumer | None = None
         self._servers: list[HttpServer] = []
+        # Slug and version of the folder in use.
+        self.municipality = ""
         # What makes this service unfit for traffic besides its own database.
         self.ready_needs_parts = True
 
@@ -150,7 +152,7 @@ class Service:
         watching = asyncio.create_task(watchdog.run())
         until = asyncio.create_task(stopping.wait())
         tasks = {*serving, *working.values(), watching, until}
-        log.info("started", version=settings.municipality.name)
+        log.info("started", municipality=self.municipality)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             failed = next((task.exception() for task in tasks if task.done() and task.exception()), None)

@@ -2,7 +2,8 @@
 
 What its defaults would lose is in tests/integration/test_pitfalls.py. Every batch comes as it was read, bytes
 and headers untouched; nothing is acknowledged by FastStream. What the Kafka client cannot even take apart
-stops the group, once everything before it was handed over.
+stops the group, once everything before it was handed over. No offset is ever committed to Kafka: it would
+stamp it with the time, and beside the record that tells a tip's second (docs/adr/0017).
 """
 
 import asyncio
@@ -25,7 +26,6 @@ from shared.fence import Place
 
 MAX_RECORDS = 2_000
 BATCH_TIMEOUT_MS = 20
-COMMIT_SECONDS = 1.0
 START_RETRY_SECONDS = 5.0
 # A header's name that is not UTF-8 is found by the client's decoder in C, which raises what it meets.
 UNREADABLE = (CorruptRecordException, UnsupportedCodecError, UnicodeDecodeError)
@@ -65,7 +65,6 @@ class Subscription:
         self._group = group
         self._start_over = start_over
         self._stop = stop
-        self._hints: dict[TopicPartition, int] = {}
         self._subscriber = broker.subscriber(
             *(topic.name for topic in topics),
             group_id=group,
@@ -100,10 +99,7 @@ class Subscription:
                 return
 
     async def stop(self) -> None:
-        """Commit the last hint and leave the group."""
-        with suppress(Exception):
-            async with asyncio.timeout(1):
-                await self._commit()
+        """Leave the group."""
         await self._discard()
 
     async def _get_whole(self, consumer: AIOKafkaConsumer) -> Any:
@@ -133,27 +129,6 @@ class Subscription:
         where = TopicPartition(*place)
         if self._consumer and where in self._consumer.assignment():
             self._consumer.seek(where, offset)
-
-    def hint(self, place: Place, offset: int) -> None:
-        """Let the next commit say that the group has come to `offset`."""
-        self._hints[TopicPartition(*place)] = offset
-
-    async def commit_hints(self) -> None:
-        """Commit the hints every second, for monitors of the group's lag: the fence decides."""
-        while True:
-            await asyncio.sleep(COMMIT_SECONDS)
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(5):
-                    await self._commit()
-
-    async def _commit(self) -> None:
-        if not self._consumer or not self._hints:
-            return
-        assignment = self._consumer.assignment()
-        mine = {where: offset for where, offset in self._hints.items() if where in assignment}
-        self._hints.clear()
-        if mine:
-            await self._consumer.commit(mine)
 
     async def _discard(self) -> None:
         consumer = self._consumer

@@ -123,12 +123,21 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BO
     except UnicodeDecodeError:
         raise Problem(400, "not-utf-8", "Not UTF-8", "Encode the body as UTF-8.") from None
     try:
-        return model.model_validate_json(body)
+        read = model.model_validate_json(body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         if faults[0]["type"] == "json_invalid":
             raise Problem(400, "malformed-json", "Malformed JSON", "Send one complete JSON object.") from None
         raise invalid_request(faults) from None
+    # The last of two would win, here; somewhere on the way another reader may take the first.
+    json.loads(body, object_pairs_hook=_no_key_twice)
+    return read
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise Problem(400, "key-twice", "A key stands twice", "Send each key of the JSON object once.")
+    return found
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from deploy.local.ledger import Ledger
 from deploy.local.load import Outcome, read_requests, send_all
 from deploy.local.progress import Progress
 from deploy.local.stack import Stack, local_stack
-from deploy.local.tap import Tap, read_all
+from deploy.local.tap import Tap, offsets_committed, read_all
 from deploy.local.units import Units
 from shared.errors import Refusal
 from shared.municipality import read
@@ -99,6 +100,8 @@ async def _replay(
         services = await ledger.settle(stack, accepted, PATIENCE_SECONDS)
         records = await read_all(stack.infrastructure.bootstrap)
         book = ledger.check(trial.outcomes, units.arrivals, records, services)
+        committed = await offsets_committed(stack.infrastructure.bootstrap)
+        book.enter("exact times in Kafka's offsets", committed, wanted=0)
         book.enter("answered 503 by units", units.refused)
         book.enter("place given again", sum(outcome.place_refused for outcome in trial.outcomes))
         book.enter("forged signatures", units.forged, wanted=0)
@@ -218,7 +221,10 @@ def run(municipality: Path, progress: Progress) -> None:
             f'"language":"{read(municipality).languages[0]}"}}\'\n'
             "Follow it:\n"
             f"  curl {stack.services['tips'].url}/v1/reports/mine -H 'Authorization: Receipt …'\n"
-            f"Logs, keys and the folder in use: {stack.folder}\n"
+            "Hold the three services' totals against one another:\n"
+            f"  IBUURT_OPERATOR_TOKEN={stack.operator_token} {sys.executable} -m deploy.reconcile "
+            + " ".join(f"--{name} {one.internal_url}" for name, one in stack.services.items())
+            + f"\nLogs, keys and the folder in use: {stack.folder}\n"
             "Ctrl-C stops everything and removes it."
         )
         with suppress(KeyboardInterrupt):

@@ -14,6 +14,7 @@ from shared.cluster import Where
 from shared.events import DISPATCHES, REPORTS, Event
 
 TOPICS = (REPORTS, DISPATCHES)
+OFFSETS = "__consumer_offsets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +78,21 @@ def _seen(record: ConsumerRecord) -> Seen:
     number, _ = number_of(record.headers)
     envelope = from_record(record.topic, record.key, record.value, record.headers)
     return Seen(record.topic, record.partition, record.offset, number, record.timestamp, envelope)
+
+
+async def offsets_committed(bootstrap: str) -> int:
+    """How many offsets Kafka has noted for any group, each with the moment at which it did."""
+    consumer = kafka.reader(bootstrap, "offsets")
+    await consumer.start()
+    try:
+        cluster = await consumer._client.fetch_all_metadata()
+        places = [TopicPartition(OFFSETS, number) for number in cluster.partitions_for_topic(OFFSETS) or ()]
+        ends = await consumer.end_offsets(places) if places else {}
+        found = 0
+        for place, end in ends.items():
+            async for record in kafka.records(consumer, (place.topic, place.partition), 0, end):
+                # The first two bytes are the version of the key; 0 and 1 are an offset's.
+                found += record.key is not None and record.key[:2] in {b"\0\0", b"\0\1"}
+        return found
+    finally:
+        await kafka.stop_quietly(consumer)

@@ -18,6 +18,7 @@ from shared.service import Service
 async def serve(settings: config.Settings, service: Service) -> None:
     """Run notify until it is told to stop. Raises Refusal where folder or secrets cannot be used."""
     municipality = municipalities.read(settings.municipality)
+    service.municipality = f"{municipality.slug} {municipality.version}"
     signing = config.read_webhook_secrets(settings.webhook_secrets, municipality)
     metrics = DeliveryMetrics(service.registry)
     source = f"/{municipality.slug}/notify"

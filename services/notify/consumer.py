@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from services.notify import queries
 from services.notify.core.deliveries import FIRST_STEP, channels, delivery_id
 from services.notify.core.routing import route, routes
@@ -14,6 +16,8 @@ from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
 from shared.events import Event, ReportAccepted, ReportErased, ReportEvent, ReportRouted, ReportWithdrawn
 from shared.municipality import Municipality
+
+log = structlog.get_logger()
 
 
 class Reports:
@@ -82,6 +86,11 @@ class Reports:
                 if report_id in new
             ],
         )
+        for report_id in new:
+            dispatch, event = routed[report_id]
+            if event.kind == "issue":
+                event_id = str(first[report_id].id)
+                log.info("report_routed", report_id=str(report_id), event_id=event_id, unit=dispatch.unit)
         self._wake()
 
     async def on_report_withdrawn(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import structlog
+
 from services.notify import queries
 from services.notify.core import steps
 from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Settlement
@@ -12,6 +14,8 @@ from services.notify.core.steps import Dispatch
 from shared import outbox
 from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportEvent
+
+log = structlog.get_logger()
 
 
 class Result(NamedTuple):
@@ -46,6 +50,10 @@ async def record(connection: Any, results: Sequence[Result], source: str, now: d
         moved = [dispatch for report_id, dispatch in dispatches.items() if dispatch != before[report_id]]
         await queries.update_dispatches(connection, moved)
         await outbox.append(connection, envelopes)
+        for envelope in envelopes:
+            if envelope.event.kind == "issue":
+                name, report_id = type(envelope.event).__name__, str(envelope.event.report_id)
+                log.info("report_moved", event_type=name, report_id=report_id, event_id=str(envelope.id))
     return changed
 
 

@@ -10,21 +10,27 @@ from shared import municipality
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
 from shared.mending.recover import History, Recover, Recovered
+from shared.municipality import Municipality
 from shared.service import Service
 
 
 async def serve(settings: Settings, service: Service) -> None:
     """Run until the process is told to stop. Raises MunicipalityError for a folder that cannot be used."""
-    service.consume(SUBSCRIPTIONS["stats"], applying(settings))
+    town = municipality.read(settings.municipality)
+    service.municipality = f"{town.slug} {town.version}"
+    service.consume(SUBSCRIPTIONS["stats"], _counting(town))
     service.answer(queries.totals)
     await service.run(None)
 
 
 def applying(settings: Settings) -> Apply:
     """What it does with reports and dispatches. Raises MunicipalityError for a folder that cannot be used."""
-    place = municipality.read(settings.municipality)
-    areas = frozenset(place.area_sets[place.primary_area_set].areas)
-    return Counting(Scope(place.tz, place.primary_area_set, areas, frozenset(place.categories))).apply
+    return _counting(municipality.read(settings.municipality))
+
+
+def _counting(town: Municipality) -> Apply:
+    areas = frozenset(town.area_sets[town.primary_area_set].areas)
+    return Counting(Scope(town.tz, town.primary_area_set, areas, frozenset(town.categories))).apply
 
 
 def recovering(_settings: Settings) -> Recover:

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings, service: Service) -> None:
     """Run until told to stop. Raises Refusal where the municipality or the key folder cannot be used."""
     town = municipality.read(settings.municipality)
+    service.municipality = f"{town.slug} {town.version}"
     desk = http.Desk(
         pool=service.pool,
         municipality=town,

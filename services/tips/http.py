@@ -177,7 +177,7 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
         desk.metrics.accepted.inc()
         desk.metrics.intake_seconds.observe(time.perf_counter() - started)
         if report.kind == "issue":
-            log.info("report_accepted", report_id=str(report_id))
+            log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
     return {
         "receipt": receipts.shown(submission.receipt),
         # As it was when it was accepted: a repeated submission gets the same answer.

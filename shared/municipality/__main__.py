@@ -19,11 +19,21 @@ def main(arguments: list[str]) -> int:
     folder: Path = parser.parse_args(arguments).folder
     try:
         municipality = read(folder)
+        checked = _check_outlines(municipality)
     except MunicipalityError as error:
         sys.stdout.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{_summary(municipality)}\n")
+    sys.stdout.write(f"{_summary(municipality)}{checked}\n")
     return 0
+
+
+def _check_outlines(municipality: Municipality) -> str:
+    try:
+        from shared.municipality.outlines import outlines
+    except ImportError:
+        return "; outlines not checked: shapely is not installed here"
+    outlines(municipality)
+    return ""
 
 
 def _summary(municipality: Municipality) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+from pydantic import ValidationError
+
 from shared.errors import Mistake, MunicipalityError
 from shared.municipality.areas import AreaFile, AreaReader
 from shared.municipality.files import Files
@@ -101,10 +103,13 @@ class _Reading:
         entries = self._entries(MUNICIPALITY, "area_sets", AreaFile, table)
         self._areas = dict.fromkeys(entries.ids) if entries.ids is not None else None
         area_sets = {}
-        for entry in entries.sound():
+        for raw, sound in zip(entries.raw, entries.models, strict=True):
+            entry = sound or _claimed_file(raw)
+            if entry is None:
+                continue
             reader = AreaReader(self._findings, entry, self._languages, zone)
             areas = reader.read(self._files.geojson(entry.file))
-            area_sets[entry.id] = AreaSet(id=entry.id, names=entry.names, areas=areas)
+            area_sets[entry.id] = AreaSet(id=entry.id, names=entry.names, file=entry.file, areas=areas)
             if self._areas is not None:
                 self._areas[entry.id] = reader.ids
         return area_sets
@@ -142,6 +147,20 @@ class _Reading:
 
     def _claimed_languages(self, table: dict[str, Any]) -> tuple[str, ...] | None:
         """The languages where only another key of the file is wrong: texts are held against them then."""
-        if any(mistake.path.startswith("languages") for mistake in self._findings.mistakes):
+        wrong = {mistake.path for mistake in self._findings.mistakes if mistake.file == MUNICIPALITY}
+        if "languages" in wrong or not isinstance(claimed := table.get("languages"), list):
             return None
-        return tuple(table["languages"])
+        return (
+            tuple(tag for number, tag in enumerate(claimed) if join("languages", number) not in wrong) or None
+        )
+
+
+def _claimed_file(raw: object) -> AreaFile | None:
+    """Where an entry with mistakes keeps its areas, so that the file's own mistakes are told as well."""
+    if not isinstance(raw, dict):
+        return None
+    claimed = {key: value for key, value in raw.items() if key in AreaFile.model_fields}
+    try:
+        return AreaFile.model_validate({**claimed, "names": {"en": "-"}})
+    except ValidationError:
+        return None

@@ -225,6 +225,7 @@ class AreaSet(_Identified):
     """Areas of one sort, in the order of their file: where two touch, the first one has the place."""
 
     names: Texts
+    file: str
     areas: Mapping[str, Area]
 
 

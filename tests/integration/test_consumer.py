@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -11,12 +12,13 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
+from deploy.local.tap import offsets_committed
 from shared import consumer as consumer_module
-from shared import kafka, subscription
+from shared import fence, kafka, subscription
 from shared.cloudevents import Envelope
 from shared.consumer import Consumer
 from shared.dead_letters import POISON_MAX_RUN
-from shared.errors import Poison, Refusal
+from shared.errors import Poison, Refusal, Superseded
 from shared.events import REPORTS, Event
 from shared.examine import Plan
 from tests.conftest import Infrastructure
@@ -210,7 +212,7 @@ async def test_progress_survives_a_restart(infrastructure: Infrastructure, spine
 
 
 @pytest.mark.parametrize("offset", [0, 3, 10])
-async def test_the_offset_committed_to_kafka_is_only_a_hint(
+async def test_an_offset_committed_to_kafka_means_nothing(
     infrastructure: Infrastructure, spine: Database, offset: int
 ) -> None:
     """Whatever the group's offsets say, at the beginning or at the end: the fence decides, with no record
@@ -232,34 +234,23 @@ async def test_the_offset_committed_to_kafka_is_only_a_hint(
             assert await spine.applied(10) == ids
 
 
-async def test_the_hint_follows_the_fence(
-    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Monitors of the group's lag see where it is, within a second, and at once when it stops."""
-    place = TopicPartition(REPORTS.name, 5)
-    monkeypatch.setattr(subscription, "COMMIT_SECONDS", 0.1)
-    async with writing(infrastructure.bootstrap) as writer:
-        found = reading(infrastructure.bootstrap, spine)
-        async with running(found.consumer.run()):
-            await writer.events(5, [1, 2])
-            await spine.applied(2)
-            live = found.consumer._subscription._consumer
-
-            async def committed() -> bool:
-                return bool(live and await live.committed(place) == 2)
-
-            await until(committed)
-            monkeypatch.setattr(subscription, "COMMIT_SECONDS", 60.0)
-            await asyncio.sleep(0.2)
-            await writer.events(5, [3])
-            await spine.applied(3)
-    probe = AIOKafkaConsumer(
+async def test_kafka_learns_no_offset_and_so_no_time(infrastructure: Infrastructure, spine: Database) -> None:
+    """Kafka stamps a committed offset with its own clock: beside the record it would tell a tip's second."""
+    before = await offsets_committed(infrastructure.bootstrap)
+    consumer = reading(infrastructure.bootstrap, spine).consumer
+    async with writing(infrastructure.bootstrap) as writer, running(consumer.run()):
+        await writer.events(5, range(1, 4))
+        await spine.applied(3)
+        await asyncio.sleep(2)
+    assert await offsets_committed(infrastructure.bootstrap) == before
+    meddler = AIOKafkaConsumer(
         bootstrap_servers=infrastructure.bootstrap, group_id="notify", enable_auto_commit=False
     )
-    await probe.start()
-    probe.assign([place])
-    assert await probe.committed(place) == 3
-    await probe.stop()
+    await meddler.start()
+    meddler.assign([place := TopicPartition(REPORTS.name, 5)])
+    await meddler.commit({place: 3})
+    await meddler.stop()
+    assert await offsets_committed(infrastructure.bootstrap) == before + 1
 
 
 # Other consumers.
@@ -312,6 +303,18 @@ class Held(Consumer):
             self.holding.set()
             await self.release.wait()
         await super()._commit(plan)
+
+
+@pytest.mark.parametrize("field", ["sequence", "next_offset"])
+async def test_a_fence_moves_only_from_where_it_was_seen(spine: Database, field: str) -> None:
+    """By its number and by its offset: who saw another one of either is superseded, and changes nothing."""
+    place = (REPORTS.name, 5)
+    async with spine.pool.acquire() as connection:
+        (stored,) = (await fence.load(connection, "notify", [place])).values()
+        seen = replace(stored, sequence=7) if field == "sequence" else replace(stored, next_offset=7)
+        with pytest.raises(Superseded):
+            await fence.move(connection, "notify", {place: seen}, {place: replace(seen, next_offset=9)})
+        assert (await fence.load(connection, "notify", [place]))[place] == stored
 
 
 async def test_a_zombie_is_superseded_and_drops_its_batch(

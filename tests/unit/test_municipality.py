@@ -726,6 +726,19 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     assert {file for file, _ in found} == {M, C, U, R, W, G}
 
 
+def test_a_mistake_beside_the_areas_hides_none_in_them(folder: Path) -> None:
+    """Neither an unknown key of the area set nor a language of the wrong form keeps the areas, what refers to
+    them, or the texts from being looked at."""
+    for name in ("ring is not closed", "id of an area", "language missing"):
+        MISTAKES[name][0](folder)
+    swap(R, CENTRE, 'area = { district = ["centrum", ')(folder)
+    alone = {(one.file, one.path) for one in mistakes_of(folder)}
+    swap(M, "[[area_sets]]", "[[area_sets]]\nsurprise = 3")(folder)
+    assert {(one.file, one.path) for one in mistakes_of(folder)} == alone | {(M, "area_sets[0].surprise")}
+    swap(M, "languages = [", 'languages = ["xx-bogus!", ')(folder)
+    assert {(one.file, one.path) for one in mistakes_of(folder)} >= alone | {(M, "languages[0]")}
+
+
 def test_a_mistake_in_one_entry_is_not_told_again_where_it_is_referred_to(folder: Path) -> None:
     """A category, unit, area or reason that is itself wrong is still known by its id."""
     names = ("kind", "regime", "no channel", "ring is not closed", "reason's language missing")

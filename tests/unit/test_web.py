@@ -225,6 +225,13 @@ async def test_a_sound_body_is_read(site: Site, content_type: str) -> None:
         ("application/json", SOUND + SOUND, 400, "malformed-json"),
         ("application/json", b'{"kind": "tip", "description": NaN}', 422, "invalid-request"),
         ("application/json", b"[]", 422, "invalid-request"),
+        ("application/json", b'{"kind": "tip", "kind": "issue", "description": "a"}', 400, "key-twice"),
+        (
+            "application/json",
+            b'{"kind": "tip", "description": "a", "places": [{"latitude": 1, "latitude": 2}]}',
+            400,
+            "key-twice",
+        ),
         ("application/json", SOUND.ljust(LIMIT + 1), 413, "body-too-large"),
     ],
 )

@@ -1,0 +1,220 @@
+"""What a database restored from a backup takes back from its service's own topics, and what it refuses."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.notify import recovery as notify_recovery
+from services.notify.consumer import Reports
+from services.tips import recovery as tips_recovery
+from shared import municipality, postgres
+from shared.cloudevents import Envelope
+from shared.errors import Refusal
+from shared.events import (
+    Event,
+    ReportAccepted,
+    ReportAcknowledged,
+    ReportDelivered,
+    ReportErased,
+    ReportRouted,
+    hour_of,
+)
+from shared.mending.recover import History, Recovered, recover
+from shared.mending.resend import resend
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.tips_server import issue, new_key, running_tips
+from tests.spine import (
+    envelope,
+    key_in,
+    number_sequence,
+    opened,
+    read_topic,
+    relaying,
+    renew_topics,
+    running,
+    writing,
+)
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 12, 13, 37, 11, tzinfo=UTC)
+
+
+class Taking:
+    """A service's taking back that only looks."""
+
+    def __init__(self) -> None:
+        self.histories: list[History] = []
+
+    async def __call__(self, _connection: Any, history: History) -> Recovered:
+        self.histories.append(history)
+        return Recovered([])
+
+
+async def _relay(bootstrap: str, dsn: str) -> None:
+    async with opened(dsn) as database:
+        relay, _ = relaying(bootstrap, dsn)
+        async with running(relay.run()):
+            await database.sent()
+
+
+async def _append(dsn: str, *given: Envelope[Event]) -> None:
+    async with opened(dsn) as database:
+        await database.append(*given)
+
+
+async def test_numbers_go_on_from_the_topic_and_what_was_sent_is_not_sent_again(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """What waited in the backup's outbox and is on the topic is dropped, what is not is kept; the service is
+    shown its own events; a dry run changes nothing; what was recovered can be sent again like any other."""
+    bootstrap, lines = infrastructure.bootstrap, list[str]()
+    before, waited, after, new = (envelope(key_in(3)) for _ in range(4))
+    dsn = await database()
+    await _append(dsn, before)
+    await _relay(bootstrap, dsn)
+    await _append(dsn, waited)
+    backup = await database(template=dsn.rsplit("/", 1)[1])
+    await _append(dsn, after)
+    await _relay(bootstrap, dsn)
+    await _append(backup, new)
+
+    taking = Taking()
+    common: dict[str, Any] = {"deliver_again": False, "say": lines.append}
+    for who in (None, "an operator"):
+        await recover(backup, bootstrap, "tips", taking, who=who, **common)
+    assert lines.count("2 events were sent after the backup; 1 that waited here had been sent") == 2
+    assert [[one.id for one in history.own] for history in taking.histories] == [[waited.id, after.id]] * 2
+    async with opened(backup) as restored:
+        assert [row["id"] for row in await restored.fetch("SELECT id FROM outbox")] == [new.id]
+        assert [row["who"] for row in await restored.fetch("SELECT who FROM mending")] == ["an operator"]
+    await _relay(bootstrap, backup)
+    assert await number_sequence(bootstrap, 3) == [1, 2, 3, 4]
+
+    await renew_topics(bootstrap)
+    await resend(backup, bootstrap, "tips", who="an operator", say=lines.append)
+    records = (await read_topic(bootstrap, "ibuurt.reports.v1"))[3]
+    assert [dict(record.headers)["ce_id"].decode() for record in records] == [
+        str(one.id) for one in (before, waited, after, new)
+    ]
+
+
+async def test_another_writers_record_is_no_past_of_ours(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """One number under two ids, or none at all: nothing is taken back, and the refusal says what to do."""
+    bootstrap, dsn = infrastructure.bootstrap, await database()
+    await _append(dsn, envelope(key_in(3)))
+    backup = await database(template=dsn.rsplit("/", 1)[1])
+    await _relay(bootstrap, dsn)
+    arguments: dict[str, Any] = {"deliver_again": False, "who": "an operator", "say": print}
+    async with writing(bootstrap) as writer:
+        await writer.event(3, 1, envelope(key_in(3)))
+        with pytest.raises(Refusal, match=r"partition 3 holds number 1 under two ids: another writer"):
+            await recover(backup, bootstrap, "tips", Taking(), **arguments)
+    await renew_topics(bootstrap)
+    async with writing(bootstrap) as writer:
+        await writer.record(5, b"key", b"?", [])
+        with pytest.raises(Refusal, match=r"partition 5 offset 0 has no number: another writer"):
+            await recover(backup, bootstrap, "tips", Taking(), **arguments)
+
+
+# tips.
+
+
+async def test_what_was_erased_after_the_backup_is_erased_again(
+    infrastructure: Infrastructure, database: MakeDatabase, tmp_path: Path
+) -> None:
+    """The backup brings the words back; the topic says that they are gone. Nothing needs to be said anew."""
+    async with running_tips(await database(), tmp_path) as tips:
+        for _ in range(2):
+            assert (await tips.post(issue(), new_key())).status == 201
+        gone, kept = [row["report_id"] for row in await tips.rows("SELECT report_id FROM report")]
+        erased = ReportErased(report_id=gone, kind="issue", version=2, reason="resident")
+        history = History([_said(erased, "tips")], [], deliver_again=False)
+        async with tips.desk.pool.acquire() as connection, connection.transaction():
+            found = await tips_recovery.take_back(connection, history, lambda: NOW)
+        assert not found.events
+        assert (await tips.words(gone)).status == 410
+        assert (await tips.words(kept)).status == 200
+        (row,) = await tips.rows("SELECT version FROM report WHERE report_id = $1", gone)
+        assert row["version"] == 2
+
+
+def _said(event: Event, service: str) -> Envelope[Event]:
+    return Envelope.of(event, id=uuid.uuid4(), source=f"/ibuurt/{service}", now=NOW)
+
+
+# notify.
+
+
+async def test_no_delivery_goes_again_before_a_person_says_so(
+    infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """A delivery that no event says arrived may have gone after the backup. One that arrived is done."""
+    town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
+    dsn = await database()
+    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
+    known, unknown = _accepted(town), _accepted(town)
+    async with await postgres.open_pool(dsn, "test") as pool:
+        reports = Reports(town, clock=lambda: NOW, chance=lambda: 0.5, wake=lambda: None)
+        async with pool.acquire() as connection, connection.transaction():
+            await reports.apply(connection, [known])
+        (row,) = await pool.fetch("SELECT * FROM dispatch")
+        routed = ReportRouted(
+            report_id=unknown.event.report_id,
+            kind="issue",
+            version=1,
+            unit=row["unit"],
+            rule=row["rule"],
+            rules_version="v",
+            reason=row["reason"],
+            acknowledge_by=NOW,
+            resolve_by=NOW,
+        )
+        about: dict[str, Any] = {"report_id": unknown.event.report_id, "kind": "issue", "unit": row["unit"]}
+        own = [
+            _said(routed, "notify"),
+            _said(ReportDelivered(**about, version=2, channel="webhook"), "notify"),
+            _said(ReportAcknowledged(**about, version=3, by="webhook", took="1h"), "notify"),
+        ]
+        for again in (False, True):
+            history = History(own, [unknown], deliver_again=again)
+            async with pool.acquire() as connection:
+                transaction = connection.transaction()
+                await transaction.start()
+                if again:
+                    found = await notify_recovery.take_back(connection, history, town, NOW)
+                    assert "1 deliveries are open and go again" in found.lines
+                    await transaction.commit()
+                else:
+                    with pytest.raises(Refusal, match=rf"1 to {row['unit']}; .*--deliver-again"):
+                        await notify_recovery.take_back(connection, history, town, NOW)
+                    await transaction.rollback()
+        states = await pool.fetch("SELECT report_id, state FROM delivery")
+        assert {(one["report_id"], one["state"]) for one in states} == {
+            (known.event.report_id, "open"),
+            (unknown.event.report_id, "done"),
+        }
+        (taken,) = await pool.fetch("SELECT * FROM dispatch WHERE report_id = $1", unknown.event.report_id)
+        assert (taken["status"], taken["version"], taken["acknowledged_at"]) == ("acknowledged", 3, NOW)
+
+
+def _accepted(town: municipality.Municipality) -> Envelope[Any]:
+    category = next(one for one in town.categories.values() if one.kind == "issue")
+    event = ReportAccepted(
+        report_id=uuid.uuid4(),
+        kind="issue",
+        version=1,
+        category=category.id,
+        areas={"district": "oakwood"},
+        hour=hour_of(NOW),
+        regime=category.regime,
+        urgency="normal",
+        source="api",
+        language="nl",
+        municipality_version="v",
+    )
+    return Envelope.of(event, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW)

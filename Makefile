@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-# suite:minutes — each suite is stopped at its budget.
-SUITES ?= unit:4 integration:14 e2e:3 chaos:14
+# suite:minutes[:workers] — each suite is stopped at its budget.
+SUITES ?= unit:4 integration:14:2 e2e:3 chaos:14
 
 .PHONY: help demo run test check contract format lock clean
 .DEFAULT_GOAL := help

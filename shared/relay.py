@@ -162,12 +162,12 @@ class Relay:
         return await outbox.claim(connection, sent)
 
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
-        sent = await send_batch(producer, batch)
+        sent = await send_in_order(producer, batch)
         self._metrics.sent.inc(len(batch.records))
         return sent
 
 
-async def send_batch(producer: AIOKafkaProducer, batch: Batch) -> Sent:
+async def send_in_order(producer: AIOKafkaProducer, batch: Batch) -> Sent:
     """Send a batch in order. Raises KafkaError when a record failed, once the fate of all is known."""
     futures: list[asyncio.Future[Any]] = []
     failed: KafkaError | None = None

@@ -17,7 +17,7 @@ from shared.fence import Place
 from shared.mending.gaps import numbers
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
-from shared.relay import RELAY_LOCK, send_batch
+from shared.relay import RELAY_LOCK, send_in_order
 
 SHOWN_EVERY = 20
 
@@ -147,7 +147,7 @@ async def _send(
                 for record in (await outbox.stored_batch(connection, batch)).records
                 if (found := missing.get((record.topic, record.partition))) and record.number >= found.first
             )
-            acknowledged |= (await send_batch(producer, Batch(batch, records))).offsets
+            acknowledged |= (await send_in_order(producer, Batch(batch, records))).offsets
             if nth % SHOWN_EVERY == 0:
                 say(f"  {nth} of {len(batches)} batches looked through")
     finally:

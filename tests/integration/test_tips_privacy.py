@@ -169,7 +169,7 @@ async def test_no_line_is_logged_for_a_tip(tips: Tips) -> None:
         await tips.mine("0000-0000-0000-0000-00000")
         assert lines == []
         await tips.post(issue())
-    assert [set(line) for line in lines] == [{"event", "log_level", "report_id"}]
+    assert [set(line) for line in lines] == [{"event", "log_level", "report_id", "event_id"}]
 
 
 async def test_no_metric_tells_tips_from_issues(tips: Tips) -> None:

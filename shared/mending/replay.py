@@ -6,9 +6,11 @@ Nothing is published again: a dead letter is one group's, and every other group 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from shared import kafka, postgres
@@ -96,9 +98,11 @@ async def replay(
             )
             if who is not None:
                 await asyncio.sleep(1 / rate)
-        if who is not None:
-            await note(connection, who, "dead-letters replay", dict(became))
     finally:
+        # Also of one that was broken off: what it applied stays applied.
+        if who is not None and became:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await note(connection, who, "dead-letters replay", dict(became))
         await kafka.stop_quietly(consumer)
         await connection.close()
     say(", ".join(f"{count} {fate}" for fate, count in became.items()) or "there are no dead letters")

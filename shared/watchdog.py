@@ -191,17 +191,15 @@ class Watchdog:
     async def _look_at_certificates(self, now: float) -> None:
         if now < self._certificates_at:
             return
-        self._certificates_at = now + CERTIFICATES_SECONDS
         try:
-            async with asyncio.timeout(kafka.REQUEST_TIMEOUT_MS / 1000):
-                found = await expiry.expiries(self._bootstrap)
-        except (KafkaError, OSError, TimeoutError, Refusal) as error:
-            # What was seen before still holds: a certificate that has ended is not shown to us any more.
-            self._certificates_at = now + CERTIFICATES_RETRY_SECONDS
-            log.warning("certificates_not_seen", error=type(error).__name__)
-        else:
-            for name, end in found.items():
-                self._surroundings.certificate.labels(name).set(end)
+            found = await expiry.expiries(self._bootstrap)
+        except Refusal as refusal:
+            log.error("certificates_not_seen", mend=str(refusal))
+            found = {}
+        # What is not found now stays as it was seen: a certificate that has ended is shown to nobody.
+        for name, end in found.items():
+            self._surroundings.certificate.labels(name).set(end)
+        self._certificates_at = now + (CERTIFICATES_SECONDS if found else CERTIFICATES_RETRY_SECONDS)
 
     async def _extents(self) -> Mapping[tuple[str, int], range] | None:
         """The offsets that there are of what is consumed; None while Kafka does not answer."""

@@ -4,6 +4,7 @@ import argparse
 import ast
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from deploy.operator.__main__ import _parser as operator_parser
 from services.notify.__main__ import PROGRAM as NOTIFY
 from services.stats.__main__ import PROGRAM as STATS
 from services.tips.__main__ import PROGRAM as TIPS
+from services.tips.keys import KeyDestroyed, KeyFolder, KeyLost
 from shared.command import _parser as service_parser
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +104,45 @@ def test_reconcile_takes_what_the_page_gives_it(line: str, monkeypatch: pytest.M
 def test_what_is_stopped_or_started_is_a_service(name: str) -> None:
     """Or a place for a name."""
     assert name == "NAME" or re.search(rf"^  {name}:", COMPOSE, re.MULTILINE)
+
+
+def test_a_destroyed_key_does_not_come_back_with_the_keys_that_are_restored(tmp_path: Path) -> None:
+    """The page's own command, on a copy that is older than the destruction: over the folder of today, and in
+    an empty one with today's copy after it. What was lost comes back."""
+    (script,) = re.findall(r"-c '(cd /state/keys [^']+)' < keys.tar", PAGE)
+    folder = tmp_path / "keys"
+    folder.mkdir()
+
+    def packed(name: str) -> Path:
+        copy = tmp_path / name
+        subprocess.run(["tar", "-C", folder, "-c", "-f", copy, "."], check=True)
+        return copy
+
+    def restore(copy: Path) -> KeyFolder:
+        with copy.open("rb") as given:
+            command = ["sh", "-c", script.replace("/state/keys", shlex.quote(str(folder)))]
+            subprocess.run(command, stdin=given, check=True)
+        return KeyFolder(folder)
+
+    keys = KeyFolder(folder)
+    keys.make("2026-10-led")
+    kept = keys.make("2026-11-led")
+    old = packed("old.tar")
+    keys.destroy("2026-10-led")
+    new = packed("new.tar")
+    (folder / "2026-11-led").unlink()
+    with pytest.raises(KeyLost):
+        KeyFolder(folder).get("2026-11-led")
+    for copies in ([old], [old, new]):
+        if len(copies) > 1:
+            for file in folder.iterdir():
+                file.unlink()
+        for copy in copies:
+            restored = restore(copy)
+        assert restored.get("2026-11-led") == kept
+        with pytest.raises(KeyDestroyed):
+            restored.get("2026-10-led")
+        assert not (folder / "2026-10-led").exists()
 
 
 def refusals() -> Iterator[tuple[str, str]]:

@@ -19,17 +19,19 @@ run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
 	@$(RUN) -m deploy.local run $(ARGS)
 
 test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its minutes (SUITES="unit:3")
-	@for tool in node npm kcat javac; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
-	apt install nodejs npm kcat openjdk-17-jdk-headless, or brew install node kcat openjdk"; done
+	@for tool in node npm kcat javac promtool; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
+	apt install nodejs npm kcat openjdk-17-jdk-headless prometheus, or brew install node kcat openjdk prometheus"; done
 	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)
 
-check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract
+check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract, the alarms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@for town in deploy/municipalities/*/; do $(RUN) -m shared.municipality $$town || exit 1; done
 	@$(RUN) -m deploy.contract check
+	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/rules/*.yml; \
+	else echo "no promtool: the alarms' rules are not checked; apt install prometheus, or brew install prometheus"; fi
 
 contract: $(VENV)/ready ## write docs/contract/ from shared/events.py; refuses what subscribers would not survive
 	@$(RUN) -m deploy.contract write

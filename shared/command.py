@@ -142,6 +142,7 @@ def _recover(program: Program, given: argparse.Namespace) -> None:
             program.name,
             take_back,
             deliver_again=given.deliver_again,
+            first_counts=given.first_counts,
             who=given.by,
             say=_say,
         ),
@@ -195,6 +196,11 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     )
     back.add_argument(
         "--deliver-again", action="store_true", help="what no event says arrived may go to its unit again"
+    )
+    back.add_argument(
+        "--first-counts",
+        action="store_true",
+        help="where another writer was: take the first record under each number, as every reader did",
     )
 
     consumer = commands.add_parser("consumer", help="what this service reads").add_subparsers(required=True)

@@ -52,3 +52,30 @@ class ConsumerMetrics:
         self.lag = Gauge("consumer_lag_records", "Records not yet applied", place, registry=registry)
         # Seconds for which the oldest record not yet applied has been known to be there.
         self.lag_seconds = Gauge("consumer_lag_seconds", "Age of that lag", place, registry=registry)
+
+
+class SurroundingsMetrics:
+    """What a process stands on, as its watchdog sees it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # 1 while Kafka answers this process, with its password and over its TLS.
+        self.kafka_up = Gauge("kafka_up", "Whether Kafka answers", registry=registry)
+        # 1 while a topic that this process reads is missing or has other partitions than the contract says.
+        self.topics_wrong = Gauge(
+            "kafka_topics_wrong", "Whether topics break the contract", registry=registry
+        )
+        # 1 while the database answers this process.
+        self.database_up = Gauge("database_up", "Whether the database answers", registry=registry)
+        # Seconds since the oldest open transaction of this service's role began; 0 where none is open.
+        self.oldest_transaction = Gauge(
+            "database_oldest_transaction_seconds", "Age of the oldest open transaction", registry=registry
+        )
+        # When a certificate ends to be valid, in seconds since 1970: of each broker (host:port) the one that
+        # it shows, and `authority`, the one in our own file that this comes from. Stays as it was last seen,
+        # so that a certificate that has ended is told too.
+        self.certificate = Gauge(
+            "kafka_certificate_expires_timestamp_seconds",
+            "When a certificate ends",
+            ("certificate",),
+            registry=registry,
+        )

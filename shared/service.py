@@ -18,7 +18,7 @@ from shared import kafka, web
 from shared.consumer import Apply, Consumer
 from shared.errors import Refusal
 from shared.events import Topic
-from shared.metrics import ConsumerMetrics, RelayMetrics
+from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 from shared.relay import Relay
 from shared.settings import ServiceSettings
 from shared.watchdog import Health, Watchdog
@@ -46,6 +46,7 @@ class Service:
         self.health = Health()
         self.relay_metrics = RelayMetrics(self.registry)
         self.consumer_metrics = ConsumerMetrics(self.registry)
+        self.surroundings_metrics = SurroundingsMetrics(self.registry)
         self.relay: Relay | None = None
         self.internal = web.new_app(f"{name}, internal")
         self._relay_refused = asyncio.Event()
@@ -146,6 +147,7 @@ class Service:
             self.health,
             self.relay_metrics,
             self.consumer_metrics,
+            self.surroundings_metrics,
         )
         serving = [asyncio.create_task(server.run()) for server in servers]
         working = {name: asyncio.create_task(self._guard(name, work)) for name, work in self._work.items()}

@@ -16,16 +16,18 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared import kafka, postgres
+from shared import expiry, kafka, postgres
 from shared.cluster import Where
 from shared.errors import Refusal
 from shared.events import Topic, dead_letter_topics
 from shared.fence import Place
-from shared.metrics import ConsumerMetrics, RelayMetrics
+from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 
 TICK_SECONDS = 5.0
 PATIENCE_SECONDS = 120.0
 DEAF_SECONDS = 60.0
+# How often the certificates are looked at, and how soon again where they could not be seen.
+CERTIFICATES_SECONDS, CERTIFICATES_RETRY_SECONDS = 3_600.0, 60.0
 
 log = structlog.get_logger()
 
@@ -93,6 +95,7 @@ class Watchdog:
         health: Health,
         relay: RelayMetrics,
         consumer: ConsumerMetrics,
+        surroundings: SurroundingsMetrics,
         *,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
@@ -104,6 +107,7 @@ class Watchdog:
         self._health = health
         self._relay = relay
         self._consumer = consumer
+        self._surroundings = surroundings
         self._patience = patience
         self._reader: AIOKafkaConsumer | None = None
         self._reachable = Progress()
@@ -111,6 +115,7 @@ class Watchdog:
         self._fences: dict[tuple[str, int], Progress] = {}
         self._waiting_rows, self._waiting_batches = Ages(), Ages()
         self._lag: dict[tuple[str, int], Ages] = {}
+        self._certificates_at = 0.0
 
     async def run(self) -> None:
         try:
@@ -130,15 +135,20 @@ class Watchdog:
             self._reachable = Progress()
         else:
             reachable = self._reachable.still_for(True, now)
+            await self._look_at_certificates(now)
         try:
             async with self._pool.acquire() as connection:
                 outbox = await _outbox_state(connection)
                 fences = await _fences(connection, self._group)
+                oldest = await _oldest_transaction(connection)
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
+            self._surroundings.database_up.set(0)
             self._reachable = Progress()
             return
+        self._surroundings.database_up.set(1)
+        self._surroundings.oldest_transaction.set(oldest)
         self._watch_outbox(outbox, reachable, now)
         self._watch_fences(fences, extents or {}, reachable, now)
 
@@ -178,6 +188,19 @@ class Watchdog:
             if stands and min(still, age, reachable) > self._patience:
                 raise Stuck(f"{place[0]} partition {place[1]} is not consumed although it could be")
 
+    async def _look_at_certificates(self, now: float) -> None:
+        if now < self._certificates_at:
+            return
+        try:
+            found = await expiry.expiries(self._bootstrap)
+        except Refusal as refusal:
+            log.error("certificates_not_seen", mend=str(refusal))
+            found = {}
+        # What is not found now stays as it was seen: a certificate that has ended is shown to nobody.
+        for name, end in found.items():
+            self._surroundings.certificate.labels(name).set(end)
+        self._certificates_at = now + (CERTIFICATES_SECONDS if found else CERTIFICATES_RETRY_SECONDS)
+
     async def _extents(self) -> Mapping[tuple[str, int], range] | None:
         """The offsets that there are of what is consumed; None while Kafka does not answer."""
         try:
@@ -187,11 +210,16 @@ class Watchdog:
                     await self._reader.start()
                 ends = await kafka.ends(self._reader, self._topics, dead_letter_topics([self._group]))
                 self._health.refusals.pop("topics", None)
+                self._surroundings.topics_wrong.set(0)
                 starts = await self._reader.beginning_offsets([TopicPartition(*place) for place in ends])
+                self._surroundings.kafka_up.set(1)
                 return {place: range(starts[place], end) for place, end in ends.items()}
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka_away", error=type(error).__name__)
+            self._surroundings.kafka_up.set(0)
         except Refusal as refusal:
+            self._surroundings.kafka_up.set(1)
+            self._surroundings.topics_wrong.set(1)
             self._health.refusals["topics"] = str(refusal)
             log.error("topics_wrong", mend=str(refusal))
         if self._reader:
@@ -210,6 +238,16 @@ async def _outbox_state(connection: Any) -> Mapping[str, Any]:
                   (SELECT max(batch) FROM outbox_batch WHERE sent_on IS NULL) AS last_batch"""
     )
     return row
+
+
+async def _oldest_transaction(connection: Any) -> float:
+    """Seconds since the oldest transaction of this role in this database began; others' it may not see."""
+    seconds = await connection.fetchval(
+        """SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8
+           FROM pg_stat_activity
+           WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"""
+    )
+    return max(0.0, float(seconds))
 
 
 async def _fences(connection: Any, group: str) -> dict[tuple[str, int], tuple[int, bool]]:

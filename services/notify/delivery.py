@@ -21,6 +21,7 @@ from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome
 from services.notify.metrics import DeliveryMetrics
 from services.notify.recording import Result, record
 from shared import postgres
+from shared.events import hour_of
 
 # Longer than both calls of a delivery together may take.
 LEASE_SECONDS = 30.0
@@ -262,10 +263,15 @@ class Worker:
             log.error("delivery_failed", unit=delivery.unit, reason=settlement.failure, **report)
 
     async def _watch_backlog(self) -> None:
+        told: datetime | None = None
         while True:
+            hour = hour_of(self._clock())
             try:
                 async with self._pool.acquire() as connection:
                     count, since = await queries.backlog(connection)
+                    if hour != told:
+                        self._metrics.past_due.set(await queries.past_due(connection, hour))
+                        told = hour
             except Exception as error:
                 if not postgres.is_transient(error):
                     raise

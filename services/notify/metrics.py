@@ -10,6 +10,9 @@ class DeliveryMetrics:
         # Attempts by what became of the delivery: done, open (it is tried again), dead, cancelled, late
         # (another worker was faster, or the report was withdrawn meanwhile).
         self.attempts = Counter("deliveries", "Delivery attempts by result", ("result",), registry=registry)
+        # There from the start: what first appears as a 1 has not risen, for whoever watches.
+        for result in ("done", "open", "dead", "cancelled", "late"):
+            self.attempts.labels(result)
         # Seconds from when a delivery was due until the unit's system had it and that was recorded.
         self.seconds = Histogram(
             "delivery_seconds",
@@ -29,3 +32,8 @@ class DeliveryMetrics:
         )
         # Answers that units gave by link, by what they led to: done, already, refused.
         self.answers = Counter("link_answers", "Answers by signed link", ("result",), registry=registry)
+        # Reports, tips and issues together, that their unit should have acknowledged by the last whole hour,
+        # and had not. It changes on the hour alone: a fall in between would tell when a tip was answered.
+        self.past_due = Gauge(
+            "unacknowledged_past_due", "Reports not acknowledged in time", registry=registry
+        )

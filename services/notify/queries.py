@@ -207,6 +207,20 @@ async def backlog(connection: Any) -> tuple[int, datetime | None]:
     return row["open"], row["since"]
 
 
+async def past_due(connection: Any, hour: datetime) -> int:
+    """How many reports their unit should have acknowledged by that whole hour, and had not at that time.
+
+    The same whenever it is asked within the hour: what was acknowledged since is counted still.
+    """
+    count: int = await connection.fetchval(
+        """SELECT count(*) FROM dispatch
+           WHERE acknowledge_by <= $1 AND status NOT IN ('withdrawn', 'erased')
+             AND (acknowledged_at IS NULL OR acknowledged_at >= $1)""",
+        hour,
+    )
+    return count
+
+
 async def totals(connection: Any) -> dict[str, Any]:
     """What an operator holds against the other services' totals."""
     row = await connection.fetchrow(

@@ -21,8 +21,6 @@ from shared.mending.journal import Say, note
 from shared.outbox import Numbered
 from shared.relay import RELAY_LOCK
 
-STRANGER = "another writer was there; withdraw its credentials and see docs/operating.md, Two writers"
-
 
 @dataclass(frozen=True)
 class History:
@@ -50,9 +48,12 @@ Recover = Callable[[Any, History], Awaitable[Recovered]]
 
 @dataclass
 class _Tail:
-    """The records of one own partition that are behind the backup, and where it ends."""
+    """The records of one own partition that are behind the backup, its end and last number, and how many
+    records of another writer were left."""
 
     end: int
+    last: int = 0
+    left: int = 0
     records: list[Numbered] = field(default_factory=list)
     envelopes: list[Envelope[Event]] = field(default_factory=list)
 
@@ -64,21 +65,23 @@ async def recover(
     take_back: Recover,
     *,
     deliver_again: bool,
+    first_counts: bool,
     who: str | None,
     say: Say,
 ) -> None:
     """Bring a restored database up to what its topics hold, in one transaction; without `who` it is rolled
     back, after saying the same.
 
-    Raises Refusal while the service runs, where another writer's records are on its topics, and where a
-    delivery might go out twice without `deliver_again`.
+    Raises Refusal while the service runs, where records that no reader takes are on its topics (with
+    `first_counts` they are left, as every reader left them), and where a delivery might go out twice without
+    `deliver_again`.
     """
     connection = await postgres.connect(dsn, f"{service}-recover")
     consumer = kafka.reader(where, f"{service}-recover")
     try:
         await _refuse_running(connection, service)
         await consumer.start()
-        tails = await _tails(connection, consumer, service)
+        tails = await _tails(connection, consumer, service, first_counts)
         own = [envelope for tail in tails.values() for envelope in tail.envelopes]
         heard = await _heard(connection, consumer, service) if own else []
         transaction = connection.transaction()
@@ -88,6 +91,8 @@ async def recover(
             found = await take_back(connection, History(own, heard, deliver_again))
             await outbox.append(connection, found.events)
             say(f"{len(own)} events were sent after the backup; {dropped} that waited here had been sent")
+            if left := sum(tail.left for tail in tails.values()):
+                say(f"{left} records that no reader took were left")
             for line in found.lines:
                 say(line)
             if who is not None:
@@ -117,7 +122,9 @@ async def _refuse_running(connection: Any, service: str) -> None:
         raise Refusal(f"{service} runs on this database; stop every {service}, run this again, then start it")
 
 
-async def _tails(connection: Any, consumer: AIOKafkaConsumer, service: str) -> dict[Place, _Tail]:
+async def _tails(
+    connection: Any, consumer: AIOKafkaConsumer, service: str, first_counts: bool
+) -> dict[Place, _Tail]:
     topics = [one for one in TOPICS.values() if one.writer == service and one.numbered]
     acknowledged = {
         (row["topic"], row["partition"]): row["acknowledged_offset"]
@@ -135,26 +142,30 @@ async def _tails(connection: Any, consumer: AIOKafkaConsumer, service: str) -> d
         tail = tails[place] = _Tail(end)
         seen: dict[int, uuid.UUID] = {}
         async for record in kafka.records(consumer, place, acknowledged.get(place, -1) + 1, end):
-            number, event_id = _numbered(record)
-            if seen.get(number, known.get((*place, number), event_id)) != event_id:
-                raise Refusal(
-                    f"{place[0]} partition {place[1]} holds number {number} under two ids: {STRANGER}"
+            try:
+                number, event_id = number_of(record.headers)
+                first = number not in seen
+                _refuse_second(
+                    number, event_id, seen.setdefault(number, known.get((*place, number), event_id))
                 )
-            if number not in seen and (*place, number) not in known:
-                envelope = from_record(record.topic, record.key, record.value, record.headers)
-                tail.records.append(_stored(record, envelope, number))
-                tail.envelopes.append(envelope)
-            seen[number] = event_id
+                tail.last = max(tail.last, number)
+                if first and (*place, number) not in known:
+                    envelope = from_record(record.topic, record.key, record.value, record.headers)
+                    tail.records.append(_stored(record, envelope, number))
+                    tail.envelopes.append(envelope)
+            except Poison as poison:
+                if not first_counts:
+                    raise Refusal(
+                        f"{place[0]} partition {place[1]} offset {record.offset}: {poison}; another writer "
+                        "was there: withdraw its credentials and see docs/operating.md, Two writers"
+                    ) from None
+                tail.left += 1
     return tails
 
 
-def _numbered(record: ConsumerRecord) -> tuple[int, uuid.UUID]:
-    try:
-        return number_of(record.headers)
-    except Poison:
-        raise Refusal(
-            f"{record.topic} partition {record.partition} offset {record.offset} has no number: {STRANGER}"
-        ) from None
+def _refuse_second(number: int, event_id: uuid.UUID, first: uuid.UUID) -> None:
+    if event_id != first:
+        raise Poison("number_used_twice", f"number {number} is there under two ids")
 
 
 def _stored(record: ConsumerRecord, envelope: Envelope[Event], number: int) -> Numbered:
@@ -174,7 +185,6 @@ def _stored(record: ConsumerRecord, envelope: Envelope[Event], number: int) -> N
 async def _take_numbers(connection: Any, tails: Mapping[Place, _Tail]) -> int:
     """Let numbers, offsets and stored batches say what the topics say; returns how many rows need not go."""
     for (topic, partition), tail in tails.items():
-        last = max((record.number for record in tail.records), default=0)
         await connection.execute(
             """INSERT INTO outbox_partition AS p (topic, partition, last_number, acknowledged_offset)
                VALUES ($1, $2, $3, $4) ON CONFLICT (topic, partition) DO UPDATE
@@ -182,7 +192,7 @@ async def _take_numbers(connection: Any, tails: Mapping[Place, _Tail]) -> int:
                    acknowledged_offset = greatest(p.acknowledged_offset, excluded.acknowledged_offset)""",
             topic,
             partition,
-            last,
+            tail.last,
             tail.end - 1,
         )
     records = [record for tail in tails.values() for record in tail.records]

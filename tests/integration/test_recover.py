@@ -28,6 +28,7 @@ from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.tips_server import issue, new_key, running_tips
 from tests.spine import (
     envelope,
+    headers,
     key_in,
     number_sequence,
     opened,
@@ -82,7 +83,7 @@ async def test_numbers_go_on_from_the_topic_and_what_was_sent_is_not_sent_again(
     await _append(backup, new)
 
     taking = Taking()
-    common: dict[str, Any] = {"deliver_again": False, "say": lines.append}
+    common: dict[str, Any] = {"deliver_again": False, "first_counts": False, "say": lines.append}
     for who in (None, "an operator"):
         await recover(backup, bootstrap, "tips", taking, who=who, **common)
     assert lines.count("2 events were sent after the backup; 1 that waited here had been sent") == 2
@@ -104,21 +105,38 @@ async def test_numbers_go_on_from_the_topic_and_what_was_sent_is_not_sent_again(
 async def test_another_writers_record_is_no_past_of_ours(
     infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
 ) -> None:
-    """One number under two ids, or none at all: nothing is taken back, and the refusal says what to do."""
+    """No number, no event, or one number under two ids: nothing is taken back, and the refusal says what to
+    do. Where a person says so, what every reader took is taken: the first under each number."""
     bootstrap, dsn = infrastructure.bootstrap, await database()
-    await _append(dsn, envelope(key_in(3)))
+    await _append(dsn)
     backup = await database(template=dsn.rsplit("/", 1)[1])
+    ours, garbled = envelope(key_in(3)), envelope(key_in(4))
+    await _append(dsn, ours)
     await _relay(bootstrap, dsn)
-    arguments: dict[str, Any] = {"deliver_again": False, "who": "an operator", "say": print}
-    async with writing(bootstrap) as writer:
-        await writer.event(3, 1, envelope(key_in(3)))
-        with pytest.raises(Refusal, match=r"partition 3 holds number 1 under two ids: another writer"):
-            await recover(backup, bootstrap, "tips", Taking(), **arguments)
-    await renew_topics(bootstrap)
+    taking, lines = Taking(), list[str]()
+    common: dict[str, Any] = {"deliver_again": False, "who": "an operator", "say": lines.append}
+
+    async def refused(fault: str) -> None:
+        with pytest.raises(Refusal, match=rf"{fault}.*another writer was there: withdraw"):
+            await recover(backup, bootstrap, "tips", taking, first_counts=False, **common)
+
     async with writing(bootstrap) as writer:
         await writer.record(5, b"key", b"?", [])
-        with pytest.raises(Refusal, match=r"partition 5 offset 0 has no number: another writer"):
-            await recover(backup, bootstrap, "tips", Taking(), **arguments)
+        await refused("partition 5 offset 0: unnumbered")
+        await writer.record(4, b"key", b"?", headers(1, garbled))
+        await refused("partition 4 offset 0: bad_value")
+        await writer.event(3, 1, envelope(key_in(3)))
+        await refused("partition 3 offset 1: number_used_twice")
+    assert (taking.histories, lines) == ([], [])
+
+    await recover(backup, bootstrap, "tips", taking, first_counts=True, **common)
+    assert [one.id for one in taking.histories[0].own] == [ours.id]
+    assert "3 records that no reader took were left" in lines
+    await _append(backup, envelope(key_in(3)), envelope(key_in(4)), envelope(key_in(5)))
+    await _relay(bootstrap, backup)
+    topic = await read_topic(bootstrap, "ibuurt.reports.v1")
+    last = {place: dict(topic[place][-1].headers)["ce_sequence"] for place in (3, 4, 5)}
+    assert last == {3: b"2", 4: b"2", 5: b"1"}
 
 
 # tips.

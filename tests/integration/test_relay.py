@@ -258,8 +258,8 @@ async def test_a_relay_whose_session_the_server_ends_comes_back(
     async def ended() -> bool:
         # A session that is being ended stays in the list for a while: it is not the next one.
         rows = await spine.fetch(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tips-relay'"
-            " AND datname = current_database() AND pid <> ALL($1)",
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'tips-relay' AND datname = current_database() AND pid <> ALL($1)",
             gone,
         )
         gone.extend(row["pid"] for row in rows)

@@ -16,7 +16,7 @@ from deploy.local.postgres import Postgres
 from shared import kafka, outbox
 from shared import watchdog as watchdog_module
 from shared.events import DISPATCHES, REPORTS
-from shared.metrics import ConsumerMetrics, RelayMetrics
+from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 from shared.watchdog import Health, Stuck, Watchdog
 from tests.conftest import Infrastructure
 from tests.spine import (
@@ -83,6 +83,7 @@ async def watching(
         health,
         RelayMetrics(registry),
         ConsumerMetrics(registry),
+        SurroundingsMetrics(registry),
         patience=PATIENCE,
     )
     task = asyncio.create_task(dog.run())

@@ -151,7 +151,7 @@ def test_a_submissions_macs_depend_on_key_body_and_pepper() -> None:
 @pytest.mark.parametrize(
     ("key", "strong"),
     [
-        (secrets.token_urlsafe(64), True),
+        pytest.param(secrets.token_urlsafe(64), True, id="made by secrets"),
         ("abcdefghij" + "a" * 12, True),
         ("abcdefghi" + "a" * 13, False),
         ("abcdefghijklmnopqrstu", False),

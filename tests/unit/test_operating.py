@@ -1,0 +1,186 @@
+"""docs/operating.md: every command that it names exists, and every refusal has its mend there."""
+
+import argparse
+import ast
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import reconcile
+from deploy.operator.__main__ import _parser as operator_parser
+from services.notify.__main__ import PROGRAM as NOTIFY
+from services.stats.__main__ import PROGRAM as STATS
+from services.tips.__main__ import PROGRAM as TIPS
+from services.tips.keys import KeyDestroyed, KeyFolder, KeyLost
+from shared.command import _parser as service_parser
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/operating.md").read_text("utf-8")
+COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
+PARSERS = {program.name: service_parser(program) for program in (TIPS, NOTIFY, STATS)}
+PARSERS["operator"] = operator_parser()
+# What an operator meets; the others are a developer's.
+SOURCES = [
+    *(ROOT / "shared").rglob("*.py"),
+    *(ROOT / "services").rglob("*.py"),
+    *(ROOT / "deploy/operator").rglob("*.py"),
+    ROOT / "deploy/reconcile.py",
+]
+
+
+def code() -> Iterator[str]:
+    """What the page sets as code: lines of blocks and spans."""
+    for block in re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        yield from block.splitlines()
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```\n.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL))
+
+
+def runs() -> list[tuple[str, list[str]]]:
+    """What is run in a container of a service, with the arguments that its program gets."""
+    found = []
+    for line in code():
+        for command in re.findall(r"docker compose run .*", line):
+            words = shlex.split(command.split(" < ")[0].split(" > ")[0])[3:]
+            other = "--entrypoint" in words
+            while words[0].startswith("-"):
+                del words[: 2 if words[0] == "--entrypoint" else 1]
+            if not other:
+                found.append((words[0], words[1:]))
+        if match := re.match(r"(?:operator|deploy/kafka/(subscriber)) (\w[^#]*)", line):
+            found.append(("operator", [*filter(None, [match[1]]), *shlex.split(match[2])]))
+    return found
+
+
+@pytest.mark.parametrize(("service", "arguments"), runs(), ids=lambda given: str(given)[:60])
+def test_a_command_in_a_container_is_one_of_its_program(service: str, arguments: list[str]) -> None:
+    """With these options; a job has its command from compose."""
+    assert re.search(rf"^  {service}:$", COMPOSE, re.MULTILINE)
+    if service == "topics":
+        service = "operator"
+    if service in PARSERS:
+        assert _accepts(PARSERS[service], arguments), (service, arguments)
+    else:
+        assert arguments == []
+
+
+def _accepts(parser: argparse.ArgumentParser, arguments: list[str]) -> bool:
+    try:
+        parser.parse_args(arguments)
+    except SystemExit as ended:
+        return ended.code == 0
+    return True
+
+
+def test_the_page_names_commands() -> None:
+    """So that the test above has something to do."""
+    named = {" ".join(arguments[:2]) for _, arguments in runs()}
+    assert {"outbox resend", "consumer accept-gap", "dead-letters replay"} <= named
+    assert len(runs()) > 15
+
+
+@pytest.mark.parametrize("line", [line for line in code() if "deploy.reconcile" in line])
+def test_reconcile_takes_what_the_page_gives_it(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a token it ends there."""
+    monkeypatch.delenv(reconcile.TOKEN, raising=False)
+    arguments = shlex.split(line.partition("deploy.reconcile ")[2])
+    if arguments == ["--help"]:
+        with pytest.raises(SystemExit, match="0"):
+            reconcile.main(arguments)
+    else:
+        assert reconcile.main(arguments) == reconcile.NO_ANSWER
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"docker compose (?:stop|restart|up -d --wait) (\w+)", PAGE)))
+)
+def test_what_is_stopped_or_started_is_a_service(name: str) -> None:
+    """Or a place for a name."""
+    assert name == "NAME" or re.search(rf"^  {name}:", COMPOSE, re.MULTILINE)
+
+
+def test_a_destroyed_key_does_not_come_back_with_the_keys_that_are_restored(tmp_path: Path) -> None:
+    """The page's own command, on a copy that is older than the destruction: over the folder of today, and in
+    an empty one with today's copy after it. What was lost comes back."""
+    (script,) = re.findall(r"-c '(cd /state/keys [^']+)' < keys.tar", PAGE)
+    folder = tmp_path / "keys"
+    folder.mkdir()
+
+    def packed(name: str) -> Path:
+        copy = tmp_path / name
+        subprocess.run(["tar", "-C", folder, "-c", "-f", copy, "."], check=True)
+        return copy
+
+    def restore(copy: Path) -> KeyFolder:
+        with copy.open("rb") as given:
+            command = ["sh", "-c", script.replace("/state/keys", shlex.quote(str(folder)))]
+            subprocess.run(command, stdin=given, check=True)
+        return KeyFolder(folder)
+
+    keys = KeyFolder(folder)
+    keys.make("2026-10-led")
+    kept = keys.make("2026-11-led")
+    old = packed("old.tar")
+    keys.destroy("2026-10-led")
+    new = packed("new.tar")
+    (folder / "2026-11-led").unlink()
+    with pytest.raises(KeyLost):
+        KeyFolder(folder).get("2026-11-led")
+    for copies in ([old], [old, new]):
+        if len(copies) > 1:
+            for file in folder.iterdir():
+                file.unlink()
+        for copy in copies:
+            restored = restore(copy)
+        assert restored.get("2026-11-led") == kept
+        with pytest.raises(KeyDestroyed):
+            restored.get("2026-10-led")
+        assert not (folder / "2026-10-led").exists()
+
+
+def refusals() -> Iterator[tuple[str, str]]:
+    """Where each refusal is made, and its text with a line break for what is filled in."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") in {"Refusal", "Stuck", "_say_no"}
+                and node.args
+            ):
+                text = _literal(node.args[-1])
+                if len(text) > 20:
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def _literal(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(_literal(part) for part in parts)
+        case ast.FormattedValue():
+            return "\n"
+        case _:
+            return ""
+
+
+def mends() -> list[re.Pattern[str]]:
+    """What the table says that a refusal says; capitals and … stand for what is filled in."""
+    (table,) = re.findall(r"^## What each refusal means\n(.*)", PAGE, re.MULTILINE | re.DOTALL)
+    said = [
+        span
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for span in re.findall(r"`([^`]+)`", row.split(" | ")[0])
+    ]
+    filled = r"\b(?:NAME|HOST|SETTING|PATH|[A-Z])\b|…"
+    return [re.compile(".+?".join(map(re.escape, re.split(filled, one))), re.DOTALL) for one in said]
+
+
+@pytest.mark.parametrize(("where", "text"), list(refusals()), ids=[where for where, _ in refusals()])
+def test_every_refusal_has_its_mend_on_the_page(where: str, text: str) -> None:
+    """In the last table, by words that it says."""
+    assert any(mend.search(text) for mend in mends()), f"{where}: {text}"

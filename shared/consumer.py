@@ -9,6 +9,7 @@ where it stands. The offset committed to Kafka is a hint for lag monitors; the f
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -206,15 +207,15 @@ class Consumer:
             Verdict.EARLY: self._metrics.early,
             Verdict.CONFLICT: self._metrics.conflicts,
         }
-        for (verdict, topic), count in plan.verdicts.items():
+        for (verdict, topic), count in plan.passed_over.items():
             if counter := counters.get(verdict):
                 counter.labels(topic).inc(count)
         for record, fault in plan.poison:
             self._metrics.poison.labels(record.topic, fault.reason).inc()
             # Without the offset: beside the line's time it would tell a tip's minute. The dead letter has it.
             log.error("poison", group=self._group, topic=record.topic, reason=fault.reason)
-        for record, _ in plan.news:
-            self._metrics.applied.labels(record.topic).inc()
+        for topic, count in Counter(record.topic for record, _ in plan.news).items():
+            self._metrics.applied.labels(topic).inc(count)
         for place, after in plan.after.items():
             self._subscription.hint(place, after.next_offset)
             self._fences[place] = after

@@ -110,16 +110,22 @@ class Ledger:
     doubled: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def hold(self, what: str, wanted: Sequence[Hashable], found: Sequence[Hashable]) -> None:
-        """Hold what is found against what is wanted, in order."""
-        due, there = Counter(wanted), Counter(found)
+    def hold(
+        self,
+        what: str,
+        wanted: Sequence[Any],
+        found: Sequence[Any],
+        identity: Callable[[Any], Hashable] = lambda one: one,
+    ) -> None:
+        """Hold what is found against what is wanted: what is lost and doubled goes by identity."""
+        due, there = Counter(map(identity, wanted)), Counter(map(identity, found))
         lost, more = (due - there).total(), (there - due).total()
         self.lost += lost
         self.doubled += more
         if lost or more:
             self.faults.append(f"{what}: {lost} lost, {more} doubled or strange")
         elif list(wanted) != list(found):
-            self.faults.append(f"{what}: out of order")
+            self.faults.append(f"{what}: out of order, or changed on the way")
 
 
 @dataclass

@@ -156,7 +156,8 @@ class _Bench:
         try:
             self._meter.start()
             futures = [await producer.send(*record) for record in records]
-            await asyncio.gather(*futures)
+            for future in futures:
+                await future
             timing = self._meter.stop(self._rows)
         finally:
             await producer.stop()
@@ -181,6 +182,7 @@ class _Bench:
                 f"{what}, partition {partition}",
                 [(row.key, row.value, *row.headers()) for row in wanted],
                 [(record.key, record.value, *record.headers) for record in found[partition]],
+                lambda one: dict(one[2:])["ce_id"],
             )
 
     async def _latency(self) -> list[float]:

@@ -99,9 +99,9 @@ def number_of(headers: Headers) -> tuple[int, uuid.UUID]:
     except (ValueError, TypeError) as error:
         raise Poison("unnumbered", "ce_sequence or ce_id is missing or unreadable") from error
     # Nothing but digits: int() would take `1_0` and `+1` too, and two spellings of one number.
-    if not _NUMBER.match(sequence) or int(sequence) >= 2**63:
+    if not _NUMBER.match(sequence) or (number := int(sequence)) >= 2**63:
         raise Poison("unnumbered", "ce_sequence must be a positive whole number")
-    return int(sequence), event_id
+    return number, event_id
 
 
 def _id(text: str) -> uuid.UUID:

@@ -143,13 +143,13 @@ class Consumer:
 
     async def _in_place(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """The records that follow on their partition's fence; what was read before a seek is dropped."""
+        if {(record.topic, record.partition) for record in records} <= self._fences.keys():
+            return records
         batches: dict[Place, range] = {}
         for record in records:
             place = record.topic, record.partition
             first = batches[place].start if place in batches else record.offset
             batches[place] = range(first, record.offset + 1)
-        if batches.keys() <= self._fences.keys():
-            return records
         stored = await self._seek_to_fences(batches)
         # Sought to once: a topic that has lost old records begins behind the fence the second time too.
         self._fences = stored

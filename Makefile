@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # suite:minutes[:workers] — each suite is stopped at its budget.
 SUITES ?= unit:4 integration:14:2 e2e:3 chaos:14
 
-.PHONY: help demo run test check contract format lock clean
+.PHONY: help demo run test bench check contract format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,9 @@ test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its
 	@for tool in node npm kcat javac promtool; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
 	apt install nodejs npm kcat openjdk-17-jdk-headless prometheus, or brew install node kcat openjdk prometheus"; done
 	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)
+
+bench: $(VENV)/ready ## speed against named peers; B=relay for one, ARGS="--size 0.1 --hold", ARGS=--help says more
+	@$(RUN) -m bench $(B) $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract, the alarms
 	@$(VENV)/bin/ruff check .

@@ -19,6 +19,7 @@ from shared.events import EVENT_TYPES, Event, IssueGone, hour_of, utc
 MAX_VALUE_BYTES = 16_384
 E = TypeVar("E", bound=Event)
 _READ = frozenset(("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject"))
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"^[1-9][0-9]{0,18}\Z")
 _TYPE = re.compile(r"^ibuurt\.(?P<name>[A-Za-z]+)\.v(?P<version>[0-9]{1,4})$")
 
@@ -94,31 +95,35 @@ def number_of(headers: Headers) -> tuple[int, uuid.UUID]:
     try:
         named = dict(headers)
         sequence = (named.get("ce_sequence") or b"").decode("ascii")
-        event_id = _id(named.get("ce_id") or b"")
+        event_id = _id((named.get("ce_id") or b"").decode("ascii"))
     except (ValueError, TypeError) as error:
         raise Poison("unnumbered", "ce_sequence or ce_id is missing or unreadable") from error
     # Nothing but digits: int() would take `1_0` and `+1` too, and two spellings of one number.
-    if not _NUMBER.match(sequence) or int(sequence) >= 2**63:
+    if not _NUMBER.match(sequence) or (number := int(sequence)) >= 2**63:
         raise Poison("unnumbered", "ce_sequence must be a positive whole number")
-    return int(sequence), event_id
+    return number, event_id
 
 
-def _id(content: bytes) -> uuid.UUID:
+def _id(text: str) -> uuid.UUID:
     """A UUID as it is written by us. Raises ValueError for every other spelling."""
-    text = content.decode("ascii")
-    read = uuid.UUID(text)
-    if str(read) != text.lower():
+    if not _UUID.match(text):
         raise ValueError("not the usual form of a UUID")
-    return read
+    return uuid.UUID(text)
 
 
-def from_record(topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Envelope[Event]:
-    """Read a record. Raises Poison with the reason: bad_headers, unknown_type, unknown_version,
-    wrong_topic, tombstone, bad_value or wrong_key."""
+def from_record(
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    event_id: uuid.UUID | None = None,
+) -> Envelope[Event]:
+    """Read a record; `event_id` is its ce_id where that has been read already. Raises Poison with the reason:
+    bad_headers, unknown_type, unknown_version, wrong_topic, tombstone, bad_value or wrong_key."""
     try:
         # Only what is read here: a header of somebody else's may hold any bytes.
         named = {name: (content or b"").decode("utf-8") for name, content in headers if name in _READ}
-        event_id, source, event_type = _id(named["ce_id"].encode()), named["ce_source"], named["ce_type"]
+        event_id, source, event_type = event_id or _id(named["ce_id"]), named["ce_source"], named["ce_type"]
         time = utc(datetime.fromisoformat(named["ce_time"]))
     except (ValueError, KeyError) as error:
         raise Poison("bad_headers", type(error).__name__) from error
@@ -128,7 +133,8 @@ def from_record(topic: str, key: bytes | None, value: bytes | None, headers: Hea
     if model.topic.name != topic:
         raise Poison("wrong_topic", event_type)
     event = _value(model, key, value)
-    if key is None or event.key.encode() != key or named.get("ce_subject") != event.key:
+    subject = event.key
+    if key is None or subject.encode() != key or named.get("ce_subject") != subject:
         raise Poison("wrong_key", "key, ce_subject and value name different subjects")
     return Envelope(event_id, source, time, event)
 

@@ -9,6 +9,7 @@ where it stands. No offset is committed to Kafka: the fence alone says how far a
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,13 +141,13 @@ class Consumer:
 
     async def _in_place(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """The records that follow on their partition's fence; what was read before a seek is dropped."""
+        if {(record.topic, record.partition) for record in records} <= self._fences.keys():
+            return records
         batches: dict[Place, range] = {}
         for record in records:
             place = record.topic, record.partition
             first = batches[place].start if place in batches else record.offset
             batches[place] = range(first, record.offset + 1)
-        if batches.keys() <= self._fences.keys():
-            return records
         stored = await self._seek_to_fences(batches)
         # Sought to once: a topic that has lost old records begins behind the fence the second time too.
         self._fences = stored
@@ -204,15 +205,15 @@ class Consumer:
             Verdict.EARLY: self._metrics.early,
             Verdict.CONFLICT: self._metrics.conflicts,
         }
-        for (verdict, topic), count in plan.verdicts.items():
+        for (verdict, topic), count in plan.passed_over.items():
             if counter := counters.get(verdict):
                 counter.labels(topic).inc(count)
         for record, fault in plan.poison:
             self._metrics.poison.labels(record.topic, fault.reason).inc()
             # Without the offset: beside the line's time it would tell a tip's minute. The dead letter has it.
             log.error("poison", group=self._group, topic=record.topic, reason=fault.reason)
-        for record, _ in plan.news:
-            self._metrics.applied.labels(record.topic).inc()
+        for topic, count in Counter(record.topic for record, _ in plan.news).items():
+            self._metrics.applied.labels(topic).inc(count)
         for place, after in plan.after.items():
             self._fences[place] = after
             self._note_early(place, after.early)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 from aiokafka import ConsumerRecord
 
@@ -20,7 +22,8 @@ class Plan:
     after: dict[Place, Fence] = field(default_factory=dict)
     news: list[tuple[ConsumerRecord, Envelope[Event]]] = field(default_factory=list)
     poison: list[tuple[ConsumerRecord, Poison]] = field(default_factory=list)
-    verdicts: dict[tuple[Verdict, str], int] = field(default_factory=dict)
+    # How many were no news, by topic.
+    passed_over: dict[tuple[Verdict, str], int] = field(default_factory=dict)
 
     def outcomes(self) -> list[bool]:
         """For each record that is news or poison, in the order read, whether it is news."""
@@ -34,29 +37,37 @@ class Plan:
 def examine(records: Sequence[ConsumerRecord], fences: dict[Place, Fence]) -> Plan:
     """Judge each record against its partition's fence, in order. Pure."""
     plan = Plan(records)
-    for record in records:
-        place = (record.topic, record.partition)
+    for (topic, partition), run in groupby(records, attrgetter("topic", "partition")):
+        place = (topic, partition)
         current = plan.after.get(place, fences[place])
         plan.before.setdefault(place, current)
-        number = event_id = None
-        fault: Poison | None = None
+        for record in run:
+            current = _examine_one(plan, record, current)
+        plan.after[place] = current
+    return plan
+
+
+def _examine_one(plan: Plan, record: ConsumerRecord, current: Fence) -> Fence:
+    """Add a record to the plan; the fence behind it."""
+    number = event_id = None
+    fault: Poison | None = None
+    try:
+        number, event_id = number_of(record.headers)
+    except Poison as poison:
+        fault = poison
+    verdict = current.judge(record.offset, number, event_id)
+    if verdict is Verdict.NEWS:
         try:
-            number, event_id = number_of(record.headers)
+            envelope = from_record(record.topic, record.key, record.value, record.headers, event_id)
+            plan.news.append((record, envelope))
         except Poison as poison:
             fault = poison
-        verdict = current.judge(record.offset, number, event_id)
+    else:
         if verdict is Verdict.REPEAT:
             fault = None
-        elif verdict is Verdict.NEWS:
-            try:
-                envelope = from_record(record.topic, record.key, record.value, record.headers)
-                plan.news.append((record, envelope))
-            except Poison as poison:
-                fault = poison
         elif verdict is Verdict.CONFLICT:
             fault = Poison("number_used_twice", "another writer, or a database restored from a backup")
-        if fault:
-            plan.poison.append((record, fault))
-        plan.after[place] = current.after(verdict, record.offset, number, event_id)
-        plan.verdicts[verdict, record.topic] = plan.verdicts.get((verdict, record.topic), 0) + 1
-    return plan
+        plan.passed_over[verdict, record.topic] = plan.passed_over.get((verdict, record.topic), 0) + 1
+    if fault:
+        plan.poison.append((record, fault))
+    return current.after(verdict, record.offset, number, event_id)

@@ -108,12 +108,7 @@ async def claim(connection: Any, sent: "Sent | None" = None) -> Batch | None:
         if sent:
             await mark_sent(connection, sent)
         rows = await connection.fetch(
-            """WITH claimed AS (
-                   DELETE FROM outbox WHERE position IN (
-                       SELECT position FROM outbox ORDER BY position LIMIT $1)
-                   RETURNING *)
-               SELECT * FROM claimed ORDER BY position""",
-            CLAIM_ROWS,
+            "SELECT * FROM outbox ORDER BY position LIMIT $1 FOR UPDATE", CLAIM_ROWS
         )
         if not rows:
             return None
@@ -203,17 +198,34 @@ async def store_sent(connection: Any, records: Sequence[Numbered]) -> None:
 async def _store_batch(
     connection: Any, rows: Sequence[Any], places: Sequence[Place], numbers: Sequence[int]
 ) -> Batch:
-    columns: list[list[Any]] = [[row[column] for row in rows] for column in _COLUMNS]
-    columns += [[partition for _, partition in places], list(numbers)]
+    """Move the rows into a batch. What they hold does not go back over the wire: it is there already."""
     batch = await connection.fetchval(
-        """INSERT INTO outbox_batch (ids, types, topics, keys, contents, sources, times, partitions, numbers)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING batch""",
-        *columns,
+        """WITH moved AS (DELETE FROM outbox WHERE position = ANY ($1::bigint[]) RETURNING *)
+           INSERT INTO outbox_batch
+               (ids, types, topics, keys, contents, sources, times, partitions, numbers)
+           SELECT array_agg(id ORDER BY position), array_agg(type ORDER BY position),
+               array_agg(topic ORDER BY position), array_agg(key ORDER BY position),
+               array_agg(value ORDER BY position), array_agg(source ORDER BY position),
+               array_agg(time ORDER BY position), array_agg(partition ORDER BY position),
+               array_agg(number ORDER BY position)
+           FROM moved JOIN unnest($1::bigint[], $2::integer[], $3::bigint[])
+               AS given (position, partition, number) USING (position)
+           RETURNING batch""",
+        [row["position"] for row in rows],
+        [partition for _, partition in places],
+        numbers,
     )
-    return Batch(batch, tuple(Numbered(*values) for values in zip(*columns, strict=True)))
+    return Batch(
+        batch,
+        tuple(
+            Numbered(id_, type_, topic, key, value, source, time, partition, number)
+            for (_, id_, type_, topic, key, value, source, time), (_, partition), number in zip(
+                rows, places, numbers, strict=True
+            )
+        ),
+    )
 
 
-_COLUMNS = ("id", "type", "topic", "key", "value", "source", "time")
 _ARRAYS = ("ids", "types", "topics", "keys", "contents", "sources", "times", "partitions", "numbers")
 
 

@@ -5,6 +5,7 @@ Rows are written in the order of their key, so that two consumers never wait for
 
 import uuid
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from services.stats.core import Cell, Lifecycle
@@ -53,7 +54,8 @@ async def merge_lifecycles(connection: Any, merged: Mapping[uuid.UUID, Lifecycle
                    erased = l.erased OR excluded.erased
                RETURNING new.report_id, old.hour IS NULL AND new.hour IS NOT NULL AS newly_accepted)
            SELECT report_id FROM merged WHERE newly_accepted""",
-        *zip(*[_row(report_id, merged[report_id]) for report_id in sorted(merged)], strict=True),
+        # By number is by id: PostgreSQL and Python order UUIDs alike.
+        *zip(*[_row(report_id, merged[report_id]) for report_id in sorted(merged, key=_number)], strict=True),
     )
     return [row["report_id"] for row in rows]
 
@@ -84,6 +86,9 @@ async def totals(connection: Any) -> dict[str, Any]:
                  FROM open_count) AS o"""
     )
     return dict(row)
+
+
+_number = attrgetter("int")
 
 
 def _row(report_id: uuid.UUID, known: Lifecycle) -> tuple[Any, ...]:

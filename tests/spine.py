@@ -13,6 +13,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from prometheus_client import CollectorRegistry
 
 from shared import kafka, outbox, postgres
@@ -368,21 +369,38 @@ async def _renew_topics(bootstrap: str) -> None:
 
 
 class FailingProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka has no types
-    """The real producer; each record that is chosen fails once, before anything of it is sent."""
+    """The real producer, each record in a batch of its own; each that is chosen fails once, before anything
+    of it is sent."""
 
     def __init__(self, bootstrap: str, client_id: str, chosen: "Chosen") -> None:
         super().__init__(
-            bootstrap_servers=bootstrap, client_id=client_id, enable_idempotence=True, request_timeout_ms=5000
+            bootstrap_servers=bootstrap,
+            client_id=client_id,
+            enable_idempotence=True,
+            request_timeout_ms=5000,
+            max_batch_size=1,
         )
         self._chosen = chosen
 
-    async def send(self, topic: str, value: Any, key: Any, partition: int, *more: Any) -> Any:
-        number = int(dict(more[1])["ce_sequence"])
-        if self._chosen.fails((partition, number)):
+    def create_batch(self) -> BatchBuilder:
+        return RememberingBuilder(1, 0)
+
+    async def send_batch(self, batch: "RememberingBuilder", topic: str, *, partition: int) -> Any:
+        if self._chosen.fails((partition, batch.number)):
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             failed.set_exception(self._chosen.error)
             return failed
-        return await super().send(topic, value, key, partition, *more)
+        return await super().send_batch(batch, topic, partition=partition)
+
+
+class RememberingBuilder(BatchBuilder):  # type: ignore[misc] # aiokafka has no types
+    """A batch that knows the number of its first record."""
+
+    number = 0
+
+    def append(self, *, timestamp: int, key: Any, value: Any, headers: Any = ()) -> Any:
+        self.number = self.number or int(dict(headers)["ce_sequence"])
+        return super().append(timestamp=timestamp, key=key, value=value, headers=headers)
 
 
 @dataclass

@@ -67,8 +67,7 @@ _unsent_batches = outbox.unsent_batches
 
 
 def _with_number(record: Numbered, number: int) -> Numbered:
-    fields = {name: getattr(record, name) for name in Numbered.__slots__}
-    return Numbered(**(fields | {"number": number}))
+    return record._replace(number=number)
 
 
 def _judge_too_kindly(self: Fence, offset: int, number: int | None, event_id: uuid.UUID | None) -> Verdict:

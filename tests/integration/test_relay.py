@@ -56,10 +56,11 @@ async def _applied_once(bootstrap: str, spine: Database, expected: list[Envelope
 
 
 async def test_every_event_is_in_its_partition_under_its_number(
-    infrastructure: Infrastructure, spine: Database
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twelve partitions by CRC-32 of the key, numbers from 1 without a hole, the events of each key in order,
     over several batches."""
+    monkeypatch.setattr(outbox, "CLAIM_ROWS", 500)
     keys = [uuid.uuid4() for _ in range(60)]
     sent = [envelope(key, version) for version in range(1, 21) for key in keys]
     await spine.append(*sent)
@@ -147,22 +148,23 @@ async def test_a_record_that_fails_is_sent_again_with_its_whole_batch(
 
 
 async def test_a_failed_batch_is_whole_again_before_the_next_one(
-    infrastructure: Infrastructure, spine: Database
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next batch is already claimed when a send fails: the failed one goes first, then that one."""
-    events = _versions(key_in(5), outbox.CLAIM_ROWS + 10)
+    monkeypatch.setattr(outbox, "CLAIM_ROWS", 50)
+    events = _versions(key_in(5), 60)
     await spine.append(*events)
     relay, _ = relaying(
-        infrastructure.bootstrap, spine.dsn, make_producer=Chosen({(5, 400), (5, 505)}).producer
+        infrastructure.bootstrap, spine.dsn, make_producer=Chosen({(5, 40), (5, 55)}).producer
     )
     async with running(relay.run()):
         await spine.sent()
     numbers = await number_sequence(infrastructure.bootstrap, 5)
-    first, second = list(range(1, 501)), list(range(501, 511))
-    without = [number for number in first if number != 400], [number for number in second if number != 505]
-    assert numbers[:999] == without[0] + first
+    first, second = list(range(1, 51)), list(range(51, 61))
+    without = [number for number in first if number != 40], [number for number in second if number != 55]
+    assert numbers[:99] == without[0] + first
     # After the second failure the first batch is known to be sent, or goes again as well.
-    assert numbers[999:] in (without[1] + second, without[1] + first + second)
+    assert numbers[99:] in (without[1] + second, without[1] + first + second)
     await _applied_once(infrastructure.bootstrap, spine, events)
 
 

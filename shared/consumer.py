@@ -11,6 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,8 @@ from shared.subscription import Subscription
 
 GAP_SECONDS = 60.0
 WATCH_SECONDS = 1.0
+# For a batch that is being dealt with; then it is given up, and read again by the next owner.
+STOP_SECONDS = 2.0
 BACKOFF_SECONDS = (0.1, 5.0)
 
 log = structlog.get_logger()
@@ -67,6 +70,9 @@ class Consumer:
         self._fences: dict[Place, Fence] = {}
         self._early: dict[Place, Early] = {}
         self._sought = True
+        # The batch that is dealt with, and what it comes to.
+        self._work: asyncio.Task[None] | None = None
+        self._plan: Plan | None = None
         # A batch, a rebalance and the watch have the fences one after the other.
         self._turn = asyncio.Lock()
         self._cap = PoisonCap()
@@ -90,6 +96,10 @@ class Consumer:
             self._ended.cancel()
             watching.cancel()
             await self._subscription.stop()
+            if self._work:
+                await asyncio.wait({self._work}, timeout=STOP_SECONDS)
+                self._work.cancel()
+                await asyncio.gather(self._work, return_exceptions=True)
             await self._dead_letters.close()
 
     def assigned(self) -> set[Place]:
@@ -97,12 +107,39 @@ class Consumer:
         return self._subscription.assigned()
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
-        """Deal with a batch, however long it takes; FastStream would swallow what is raised here."""
+        """Take a batch. It is examined while the one before commits, and commits while the next is read."""
+        plan = self._look_ahead(records)
+        if self._work:
+            await asyncio.wait({self._work})
+        beside = plan is not None and self._fits(plan)
+        self._work = asyncio.create_task(self._finish(records, plan, beside))
+        self._plan = plan if beside else None
+        if not beside:
+            # What is read next depends on where this one seeks to.
+            await asyncio.wait({self._work})
+
+    def _look_ahead(self, records: Sequence[ConsumerRecord]) -> Plan | None:
+        """What the batch comes to if the one before is applied; None where its fences are not known."""
+        ahead = self._fences | self._plan.after if self._plan else self._fences
+        if {(record.topic, record.partition) for record in records} <= ahead.keys():
+            # FastStream would swallow what is raised here; `_finish` meets it again.
+            with suppress(Exception):
+                return examine(records, ahead)
+        return None
+
+    def _fits(self, plan: Plan) -> bool:
+        return all(self._fences.get(place) == before for place, before in plan.before.items())
+
+    async def _finish(self, records: Sequence[ConsumerRecord], plan: Plan | None, beside: bool) -> None:
+        """Deal with a batch, however long it takes; what breaks ends the consumer by `run`.
+
+        `beside` says that the next one is being read meanwhile.
+        """
         pause = BACKOFF_SECONDS[0]
         while not self._ended.done():
             try:
                 async with self._turn:
-                    await self._deal_with(records)
+                    await self._deal_with(records, plan, beside)
             except Superseded:
                 # The next try reads the fences anew, and drops what does not begin where they stand.
                 self._metrics.superseded.inc()
@@ -115,6 +152,8 @@ class Consumer:
                 log.warning("not_now", error=type(error).__name__, group=self._group)
                 await asyncio.wait({self._ended}, timeout=pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
                 pause = min(pause * 2, BACKOFF_SECONDS[1])
+                # Trying may have changed it.
+                plan = plan and examine(records, plan.before)
             else:
                 return
 
@@ -123,11 +162,18 @@ class Consumer:
         if not self._ended.done():
             self._ended.set_exception(error)
 
-    async def _deal_with(self, records: Sequence[ConsumerRecord]) -> None:
-        in_place = await self._in_place(records)
-        if not in_place:
+    async def _deal_with(self, records: Sequence[ConsumerRecord], plan: Plan | None, beside: bool) -> None:
+        if plan and self._fits(plan):
+            await self._apply_plan(plan)
             return
-        plan = examine(in_place, self._fences)
+        in_place = await self._in_place(records)
+        if in_place:
+            await self._apply_plan(examine(in_place, self._fences))
+        if beside:
+            # The next batch may have been read before this one sought.
+            self._fences.clear()
+
+    async def _apply_plan(self, plan: Plan) -> None:
         try:
             await self._commit(plan)
         except (Superseded, Refusal):
@@ -140,9 +186,7 @@ class Consumer:
         self._note(plan)
 
     async def _in_place(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
-        """The records that follow on their partition's fence; what was read before a seek is dropped."""
-        if {(record.topic, record.partition) for record in records} <= self._fences.keys():
-            return records
+        """The records that follow on their partition's stored fence; others were read before a seek."""
         batches: dict[Place, range] = {}
         for record in records:
             place = record.topic, record.partition

@@ -1,6 +1,7 @@
 """What a consumer promises: each event once, whatever repeats, jumps, dies or comes back."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -456,6 +457,43 @@ async def test_a_kafka_that_hangs_hinders_no_stop(
         took = clock() - began
         local_kafka.resume()
     assert took < 12
+
+
+async def test_a_batch_that_fails_while_the_next_one_is_read_is_applied_before_it(
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of 20, of which one in three is tried more than once, and some hold what cannot be applied:
+    each event once, each partition in order, and of what cannot be applied one dead letter each."""
+    monkeypatch.setattr(subscription, "MAX_RECORDS", 20)
+    monkeypatch.setattr(consumer_module, "BACKOFF_SECONDS", (0.001, 0.01))
+    chance = random.Random(11)
+    known = {part: [envelope(key_in(part), n) for n in range(1, 201)] for part in (1, 5, 9)}
+    bad = {one.id for part in known for one in known[part][part::40]}
+
+    async def falter(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+        if any(one.id in bad for one in envelopes):
+            raise Poison("not_applicable")
+        await apply(connection, envelopes)
+        if chance.random() < (0.3 if len(envelopes) > 1 else 0.02):
+            raise asyncpg.ConnectionDoesNotExistError
+
+    found = reading(infrastructure.bootstrap, spine, using=falter)
+    async with writing(infrastructure.bootstrap) as writer:
+        for part, envelopes in known.items():
+            for number, one in enumerate(envelopes, start=1):
+                await writer.event(part, number, one)
+        async with running(found.consumer.run()):
+            await spine.applied(600 - len(bad), 60)
+            for part in known:
+                await _fence_is(spine, part, sequence=200)
+    effects = await spine.effects()
+    for envelopes in known.values():
+        mine = {one.id for one in envelopes}
+        wanted = [one.id for one in envelopes if one.id not in bad]
+        assert [one for one in effects if one in mine] == wanted
+    dead = [one["ce_id"].decode() for one in await _dead(infrastructure.bootstrap)]
+    assert set(dead) == {str(one) for one in bad}
+    assert found.count("consumer_not_now_total") > 10
 
 
 # What cannot be applied.

@@ -51,7 +51,7 @@ from tests.spine import (
 )
 
 ROOT = Path(__file__).parents[2]
-PUBLISHING = {"publish", "publish_batch", "publisher", "send_batch", "create_batch"}
+PUBLISHING = {"publish", "publish_batch", "publisher"}
 CLIENTS = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "KafkaBroker"}
 DEAD = REPORTS.dead_letters("notify")
 

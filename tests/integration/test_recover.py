@@ -153,7 +153,7 @@ async def test_what_was_erased_after_the_backup_is_erased_again(
         erased = ReportErased(report_id=gone, kind="issue", version=2, reason="resident")
         history = History([_said(erased, "tips")], [], deliver_again=False)
         async with tips.desk.pool.acquire() as connection, connection.transaction():
-            found = await tips_recovery.take_back(connection, history, lambda: NOW)
+            found = await tips_recovery.take_back(connection, history, NOW)
         assert not found.events
         assert (await tips.words(gone)).status == 410
         assert (await tips.words(kept)).status == 200

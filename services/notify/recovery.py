@@ -46,16 +46,14 @@ async def take_back(
         if one in routed
     ]
     new = await queries.insert_dispatches(connection, rows) if rows else set()
-    if new:
-        await queries.insert_deliveries(
-            connection,
-            [
-                row
-                for one in new
-                if (unit := municipality.units.get(routed[one].unit))
-                for row in first_deliveries(one, unit.id, channels(unit), now)
-            ],
-        )
+    deliveries = [
+        row
+        for one in new
+        if (unit := municipality.units.get(routed[one].unit))
+        for row in first_deliveries(one, unit.id, channels(unit), now)
+    ]
+    if deliveries:
+        await queries.insert_deliveries(connection, deliveries)
     await _apply(connection, history.own)
     open_by_unit = await queries.open_deliveries(connection)
     if open_by_unit and not history.deliver_again:

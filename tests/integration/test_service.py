@@ -1,15 +1,17 @@
 """What every service's command line promises, shown with `stats`: one line that names the mend, no secret."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from deploy.local.processes import free_port
-from tests.conftest import Infrastructure
+from tests.conftest import Infrastructure, MakeDatabase
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "S3cret.that-nobody_may.read"
@@ -53,3 +55,20 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
     assert line.startswith("stats: ")
     assert "IBUURT_DATABASE_URL" in line
     assert PASSWORD not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("outbox", "resend", "--dry-run"), ("run",)])
+async def test_a_fault_of_the_program_is_not_called_the_databases(
+    database: MakeDatabase, command: tuple[str, ...]
+) -> None:
+    """A table that is not as the program expects it: exit code 70 and the place of the fault in the log, for
+    whoever mends it; the address of the database is right and need not be checked."""
+    dsn = await database()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("CREATE TABLE migration (name text); INSERT INTO migration VALUES ('a.sql')")
+    await connection.close()
+    ended = _ends(dsn, *command)
+    assert (ended.returncode, ended.stderr) == (70, "")
+    (line,) = map(json.loads, ended.stdout.strip().splitlines())
+    assert (line["event"], line["level"], line["exception"]) == ("crashed", "error", "KeyError")
+    assert any("shared/postgres.py" in place for place in line["trace"])

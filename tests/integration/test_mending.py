@@ -130,8 +130,8 @@ async def test_what_retention_deleted_is_not_missing(infrastructure: Infrastruct
     await resend(spine.dsn, bootstrap, "tips", who="an operator", say=told)
     assert told[0] == "the topics hold every number that was sent; nothing is missing"
     assert await number_sequence(bootstrap, 3) == [3, 4]
-    options = {"topic": REPORTS.name, "partition": 3, "from_number": 2}
-    await resend(spine.dsn, bootstrap, "tips", **options, who="an operator", say=told)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"topic": REPORTS.name, "partition": 3, "from_number": 2}
+    await resend(spine.dsn, bootstrap, "tips", **options, who="an operator", say=told)
     assert await number_sequence(bootstrap, 3) == [3, 4, 2, 3, 4]
 
 

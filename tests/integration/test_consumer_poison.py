@@ -9,7 +9,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from shared import kafka
 from shared.cloudevents import Envelope
 from shared.dead_letters import POISON_MAX_RUN
 from shared.errors import Poison, Refusal
@@ -19,14 +18,12 @@ from tests.spine import (
     Database,
     apply,
     delete_records,
-    delete_topics,
     envelope,
     headers,
     key_in,
     reading,
     running,
     set_aside,
-    until,
     writing,
 )
 
@@ -109,19 +106,6 @@ async def test_a_refusal_of_the_service_itself_stops_the_consumer(
     assert await set_aside(infrastructure.bootstrap) == []
 
 
-async def test_too_many_unreadable_records_in_a_row_stop_the_consumer(
-    infrastructure: Infrastructure, spine: Database
-) -> None:
-    """One more than the cap in one batch: nothing is sent aside, the fence has not moved."""
-    async with writing(infrastructure.bootstrap) as writer:
-        await writer.unreadable(5, range(1, POISON_MAX_RUN + 2))
-    found = reading(infrastructure.bootstrap, spine)
-    with pytest.raises(Refusal, match=f"the last {POISON_MAX_RUN + 1} in a row"):
-        await asyncio.wait_for(found.consumer.run(), 15)
-    assert (await spine.fence(5))["next_offset"] == 0
-    assert await set_aside(infrastructure.bootstrap) == []
-
-
 class _NotUtf8(str):
     def encode(self, *_: str) -> bytes:
         return b"\xff\xfe"
@@ -180,24 +164,6 @@ async def test_scattered_unreadable_records_do_not(infrastructure: Infrastructur
         assert await spine.applied(len(good)) == good
         await spine.fence_is(5, sequence=1900)
     assert len(await set_aside(infrastructure.bootstrap)) == 1900 - len(good) > POISON_MAX_RUN
-
-
-async def test_dead_letters_that_cannot_be_sent_are_waited_for(
-    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the dead-letter topic nothing is passed over; once it is there, all goes on."""
-    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 1_000)
-    await delete_topics(infrastructure.bootstrap, [REPORTS.dead_letters("notify")])
-    found = reading(infrastructure.bootstrap, spine)
-    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
-        await writer.unreadable(5, [1])
-        ids = await writer.events(5, [2])
-        await until(lambda: found.count("consumer_not_now_total") >= 2)
-        assert await spine.effects() == []
-        assert (await spine.fence(5))["next_offset"] == 0
-        await kafka.create_topics(infrastructure.bootstrap)
-        assert await spine.applied(1) == ids
-    assert len(await set_aside(infrastructure.bootstrap)) == 1
 
 
 async def test_a_batch_that_is_tried_again_has_one_dead_letter(

@@ -1,10 +1,14 @@
 """What the tests on a real Kafka and PostgreSQL share besides the servers themselves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from deploy.local.kafka import Kafka
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.tips_server import Tips, running_tips
 from tests.spine import Database, opened, renew_topics
 
 
@@ -19,3 +23,21 @@ async def spine(fresh_topics: None, database: MakeDatabase) -> AsyncIterator[Dat
     """A fresh database with the shared tables and one for effects, and empty topics."""
     async with opened(await database()) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
+    """A Kafka without topics: the session's may hold what another database has sent."""
+    if infrastructure.kafka is None:
+        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    server = Kafka(tmp_path / "kafka")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_asyncio.fixture
+async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
+    """The real tips, on a fresh database."""
+    async with running_tips(await database(), tmp_path) as running:
+        yield running

@@ -18,22 +18,22 @@ async def fresh_topics(infrastructure: Infrastructure) -> None:
     await renew_topics(infrastructure.bootstrap)
 
 
+@pytest.fixture
+def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[str]:
+    """Where a Kafka without topics is: the session's may hold what another database has sent."""
+    if infrastructure.kafka is None:
+        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    server = Kafka(tmp_path / "kafka")
+    server.start()
+    yield server.bootstrap
+    server.stop()
+
+
 @pytest_asyncio.fixture
 async def spine(fresh_topics: None, database: MakeDatabase) -> AsyncIterator[Database]:
     """A fresh database with the shared tables and one for effects, and empty topics."""
     async with opened(await database()) as fresh:
         yield fresh
-
-
-@pytest.fixture
-def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
-    """A Kafka without topics: the session's may hold what another database has sent."""
-    if infrastructure.kafka is None:
-        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
-    server = Kafka(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest_asyncio.fixture

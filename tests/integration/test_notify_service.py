@@ -13,7 +13,6 @@ import aiohttp
 import psutil
 from aiohttp import web
 
-from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
@@ -99,13 +98,13 @@ async def dispatches(bootstrap: str, count: int) -> list[Event]:
 
 
 async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
-    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+    database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From Kafka to the unit and back: an issue and a tip, each announced twice, delivered and said once; the
     totals agree; the log names no words, no link, no tip; it ends with 0 when asked to."""
     dsn, log, port = await database(), tmp_path / "log", free_port()
     await postgres.migrate(dsn, MIGRATIONS)
-    await kafka.create_topics(own_kafka.bootstrap)
+    await kafka.create_topics(own_kafka)
     town = local_copy(IBUURT, tmp_path, dict.fromkeys(ibuurt().units, port), tips_wait=False)
     webhook_secrets(town, tmp_path / "secrets")
     (tmp_path / "keys").mkdir()
@@ -114,14 +113,14 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
         unit_systems(port) as bodies,
         aiohttp.ClientSession() as session,
     ):
-        env = environment(dsn, own_kafka.bootstrap, tips.internal_url, town, tmp_path / "secrets")
+        env = environment(dsn, own_kafka, tips.internal_url, town, tmp_path / "secrets")
         async with running_process("notify", env, log) as process:
             for body in (issue(), tip()):
                 assert (await tips.post(body)).status == 201
             envelopes = await announced(tips)
             begun = time.monotonic()
-            await announce(own_kafka.bootstrap, envelopes)
-            said = await dispatches(own_kafka.bootstrap, 6)
+            await announce(own_kafka, envelopes)
+            said = await dispatches(own_kafka, 6)
             print(
                 f"ready after {process.seconds_to_ready:.2f} s, said after {time.monotonic() - begun:.2f} s"
             )

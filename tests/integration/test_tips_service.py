@@ -10,7 +10,6 @@ import aiohttp
 import psutil
 import pytest
 
-from deploy.local.kafka import Kafka
 from shared import kafka, postgres
 from shared.cloudevents import Envelope, from_record, to_record
 from shared.events import DISPATCHES, REPORTS, ReportAccepted, ReportRouted
@@ -68,21 +67,21 @@ async def test_a_setting_that_cannot_be_used_is_named_with_its_mend(
 
 
 async def test_the_process_takes_a_report_sends_its_event_and_applies_what_comes_back(
-    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+    database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From HTTP to Kafka and back, through relay, fence and consumer; it ends with 0 when asked to, and its
     log has neither words nor a line for the tip."""
     dsn, log, keys = await database(), tmp_path / "log", tmp_path / "keys"
     keys.mkdir()
     await postgres.migrate(dsn, MIGRATIONS)
-    await kafka.create_topics(own_kafka.bootstrap)
-    env = environment(dsn, own_kafka.bootstrap, keys)
+    await kafka.create_topics(own_kafka)
+    env = environment(dsn, own_kafka, keys)
     async with running_process("tips", env, log) as process, aiohttp.ClientSession() as session:
         answer = await sent(session, process, tip())
-        event = await accepted_on_kafka(own_kafka.bootstrap)
+        event = await accepted_on_kafka(own_kafka)
         assert not [trace for trace in ("report_accepted", "/v1/reports", "POST") if trace in log.read_text()]
         assert (event.kind, event.category) == ("tip", "drug_dealing")
-        await dispatch(own_kafka.bootstrap, event.report_id)
+        await dispatch(own_kafka, event.report_id)
         report = await until_routed(session, process, answer["receipt"])
         assert [step["status"] for step in report["timeline"]] == ["accepted", "routed"]
         headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}

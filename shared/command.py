@@ -47,7 +47,7 @@ class Program:
 
 
 def main(program: Program) -> int:
-    """Do what the command line says. Returns the exit code: 0, 1 refused, 70 to be started anew, 130."""
+    """Do what the command line says. Returns the exit code: 0, 1 refused, 70 stuck or crashed, 130."""
     arguments = _parser(program).parse_args()
     # Before anything can fail: the default would print local variables, and with them a password.
     logs.configure(program.name)
@@ -65,7 +65,9 @@ def main(program: Program) -> int:
         _say_no(program, f"Kafka does not answer as it must ({type(error).__name__}); is it up?")
         return EXIT_REFUSED
     except Exception as error:
-        if arguments.run is not _run or isinstance(error, postgres.UNUSABLE):
+        # A service that runs waits for its database or is started anew; a command is run again by a person.
+        away = arguments.run is not _run and postgres.is_transient(error)
+        if away or isinstance(error, postgres.UNUSABLE):
             why = f"the database cannot be used ({type(error).__name__}); check IBUURT_DATABASE_URL"
             _say_no(program, why)
             return EXIT_REFUSED
@@ -75,11 +77,11 @@ def main(program: Program) -> int:
 
 
 def _say_no(program: Program, why: str) -> None:
-    print(f"{program.name}: {why}", file=sys.stderr)  # noqa: T201
+    print(f"{program.name}: {why}", file=sys.stderr)
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 def _run(program: Program, _arguments: argparse.Namespace) -> None:

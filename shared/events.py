@@ -68,6 +68,11 @@ DEAD_LETTER_BYTES = 2_097_152
 DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES)}
 
 
+def numbered_topics(writer: str) -> list[Topic]:
+    """The topics that a service writes by its outbox and relay."""
+    return [topic for topic in TOPICS.values() if topic.writer == writer and topic.numbered]
+
+
 def dead_letter_topics(groups: Iterable[str] = SUBSCRIPTIONS) -> list[Topic]:
     """The topics that take what these groups cannot read; the group is its writer."""
     return [

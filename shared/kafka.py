@@ -226,13 +226,13 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     try:
         where = KafkaSettings.read(kafka_bootstrap=asked.bootstrap).kafka
-        print(asyncio.run(prepare(where, replication=asked.replication, mend_settings=asked.mend_settings)))  # noqa: T201
+        print(asyncio.run(prepare(where, replication=asked.replication, mend_settings=asked.mend_settings)))
     except Refusal as refusal:
-        print(refusal, file=sys.stderr)  # noqa: T201
+        print(refusal, file=sys.stderr)
         return 1
     except (KafkaError, TimeoutError) as error:
         why = f"Kafka does not answer ({type(error).__name__}); is it up at that address?"
-        print(why, file=sys.stderr)  # noqa: T201
+        print(why, file=sys.stderr)
         return 1
     return 0
 

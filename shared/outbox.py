@@ -150,6 +150,12 @@ async def mark_sent(connection: Any, sent: Sent) -> None:
     )
 
 
+async def acknowledged_offsets(connection: Any) -> dict[Place, int]:
+    """The last offset of each partition that Kafka has acknowledged; -1 where none is."""
+    rows = await connection.fetch("SELECT topic, partition, acknowledged_offset FROM outbox_partition")
+    return {(row["topic"], row["partition"]): row["acknowledged_offset"] for row in rows}
+
+
 async def forget_sent(connection: Any) -> None:
     """Drop the batches that were sent more than KEEP_DAYS ago, all but the last KEEP_BATCHES: a relay that
     wakes late may send those once more, and the check at start must know them for its own."""

@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer
 
-from shared import postgres
+from shared import outbox, postgres
 from shared.cloudevents import number_of
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
-from shared.events import TOPICS
+from shared.events import numbered_topics
 from shared.kafka import ends, reader, records, stop_quietly
 
 BATCHES_AT_ONCE = 50
@@ -25,16 +25,12 @@ log = structlog.get_logger()
 
 async def check_tails(dsn: str, bootstrap: Where, service: str) -> None:
     """Raise Refusal, naming the mend, where a topic that `service` writes disagrees with its outbox."""
-    topics = [topic for topic in TOPICS.values() if topic.writer == service and topic.numbered]
     connection = await postgres.connect(dsn, f"{service}-check")
     consumer = reader(bootstrap, f"{service}-check")
     try:
-        acknowledged = {
-            (row["topic"], row["partition"]): row["acknowledged_offset"]
-            for row in await connection.fetch("SELECT * FROM outbox_partition")
-        }
+        acknowledged = await outbox.acknowledged_offsets(connection)
         await consumer.start()
-        for (topic, partition), end in (await ends(consumer, topics)).items():
+        for (topic, partition), end in (await ends(consumer, numbered_topics(service))).items():
             following = acknowledged.get((topic, partition), -1) + 1
             if end < following:
                 raise Refusal(

@@ -141,6 +141,15 @@ class Database:
         )
         return rows[0] if rows else None
 
+    async def fence_is(self, partition: int, **expected: Any) -> None:
+        """Wait until the row of `notify` for that partition of the reports says so."""
+
+        async def so() -> bool:
+            row = await self.fence(partition)
+            return bool(row) and all(row[name] == value for name, value in expected.items())
+
+        await until(so)
+
 
 @contextlib.asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[Database]:
@@ -183,6 +192,10 @@ class Reading:
             for sample in metric.samples
             if sample.name == name
         )
+
+    async def reaches(self, name: str, least: float) -> None:
+        """Wait until the sum of a metric is at least that."""
+        await until(lambda: self.total(name) >= least)
 
 
 def reading(
@@ -255,6 +268,12 @@ class Writer:
             ids.append(given.id)
         return ids
 
+    async def unreadable(self, partition: int, numbers: Iterable[int]) -> None:
+        """Records under these numbers whose value cannot be read."""
+        for number in numbers:
+            given = envelope(key_in(partition), number)
+            await self.record(partition, given.event.key.encode(), b"?", headers(number, given))
+
 
 @contextlib.asynccontextmanager
 async def writing(bootstrap: str) -> AsyncIterator[Writer]:
@@ -283,6 +302,12 @@ async def read_topic(bootstrap: str, topic: str) -> dict[int, list[ConsumerRecor
         return found
     finally:
         await consumer.stop()
+
+
+async def set_aside(bootstrap: str) -> list[ConsumerRecord]:
+    """What `notify` could not read of the reports."""
+    found = await read_topic(bootstrap, REPORTS.dead_letters("notify"))
+    return [letter for letters in found.values() for letter in letters]
 
 
 async def number_sequence(bootstrap: str, partition: int, topic: Topic = REPORTS) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from services.notify import queries
-from services.notify.core.deliveries import FIRST_STEP, channels, delivery_id
+from services.notify.core.deliveries import NewDelivery, channels, first_deliveries
 from services.notify.core.routing import route, routes
 from services.notify.core.steps import Dispatch, first_step
 from shared import outbox
@@ -130,19 +130,8 @@ class Reports:
         report: ReportAccepted,
         routed: dict[uuid.UUID, tuple[Dispatch, ReportRouted]],
         now: datetime,
-    ) -> list[tuple[uuid.UUID, uuid.UUID, str, str, str, datetime]]:
+    ) -> list[NewDelivery]:
         unit = routed[report.report_id][0].unit
         wait = self._municipality.categories[report.category].delivery_wait_minutes
         due_at = now + timedelta(minutes=wait * self._chance()) if wait else now
-        step = FIRST_STEP
-        return [
-            (
-                delivery_id(report.report_id, unit, channel, step),
-                report.report_id,
-                unit,
-                channel,
-                step,
-                due_at,
-            )
-            for channel in self._channels[unit]
-        ]
+        return first_deliveries(report.report_id, unit, self._channels[unit], due_at)

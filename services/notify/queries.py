@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.notify.core.deliveries import Delivery, Settlement
+from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from services.notify.core.steps import Dispatch
 from shared.events import ReportAccepted, ReportRouted
 
@@ -45,10 +45,8 @@ async def insert_dispatches(
     return {row["report_id"] for row in new}
 
 
-async def insert_deliveries(
-    connection: Any, rows: Sequence[tuple[uuid.UUID, uuid.UUID, str, str, str, datetime]]
-) -> None:
-    """Store what has to go: id, report id, unit, channel, step, when it is due. What is there stays."""
+async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> None:
+    """Store what has to go. What is there stays."""
     await connection.execute(
         """INSERT INTO delivery (id, report_id, unit, channel, step, due_at, next_attempt_at)
            SELECT id, report_id, unit, channel, step, due_at, due_at

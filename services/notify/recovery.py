@@ -1,35 +1,25 @@
 """What `notify` takes back from its own topic after its database was restored from a backup."""
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from services.notify import queries
-from services.notify.core.deliveries import FIRST_STEP, channels, delivery_id
-from services.notify.core.steps import Dispatch
+from services.notify.core.deliveries import FIRST_STEP, channels, delivery_id, first_deliveries
+from services.notify.core.steps import dispatched, follow
 from shared.cloudevents import Envelope
 from shared.errors import Refusal
 from shared.events import (
     DeliveryFailed,
     Event,
     ReportAccepted,
-    ReportAcknowledged,
     ReportDelivered,
     ReportEvent,
-    ReportResolved,
     ReportRouted,
 )
 from shared.mending.recover import History, Recovered
 from shared.municipality import Municipality
-
-_STATUSES: Mapping[type[ReportEvent], Literal["delivered", "acknowledged", "resolved"]] = {
-    ReportDelivered: "delivered",
-    ReportAcknowledged: "acknowledged",
-    ReportResolved: "resolved",
-}
-_ORDER = ("routed", "delivered", "acknowledged", "resolved")
 
 
 async def take_back(
@@ -51,15 +41,19 @@ async def take_back(
         if isinstance(envelope.event, ReportRouted)
     }
     rows = [
-        (accepted, _dispatch(accepted, at, routed[one]), routed[one])
+        (accepted, dispatched(accepted, at, routed[one]), routed[one])
         for one, (accepted, at) in heard.items()
         if one in routed
     ]
     new = await queries.insert_dispatches(connection, rows) if rows else set()
-    if new:
-        await queries.insert_deliveries(
-            connection, [row for one in new for row in _deliveries(routed[one], municipality, now)]
-        )
+    deliveries = [
+        row
+        for one in new
+        if (unit := municipality.units.get(routed[one].unit))
+        for row in first_deliveries(one, unit.id, channels(unit), now)
+    ]
+    if deliveries:
+        await queries.insert_deliveries(connection, deliveries)
     await _apply(connection, history.own)
     open_by_unit = await queries.open_deliveries(connection)
     if open_by_unit and not history.deliver_again:
@@ -76,60 +70,16 @@ async def take_back(
     return Recovered(lines)
 
 
-def _dispatch(accepted: ReportAccepted, at: datetime, routed: ReportRouted) -> Dispatch:
-    return Dispatch(
-        routed.report_id,
-        routed.kind,
-        accepted.category,
-        routed.unit,
-        at,
-        routed.acknowledge_by,
-        routed.resolve_by,
-        "routed",
-        routed.version,
-    )
-
-
-def _deliveries(
-    routed: ReportRouted, municipality: Municipality, now: datetime
-) -> list[tuple[uuid.UUID, uuid.UUID, str, str, str, datetime]]:
-    unit = municipality.units.get(routed.unit)
-    return [
-        (
-            delivery_id(routed.report_id, routed.unit, channel, FIRST_STEP),
-            routed.report_id,
-            routed.unit,
-            channel,
-            FIRST_STEP,
-            now,
-        )
-        for channel in (channels(unit) if unit else ())
-    ]
-
-
 async def _apply(connection: Any, own: Sequence[Envelope[Event]]) -> None:
     said = [(one.event, one.time) for one in own if isinstance(one.event, ReportEvent)]
     dispatches = await queries.lock_dispatches(connection, {event.report_id for event, _ in said})
     settled: dict[uuid.UUID, Literal["done", "dead"]] = {}
     for event, at in sorted(said, key=lambda one: one[0].version):
         if dispatch := dispatches.get(event.report_id):
-            dispatches[event.report_id] = _advanced(dispatch, event, at)
+            dispatches[event.report_id] = follow(dispatch, event, at)
         if isinstance(event, ReportDelivered | DeliveryFailed):
             settled[delivery_id(event.report_id, event.unit, event.channel, FIRST_STEP)] = (
                 "done" if isinstance(event, ReportDelivered) else "dead"
             )
     await queries.update_dispatches(connection, list(dispatches.values()))
     await queries.close_deliveries(connection, settled)
-
-
-def _advanced(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
-    if event.version <= dispatch.version:
-        return dispatch
-    dispatch = replace(dispatch, version=event.version)
-    step = _STATUSES.get(type(event))
-    if step is None:
-        return dispatch
-    times: dict[str, Any] = {f"{step}_at": getattr(dispatch, f"{step}_at") or at}
-    if dispatch.status in _ORDER and _ORDER.index(step) > _ORDER.index(dispatch.status):
-        times["status"] = step
-    return replace(dispatch, **times)

@@ -55,7 +55,7 @@ def applying(_settings: Settings) -> Apply:
 
 def recovering(_settings: Settings) -> Recover:
     """What it takes back from its own topic."""
-    return lambda connection, history: recovery.take_back(connection, history, _now)
+    return lambda connection, history: recovery.take_back(connection, history, _now())
 
 
 async def forget_submissions(

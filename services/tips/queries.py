@@ -35,14 +35,7 @@ async def insert_report(
                 INSERT INTO report ({_REPORT}, key_name, wrapped_key, sealed, lookup_id)
                 SELECT $1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12 FROM submitted
                 RETURNING true""",  # noqa: S608 - names of columns
-            report.report_id,
-            report.kind,
-            report.category,
-            json.dumps(report.areas),
-            report.language,
-            report.accepted_at,
-            report.status,
-            report.version,
+            *_values(report),
             sealed.key_name,
             sealed.wrapped_key,
             sealed.sealed,
@@ -150,14 +143,7 @@ async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) 
     await connection.execute(
         f"""INSERT INTO report ({_REPORT}, lookup_id)
             VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)""",  # noqa: S608 - names of columns
-        report.report_id,
-        report.kind,
-        report.category,
-        json.dumps(report.areas),
-        report.language,
-        report.accepted_at,
-        report.status,
-        report.version,
+        *_values(report),
         lookup_id,
     )
 
@@ -202,6 +188,20 @@ async def totals(connection: Any) -> dict[str, Any]:
            FROM report_step"""
     )
     return dict(row)
+
+
+def _values(report: Report) -> tuple[Any, ...]:
+    """What goes into the columns of _REPORT."""
+    return (
+        report.report_id,
+        report.kind,
+        report.category,
+        json.dumps(report.areas),
+        report.language,
+        report.accepted_at,
+        report.status,
+        report.version,
+    )
 
 
 def _report(row: Any) -> Report:

@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from shared.events import ReportAccepted, ReportErased, ReportEvent
 from shared.mending.recover import History, Recovered
 
 
-async def take_back(connection: Any, history: History, clock: Callable[[], datetime]) -> Recovered:
+async def take_back(connection: Any, history: History, now: datetime) -> Recovered:
     """Restore what the topic says of reports; what was erased after the backup is erased again.
 
     The words, the receipt and the contact of a report that came after the backup are on no topic: it stays
@@ -38,7 +37,7 @@ async def take_back(connection: Any, history: History, clock: Callable[[], datet
             connection, _without_words(accepted[report_id]), os.urandom(LOOKUP_BYTES)
         )
     told = [accepted[report_id] for report_id in lost if report_id not in erased]
-    events = [_lost(envelope, versions[envelope.event.report_id] + 1, clock()) for envelope in told]
+    events = [_lost(envelope, versions[envelope.event.report_id] + 1, now) for envelope in told]
     versions |= {event.event.report_id: event.event.version for event in events}
     await queries.set_versions(connection, versions)
     await queries.erase_words(connection, erased & known.keys())

@@ -15,7 +15,7 @@ from shared import fence, kafka, outbox, postgres
 from shared.cloudevents import Envelope, from_record, number_of
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
-from shared.events import SUBSCRIPTIONS, TOPICS, Event
+from shared.events import SUBSCRIPTIONS, Event, numbered_topics
 from shared.fence import Place
 from shared.mending.journal import Say, note
 from shared.outbox import Numbered
@@ -125,11 +125,7 @@ async def _refuse_running(connection: Any, service: str) -> None:
 async def _tails(
     connection: Any, consumer: AIOKafkaConsumer, service: str, first_counts: bool
 ) -> dict[Place, _Tail]:
-    topics = [one for one in TOPICS.values() if one.writer == service and one.numbered]
-    acknowledged = {
-        (row["topic"], row["partition"]): row["acknowledged_offset"]
-        for row in await connection.fetch("SELECT * FROM outbox_partition")
-    }
+    acknowledged = await outbox.acknowledged_offsets(connection)
     known = {
         (row["topic"], row["partition"], row["number"]): row["id"]
         for row in await connection.fetch(
@@ -138,7 +134,7 @@ async def _tails(
         )
     }
     tails = {}
-    for place, end in (await kafka.ends(consumer, topics)).items():
+    for place, end in (await kafka.ends(consumer, numbered_topics(service))).items():
         tail = tails[place] = _Tail(end)
         seen: dict[int, uuid.UUID] = {}
         async for record in kafka.records(consumer, place, acknowledged.get(place, -1) + 1, end):

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from shared import kafka, outbox, postgres
 from shared.cluster import Where
 from shared.errors import Refusal
-from shared.events import TOPICS, Topic
+from shared.events import Topic, numbered_topics
 from shared.fence import Place
 from shared.mending.gaps import numbers
 from shared.mending.journal import Say, known_topic, note
@@ -50,7 +50,7 @@ async def resend(
 
     Raises Refusal while the service's relay is active: its numbers must not come in between.
     """
-    topics = {one.name: one for one in TOPICS.values() if one.writer == service and one.numbered}
+    topics = {one.name: one for one in numbered_topics(service)}
     if topic:
         topics = {topic: topics[known_topic(topic, topics)]}
     connection = await postgres.connect(dsn, f"{service}-resend")

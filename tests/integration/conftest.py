@@ -1,10 +1,14 @@
 """What the tests on a real Kafka and PostgreSQL share besides the servers themselves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from deploy.local.kafka import Kafka
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.tips_server import Tips, running_tips
 from tests.spine import Database, opened, renew_topics
 
 
@@ -14,8 +18,26 @@ async def fresh_topics(infrastructure: Infrastructure) -> None:
     await renew_topics(infrastructure.bootstrap)
 
 
+@pytest.fixture
+def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[str]:
+    """Where a Kafka without topics is: the session's may hold what another database has sent."""
+    if infrastructure.kafka is None:
+        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    server = Kafka(tmp_path / "kafka")
+    server.start()
+    yield server.bootstrap
+    server.stop()
+
+
 @pytest_asyncio.fixture
 async def spine(fresh_topics: None, database: MakeDatabase) -> AsyncIterator[Database]:
     """A fresh database with the shared tables and one for effects, and empty topics."""
     async with opened(await database()) as fresh:
         yield fresh
+
+
+@pytest_asyncio.fixture
+async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
+    """The real tips, on a fresh database."""
+    async with running_tips(await database(), tmp_path) as running:
+        yield running

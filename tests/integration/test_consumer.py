@@ -8,18 +8,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from deploy.local.tap import offsets_committed
 from shared import consumer as consumer_module
-from shared import fence, kafka, subscription
+from shared import fence, subscription
 from shared.cloudevents import Envelope
 from shared.consumer import Consumer
-from shared.dead_letters import POISON_MAX_RUN
-from shared.errors import Poison, Refusal, Superseded
+from shared.errors import Poison, Superseded
 from shared.events import REPORTS, Event
 from shared.examine import Plan
 from tests.conftest import Infrastructure
@@ -27,14 +25,12 @@ from tests.spine import (
     Database,
     Writer,
     apply,
-    delete_records,
-    delete_topics,
     envelope,
-    headers,
     key_in,
     read_topic,
     reading,
     running,
+    set_aside,
     until,
     writing,
 )
@@ -49,20 +45,6 @@ def quick_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer_module, "WATCH_SECONDS", 0.1)
 
 
-async def _fence_is(database: Database, partition: int, **expected: Any) -> None:
-    async def so() -> bool:
-        row = await database.fence(partition)
-        return bool(row) and all(row[name] == value for name, value in expected.items())
-
-    await until(so)
-
-
-async def _dead(bootstrap: str) -> list[dict[str, bytes]]:
-    """The headers of every dead letter."""
-    found = await read_topic(bootstrap, DEAD)
-    return [dict(record.headers) for records in found.values() for record in records]
-
-
 # Repeats, jumps, gaps.
 
 
@@ -72,7 +54,7 @@ async def test_repeats_are_skipped(infrastructure: Infrastructure, spine: Databa
     known = {number: envelope(key_in(5), number) for number in range(1, 5)}
     async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
         ids = await writer.events(5, [1, 2, 3, 1, 2, 3, 4], known)
-        await _fence_is(spine, 5, sequence=4, next_offset=7, event_id=known[4].id)
+        await spine.fence_is(5, sequence=4, next_offset=7, event_id=known[4].id)
     assert await spine.effects() == [ids[0], ids[1], ids[2], ids[6]]
     assert found.count("consumer_repeats_total", topic=REPORTS.name) == 3
     assert found.count("consumer_applied_total", topic=REPORTS.name) == 4
@@ -86,10 +68,10 @@ async def test_a_jump_waits_for_what_is_missing(infrastructure: Infrastructure, 
     async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
         await writer.events(5, [1, 2, 4, 5], known)
         await until(lambda: found.count("consumer_early_total", topic=REPORTS.name) == 2)
-        await _fence_is(spine, 5, sequence=2, next_offset=2, gap=False)
+        await spine.fence_is(5, sequence=2, next_offset=2, gap=False)
         await writer.events(5, [1, 2, 3, 4, 5], known)
         assert await spine.applied(5) == [known[number].id for number in range(1, 6)]
-        await _fence_is(spine, 5, sequence=5, next_offset=9)
+        await spine.fence_is(5, sequence=5, next_offset=9)
 
 
 async def test_a_restart_in_front_of_a_jump_passes_over_nothing(
@@ -102,7 +84,7 @@ async def test_a_restart_in_front_of_a_jump_passes_over_nothing(
             found = reading(infrastructure.bootstrap, spine)
             await writer.events(5, numbers, known)
             async with running(found.consumer.run()):
-                await until(lambda found=found: found.total("consumer_early_total") == 2)  # type: ignore[misc]
+                await found.reaches("consumer_early_total", 2)
         await writer.events(5, [3, 4, 5], known)
         async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
             assert await spine.applied(5) == [known[number].id for number in range(1, 6)]
@@ -120,12 +102,12 @@ async def test_a_number_that_does_not_come_is_an_alarm_that_ends_when_it_does(
         await until(lambda: found.count("consumer_early_total", topic=REPORTS.name))
         assert found.count("consumer_gap", **gap) == 0
         await until(lambda: found.count("consumer_gap", **gap) == 1)
-        await _fence_is(spine, 5, sequence=1, gap=True)
+        await spine.fence_is(5, sequence=1, gap=True)
         await writer.events(6, [1])
         await spine.applied(2)
         await writer.events(5, [2, 3], known)
         await spine.applied(4)
-        await _fence_is(spine, 5, sequence=3, gap=False)
+        await spine.fence_is(5, sequence=3, gap=False)
         await until(lambda: found.count("consumer_gap", **gap) == 0)
 
 
@@ -146,7 +128,7 @@ async def test_an_accepted_gap_is_read_past_without_a_restart(
         await spine.pool.execute("UPDATE fence SET sequence = 3, gap = false WHERE partition = 5")
         assert await spine.applied(4, 5) == [known[number].id for number in (1, 2, 4, 5)]
         await until(lambda: found.count("consumer_gap", **gap) == 0)
-        await _fence_is(spine, 5, sequence=5, gap=False)
+        await spine.fence_is(5, sequence=5, gap=False)
 
 
 async def test_a_first_number_other_than_one_is_a_gap(
@@ -157,7 +139,7 @@ async def test_a_first_number_other_than_one_is_a_gap(
     async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
         await writer.events(5, [2, 3])
         await until(lambda: found.count("consumer_gap", topic=REPORTS.name, partition="5"))
-        await _fence_is(spine, 5, sequence=0, next_offset=0, gap=True)
+        await spine.fence_is(5, sequence=0, next_offset=0, gap=True)
     assert await spine.effects() == []
 
 
@@ -173,7 +155,8 @@ async def test_the_same_number_under_another_id_is_an_alarm(
         assert await spine.applied(3) == [*first, second[1]]
     assert found.count("consumer_conflicts_total", topic=REPORTS.name) == 1
     assert found.count("consumer_poison_total", topic=REPORTS.name, reason="number_used_twice") == 1
-    (dead,) = await _dead(infrastructure.bootstrap)
+    (letter,) = await set_aside(infrastructure.bootstrap)
+    dead = dict(letter.headers)
     assert (dead["ce_id"], dead["dlt_reason"]) == (str(second[0]).encode(), b"number_used_twice")
 
 
@@ -192,7 +175,7 @@ async def test_a_batch_at_hand_is_not_read_again_when_partitions_come(
     for group in ("notify", "stats"):
         found = reading(infrastructure.bootstrap, spine, group)
         async with running(found.consumer.run()):
-            await until(lambda found=found: found.total("consumer_applied_total") == 240)  # type: ignore[misc]
+            await found.reaches("consumer_applied_total", 240)
             await asyncio.sleep(0.3)
         assert found.total("consumer_repeats_total") == 0
         assert found.total("consumer_poison_total") == 12
@@ -419,7 +402,7 @@ async def test_a_stop_in_the_middle_of_a_batch_neither_loses_nor_doubles(
             ids += await writer.events(5, range(part * 60 + 1, part * 60 + 61))
             found = reading(infrastructure.bootstrap, spine)
             async with running(found.consumer.run()):
-                await until(lambda found=found: found.total("consumer_applied_total"))  # type: ignore[misc]
+                await found.reaches("consumer_applied_total", 1)
         async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
             assert await spine.applied(300) == ids
 
@@ -448,9 +431,9 @@ async def test_a_kafka_that_hangs_hinders_no_stop(
     found = reading(infrastructure.bootstrap, spine)
     async with writing(infrastructure.bootstrap) as writer:
         async with running(found.consumer.run()):
-            await _unreadable(writer, [1])
-            await _fence_is(spine, 5, sequence=1)
-            await _unreadable(writer, [2])
+            await writer.unreadable(5, [1])
+            await spine.fence_is(5, sequence=1)
+            await writer.unreadable(5, [2])
             local_kafka.pause()
             await asyncio.sleep(0.5)
             began = clock()
@@ -485,214 +468,12 @@ async def test_a_batch_that_fails_while_the_next_one_is_read_is_applied_before_i
         async with running(found.consumer.run()):
             await spine.applied(600 - len(bad), 60)
             for part in known:
-                await _fence_is(spine, part, sequence=200)
+                await spine.fence_is(part, sequence=200)
     effects = await spine.effects()
     for envelopes in known.values():
         mine = {one.id for one in envelopes}
         wanted = [one.id for one in envelopes if one.id not in bad]
         assert [one for one in effects if one in mine] == wanted
-    dead = [one["ce_id"].decode() for one in await _dead(infrastructure.bootstrap)]
+    dead = [dict(one.headers)["ce_id"].decode() for one in await set_aside(infrastructure.bootstrap)]
     assert set(dead) == {str(one) for one in bad}
     assert found.count("consumer_not_now_total") > 10
-
-
-# What cannot be applied.
-
-
-def _failing(ids: set[Any], error: Exception) -> Any:
-    async def some_fail(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
-        await apply(connection, envelopes)
-        if any(given.id in ids for given in envelopes):
-            raise error
-
-    return some_fail
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "exception"),
-    [
-        (ZeroDivisionError("words"), b"not_applicable", b"ZeroDivisionError"),
-        (asyncpg.UniqueViolationError("words"), b"not_applicable", b"UniqueViolationError"),
-        (Poison("wrong_topic"), b"wrong_topic", b"Poison"),
-    ],
-)
-async def test_an_event_that_cannot_be_applied_is_set_aside_alone(
-    infrastructure: Infrastructure, spine: Database, error: Exception, reason: bytes, exception: bytes
-) -> None:
-    """It goes to the dead letters with the reason and the class of the error; the others of its batch are
-    applied once, and nothing that it had written stays."""
-    bad = envelope(key_in(5), 2)
-    async with writing(infrastructure.bootstrap) as writer:
-        ids = await writer.events(5, range(1, 21), {2: bad})
-        found = reading(infrastructure.bootstrap, spine, using=_failing({bad.id}, error))
-        async with running(found.consumer.run()):
-            assert await spine.applied(19) == [one for one in ids if one != bad.id]
-            await _fence_is(spine, 5, sequence=20)
-    (dead,) = await _dead(infrastructure.bootstrap)
-    assert (dead["ce_id"], dead["dlt_reason"], dead["dlt_exception"]) == (
-        str(bad.id).encode(),
-        reason,
-        exception,
-    )
-    assert b"words" not in b"".join(dead.values())
-    assert found.total("consumer_applied_total") == 19
-    assert found.total("consumer_poison_total") == 1
-
-
-async def test_an_apply_that_always_fails_stops_the_consumer_and_passes_nothing_over(
-    infrastructure: Infrastructure, spine: Database
-) -> None:
-    """The program is wrong, not sixty events: a refusal with the mend; no dead letter, no fence moved."""
-    async with writing(infrastructure.bootstrap) as writer:
-        ids = set(await writer.events(5, range(1, POISON_MAX_RUN + 11)))
-    found = reading(infrastructure.bootstrap, spine, using=_failing(ids, ZeroDivisionError()))
-    with pytest.raises(Refusal, match=r"deploy a mended one"):
-        await asyncio.wait_for(found.consumer.run(), 15)
-    assert found.count("consumer_stopped") == 1
-    row = await spine.fence(5)
-    assert row["sequence"] + len(await _dead(infrastructure.bootstrap)) <= POISON_MAX_RUN * 2
-    mended = reading(infrastructure.bootstrap, spine)
-    async with running(mended.consumer.run()):
-        await _fence_is(spine, 5, sequence=len(ids))
-    dead = await _dead(infrastructure.bootstrap)
-    assert len(dead) + len(await spine.effects()) == len(ids)
-    assert len(dead) <= POISON_MAX_RUN
-
-
-async def test_a_refusal_of_the_service_itself_stops_the_consumer(
-    infrastructure: Infrastructure, spine: Database
-) -> None:
-    """Whether it comes in the whole batch or only for the event by itself, it is never a dead letter."""
-
-    async def refuses(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
-        raise Refusal("mend me") if len(envelopes) == 1 else ZeroDivisionError
-
-    async with writing(infrastructure.bootstrap) as writer:
-        await writer.events(5, [1, 2, 3])
-    found = reading(infrastructure.bootstrap, spine, using=refuses)
-    with pytest.raises(Refusal, match="mend me"):
-        await asyncio.wait_for(found.consumer.run(), 15)
-    assert (await spine.fence(5))["sequence"] == 0
-    assert await _dead(infrastructure.bootstrap) == []
-
-
-async def _unreadable(writer: Writer, numbers: Sequence[int]) -> None:
-    for number in numbers:
-        given = envelope(key_in(5), number)
-        await writer.record(5, given.event.key.encode(), b"?", headers(number, given))
-
-
-async def test_too_many_unreadable_records_in_a_row_stop_the_consumer(
-    infrastructure: Infrastructure, spine: Database
-) -> None:
-    """One more than the cap in one batch: nothing is sent aside, the fence has not moved."""
-    async with writing(infrastructure.bootstrap) as writer:
-        await _unreadable(writer, range(1, POISON_MAX_RUN + 2))
-    found = reading(infrastructure.bootstrap, spine)
-    with pytest.raises(Refusal, match=f"the last {POISON_MAX_RUN + 1} in a row"):
-        await asyncio.wait_for(found.consumer.run(), 15)
-    assert (await spine.fence(5))["next_offset"] == 0
-    assert await _dead(infrastructure.bootstrap) == []
-
-
-class _NotUtf8(str):
-    def encode(self, *_: str) -> bytes:
-        return b"\xff\xfe"
-
-
-async def _broken_batch(bootstrap: str, partition: int) -> int:
-    """Write a batch whose record has a header's name that is not UTF-8; returns its offset."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
-    await producer.start()
-    try:
-        batch = producer.create_batch()
-        # Only the builder in Python lets such a name through.
-        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 10_000)
-        batch.append(timestamp=None, key=b"key", value=b"value", headers=[(_NotUtf8("name"), b"1")])
-        sent = await (await producer.send_batch(batch, REPORTS.name, partition=partition))
-    finally:
-        await producer.stop()
-    return int(sent.offset)
-
-
-async def test_what_the_client_cannot_take_apart_stops_the_consumer_where_it_stands(
-    infrastructure: Infrastructure, spine: Database
-) -> None:
-    """A header's name that is not UTF-8: everything before it is applied; the refusal names topic, partition
-    and offset; after its mend, the rest is, in every partition and in order."""
-    async with writing(infrastructure.bootstrap) as writer:
-        before, beside = await writer.events(5, range(1, 101)), await writer.events(6, range(1, 101))
-        offset = await _broken_batch(infrastructure.bootstrap, 5)
-        after = await writer.events(5, range(101, 111))
-    found = reading(infrastructure.bootstrap, spine)
-    with pytest.raises(Refusal, match=rf"{REPORTS.name} partition 5 .* offset {offset}: .*delete-records"):
-        await asyncio.wait_for(found.consumer.run(), 60)
-    assert found.count("consumer_stopped") == 1
-    assert set(await spine.effects()) >= set(before)
-    await delete_records(infrastructure.bootstrap, REPORTS.name, 5, offset + 1)
-    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
-        applied = await spine.applied(210)
-    assert [one for one in applied if one not in beside] == [*before, *after]
-    assert [one for one in applied if one in beside] == beside
-
-
-async def test_scattered_unreadable_records_do_not(infrastructure: Infrastructure, spine: Database) -> None:
-    """Sixty of 1,900, never two together: each is set aside, all others are applied."""
-    async with writing(infrastructure.bootstrap) as writer:
-        pending = []
-        good = []
-        for number in range(1, 1901):
-            given = envelope(key_in(5), number)
-            bad = number % 31 == 0
-            value = b"?" if bad else given.event.model_dump_json().encode()
-            good += [] if bad else [given.id]
-            pending.append(
-                await writer.producer.send(
-                    REPORTS.name, value, given.event.key.encode(), 5, headers=headers(number, given)
-                )
-            )
-        await asyncio.gather(*pending)
-    found = reading(infrastructure.bootstrap, spine)
-    async with running(found.consumer.run()):
-        assert await spine.applied(len(good)) == good
-        await _fence_is(spine, 5, sequence=1900)
-    assert len(await _dead(infrastructure.bootstrap)) == 1900 - len(good) > POISON_MAX_RUN
-
-
-async def test_dead_letters_that_cannot_be_sent_are_waited_for(
-    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the dead-letter topic nothing is passed over; once it is there, all goes on."""
-    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 1_000)
-    await delete_topics(infrastructure.bootstrap, [DEAD])
-    found = reading(infrastructure.bootstrap, spine)
-    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
-        await _unreadable(writer, [1])
-        ids = await writer.events(5, [2])
-        await until(lambda: found.count("consumer_not_now_total") >= 2)
-        assert await spine.effects() == []
-        assert (await spine.fence(5))["next_offset"] == 0
-        await kafka.create_topics(infrastructure.bootstrap)
-        assert await spine.applied(1) == ids
-    assert len(await _dead(infrastructure.bootstrap)) == 1
-
-
-async def test_a_batch_that_is_tried_again_has_one_dead_letter(
-    infrastructure: Infrastructure, spine: Database
-) -> None:
-    """The dead letters leave last: while the database fails, none is sent time and again."""
-    fails = iter([True, True, True])
-
-    async def busy(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
-        if next(fails, False):
-            raise asyncpg.DeadlockDetectedError
-        await apply(connection, envelopes)
-
-    async with writing(infrastructure.bootstrap) as writer:
-        await _unreadable(writer, [1])
-        ids = await writer.events(5, [2])
-    found = reading(infrastructure.bootstrap, spine, using=busy)
-    async with running(found.consumer.run()):
-        assert await spine.applied(1) == ids
-    assert found.count("consumer_not_now_total") == 3
-    assert len(await _dead(infrastructure.bootstrap)) == 1

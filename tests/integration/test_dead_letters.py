@@ -31,6 +31,7 @@ from tests.spine import (
     read_topic,
     reading,
     running,
+    set_aside,
     until,
     writing,
 )
@@ -273,16 +274,6 @@ def _is_unchanged(letter: ConsumerRecord, record: ConsumerRecord, group: str) ->
     assert abs(time.time() * 1000 - letter.timestamp) < 2 * 3_600_000
 
 
-async def _unreadable(writer: Writer, partition: int, number: int) -> None:
-    given = envelope(key_in(partition), number)
-    await writer.record(partition, given.event.key.encode(), b"?", headers(number, given))
-
-
-async def _letters(bootstrap: str) -> list[ConsumerRecord]:
-    found = await read_topic(bootstrap, REPORTS.dead_letters("notify"))
-    return [letter for letters in found.values() for letter in letters]
-
-
 async def test_one_event_that_cannot_be_applied_is_set_aside_unchanged(
     infrastructure: Infrastructure, spine: Database
 ) -> None:
@@ -312,7 +303,7 @@ async def test_one_event_that_cannot_be_applied_is_set_aside_unchanged(
     assert sorted(effects) == sorted(sent.applied[5] + sent.applied[6])
     await _are_set_aside(infrastructure.bootstrap, REPORTS, "notify", sent)
     assert b"words" not in b"".join(
-        content for letter in await _letters(infrastructure.bootstrap) for _, content in letter.headers
+        content for letter in await set_aside(infrastructure.bootstrap) for _, content in letter.headers
     )
 
 
@@ -324,20 +315,19 @@ async def test_too_much_poison_in_a_row_passes_nothing_over(
     last = POISON_MAX_RUN + 2
     async with writing(infrastructure.bootstrap) as writer:
         ids = await writer.events(5, [1])
-        for number in range(2, last + 1):
-            await _unreadable(writer, 5, number)
+        await writer.unreadable(5, range(2, last + 1))
     found = reading(infrastructure.bootstrap, spine)
     with pytest.raises(Refusal, match=rf"last {POISON_MAX_RUN + 1} in a row.*deploy a mended one"):
         await asyncio.wait_for(found.consumer.run(), 15)
     assert found.count("consumer_stopped") == 1
     assert (await spine.fence(5))["next_offset"] == 0
     assert await spine.effects() == []
-    assert await _letters(infrastructure.bootstrap) == []
+    assert await set_aside(infrastructure.bootstrap) == []
     monkeypatch.setattr(dead_letters, "POISON_MAX_RUN", last)
     async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
         await _fences_are(spine, "notify", REPORTS, {5: (last, last)})
     assert await spine.effects() == ids
-    assert len(await _letters(infrastructure.bootstrap)) == last - 1
+    assert len(await set_aside(infrastructure.bootstrap)) == last - 1
 
 
 async def test_without_its_topic_a_dead_letter_is_waited_for(
@@ -383,22 +373,25 @@ async def test_a_line_of_log_tells_no_tip_from_another(
     }
 
 
+async def _passed(bootstrap: str, database: Database) -> ConsumerRecord:
+    """Have what stands in partition 5, which cannot be read, and a good event behind it consumed; the dead
+    letter of the first."""
+    async with writing(bootstrap) as writer:
+        ids = await writer.events(5, [1])
+    async with running(reading(bootstrap, database).consumer.run()):
+        assert await database.applied(1) == ids
+    (letter,) = await set_aside(bootstrap)
+    return letter
+
+
 @pytest.mark.parametrize("size", [900_000, 1_048_380])
 async def test_the_largest_record_that_kafka_takes_can_be_set_aside(
     infrastructure: Infrastructure, spine: Database, size: int
 ) -> None:
     """A dead letter is larger than its record by its headers; that must not hold up the partition."""
-    producer = kafka.producer(infrastructure.bootstrap, "large")
-    await producer.start()
-    try:
+    async with kafka.producer(infrastructure.bootstrap, "large") as producer:
         await producer.send_and_wait(REPORTS.name, b"x" * size, b"key", 5, headers=[("x", b"y" * 100)])
-    finally:
-        await producer.stop()
-    async with writing(infrastructure.bootstrap) as writer:
-        ids = await writer.events(5, [1])
-    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
-        assert await spine.applied(1) == ids
-    (letter,) = (await read_topic(infrastructure.bootstrap, REPORTS.dead_letters("notify")))[5]
+    letter = await _passed(infrastructure.bootstrap, spine)
     assert len(letter.value) == size
 
 
@@ -406,19 +399,11 @@ async def test_a_record_with_neither_key_nor_value_is_set_aside(
     infrastructure: Infrastructure, spine: Database
 ) -> None:
     """Kafka takes such a record; the client that writes dead letters does not, but for an empty value."""
-    producer = AIOKafkaProducer(bootstrap_servers=infrastructure.bootstrap)
-    await producer.start()
-    try:
+    async with AIOKafkaProducer(bootstrap_servers=infrastructure.bootstrap) as producer:
         batch = producer.create_batch()
         batch.append(timestamp=None, key=None, value=None)
         await (await producer.send_batch(batch, REPORTS.name, partition=5))
-    finally:
-        await producer.stop()
-    async with writing(infrastructure.bootstrap) as writer:
-        ids = await writer.events(5, [1])
-    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
-        assert await spine.applied(1) == ids
-    (letter,) = (await read_topic(infrastructure.bootstrap, REPORTS.dead_letters("notify")))[5]
+    letter = await _passed(infrastructure.bootstrap, spine)
     assert (letter.value, letter.key, dict(letter.headers)["dlt_reason"]) == (b"", None, b"unnumbered")
 
 
@@ -428,19 +413,11 @@ async def test_a_record_too_large_for_a_dead_letter_is_named_by_one(
     """Compressed, a topic takes more than a dead letter may hold: where it stands and why is kept, and the
     partition goes on."""
     size = 3 * 2**20
-    producer = AIOKafkaProducer(
+    async with AIOKafkaProducer(
         bootstrap_servers=infrastructure.bootstrap, compression_type="gzip", max_request_size=2 * size
-    )
-    await producer.start()
-    try:
+    ) as producer:
         written = await producer.send_and_wait(REPORTS.name, b"x" * size, b"key", 5, headers=[("x", b"y")])
-    finally:
-        await producer.stop()
-    async with writing(infrastructure.bootstrap) as writer:
-        ids = await writer.events(5, [1])
-    async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
-        assert await spine.applied(1) == ids
-    (letter,) = (await read_topic(infrastructure.bootstrap, REPORTS.dead_letters("notify")))[5]
+    letter = await _passed(infrastructure.bootstrap, spine)
     named = dict(letter.headers)
     assert (letter.value, letter.key) == (b"", None)
     assert named["dlt_offset"] == str(written.offset).encode()
@@ -456,7 +433,7 @@ async def test_the_groups_of_a_topic_have_dead_letters_of_their_own(
     for group in ("notify", "stats"):
         found = reading(infrastructure.bootstrap, spine, group)
         async with running(found.consumer.run()):
-            await until(lambda found=found: found.total("consumer_poison_total"))  # type: ignore[misc]
+            await found.reaches("consumer_poison_total", 1)
         letters = (await read_topic(infrastructure.bootstrap, REPORTS.dead_letters(group)))[5]
         assert [dict(letter.headers)["dlt_group"] for letter in letters] == [group.encode()]
 

@@ -1,9 +1,7 @@
 """What an operator's commands mend: topics that lost what was sent, numbers that never come, dead letters."""
 
 import json
-import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from shared.mending.gaps import accept_gap
 from shared.mending.replay import Filter, replay
 from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration import service_process
 from tests.spine import (
     Database,
     apply,
@@ -130,8 +129,8 @@ async def test_what_retention_deleted_is_not_missing(infrastructure: Infrastruct
     await resend(spine.dsn, bootstrap, "tips", who="an operator", say=told)
     assert told[0] == "the topics hold every number that was sent; nothing is missing"
     assert await number_sequence(bootstrap, 3) == [3, 4]
-    options = {"topic": REPORTS.name, "partition": 3, "from_number": 2}
-    await resend(spine.dsn, bootstrap, "tips", **options, who="an operator", say=told)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"topic": REPORTS.name, "partition": 3, "from_number": 2}
+    await resend(spine.dsn, bootstrap, "tips", **options, who="an operator", say=told)
     assert await number_sequence(bootstrap, 3) == [3, 4, 2, 3, 4]
 
 
@@ -262,16 +261,8 @@ async def test_a_dead_letter_is_applied_once_when_its_cause_is_mended(
 
 
 def _run(dsn: str, bootstrap: str, *command: str) -> "subprocess.CompletedProcess[str]":
-    env = {name: value for name, value in os.environ.items() if not name.startswith("IBUURT_")} | {
-        "IBUURT_MUNICIPALITY": str(ROOT / "deploy" / "municipalities" / "ibuurt"),
-        "IBUURT_DATABASE_URL": dsn,
-        "IBUURT_KAFKA_BOOTSTRAP": bootstrap,
-        "IBUURT_OPERATOR_TOKEN": "o" * 32,
-        "IBUURT_HTTP_PORT": str(free_port()),
-        "IBUURT_INTERNAL_PORT": str(free_port()),
-    }
-    argv = [sys.executable, "-m", "services.stats", *command]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    env = service_process.environment(dsn, bootstrap, ROOT / "deploy/municipalities/ibuurt")
+    return service_process.ended("stats", env, *command)
 
 
 async def test_the_commands_are_a_services_own(infrastructure: Infrastructure, spine: Database) -> None:

@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,16 +36,9 @@ from tests.integration.notify_harness import (
     send,
     until,
 )
-from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, running_tips, tip
+from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
 
 LONG_AGO = "UPDATE delivery SET next_attempt_at = now() - interval '1 second' WHERE state = 'open'"
-
-
-@pytest_asyncio.fixture
-async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
-    """The real tips."""
-    async with running_tips(await database(), tmp_path) as running:
-        yield running
 
 
 @pytest_asyncio.fixture

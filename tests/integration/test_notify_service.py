@@ -1,23 +1,18 @@
 """The whole process: `python -m services.notify` with a real Kafka, a real PostgreSQL and the real tips."""
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
-import pytest
 from aiohttp import web
 
-from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
@@ -25,80 +20,25 @@ from shared.cloudevents import Envelope, from_record, to_record
 from shared.events import DISPATCHES, REPORTS, Event
 from shared.outbox import partition_of
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration import service_process
 from tests.integration.notify_harness import IBUURT, MIGRATIONS, ROOT, announced, ibuurt, kinds
+from tests.integration.service_process import OPERATOR_TOKEN, running_process
 from tests.integration.tips_server import NOTIFY_TOKEN, SECRET_WORDS, issue, running_tips, tip
-
-OPERATOR_TOKEN = "operator-token-" + "o" * 32
-
-
-@dataclass
-class Process:
-    """A running notify."""
-
-    child: subprocess.Popen[bytes]
-    url: str
-    internal_url: str
-    seconds_to_ready: float
 
 
 def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, secrets: Path) -> dict[str, str]:
     port = str(free_port())
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("IBUURT_")},
-        "IBUURT_MUNICIPALITY": str(municipality),
-        "IBUURT_DATABASE_URL": dsn,
-        "IBUURT_KAFKA_BOOTSTRAP": bootstrap,
-        "IBUURT_HTTP_PORT": port,
-        "IBUURT_INTERNAL_PORT": str(free_port()),
-        "IBUURT_OPERATOR_TOKEN": OPERATOR_TOKEN,
-        "IBUURT_TIPS_URL": tips_url,
-        "IBUURT_TIPS_TOKEN": NOTIFY_TOKEN,
-        "IBUURT_LINK_SECRET": "l" * 32,
-        "IBUURT_WEBHOOK_SECRETS": str(secrets),
-        "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{port}",
-    }
-
-
-@asynccontextmanager
-async def running_process(env: dict[str, str], log: Path) -> AsyncIterator[Process]:
-    """`python -m services.notify`, ready; its output goes to `log`."""
-    url, internal_url = (f"http://127.0.0.1:{env[f'IBUURT_{port}_PORT']}" for port in ("HTTP", "INTERNAL"))
-    started = time.monotonic()
-    child = started_process(env, log)
-    try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
-            while not await is_ready(session, internal_url):
-                assert child.poll() is None
-                await asyncio.sleep(0.05)
-        yield Process(child, url, internal_url, time.monotonic() - started)
-    finally:
-        child.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(child.wait, 25)
-
-
-def started_process(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "services.notify"]
-    with log.open("wb") as output:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
-
-
-async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/ready") as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-@pytest.fixture
-def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
-    """A Kafka without topics: the session's may hold what another database has sent."""
-    if infrastructure.kafka is None:
-        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
-    server = Kafka(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
+    return service_process.environment(
+        dsn,
+        bootstrap,
+        municipality,
+        http_port=port,
+        public_url=f"http://127.0.0.1:{port}",
+        tips_url=tips_url,
+        tips_token=NOTIFY_TOKEN,
+        link_secret="l" * 32,
+        webhook_secrets=str(secrets),
+    )
 
 
 @asynccontextmanager
@@ -158,13 +98,13 @@ async def dispatches(bootstrap: str, count: int) -> list[Event]:
 
 
 async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
-    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+    database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From Kafka to the unit and back: an issue and a tip, each announced twice, delivered and said once; the
     totals agree; the log names no words, no link, no tip; it ends with 0 when asked to."""
     dsn, log, port = await database(), tmp_path / "log", free_port()
     await postgres.migrate(dsn, MIGRATIONS)
-    await kafka.create_topics(own_kafka.bootstrap)
+    await kafka.create_topics(own_kafka)
     town = local_copy(IBUURT, tmp_path, dict.fromkeys(ibuurt().units, port), tips_wait=False)
     webhook_secrets(town, tmp_path / "secrets")
     (tmp_path / "keys").mkdir()
@@ -173,14 +113,14 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
         unit_systems(port) as bodies,
         aiohttp.ClientSession() as session,
     ):
-        env = environment(dsn, own_kafka.bootstrap, tips.internal_url, town, tmp_path / "secrets")
-        async with running_process(env, log) as process:
+        env = environment(dsn, own_kafka, tips.internal_url, town, tmp_path / "secrets")
+        async with running_process("notify", env, log) as process:
             for body in (issue(), tip()):
                 assert (await tips.post(body)).status == 201
             envelopes = await announced(tips)
             begun = time.monotonic()
-            await announce(own_kafka.bootstrap, envelopes)
-            said = await dispatches(own_kafka.bootstrap, 6)
+            await announce(own_kafka, envelopes)
+            said = await dispatches(own_kafka, 6)
             print(
                 f"ready after {process.seconds_to_ready:.2f} s, said after {time.monotonic() - begun:.2f} s"
             )

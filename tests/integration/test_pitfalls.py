@@ -19,7 +19,7 @@
 | 15 a line of log for each message | DEBUG, which is not written: test_no_line |
 | 16 a thread hop for each injected parameter | `apply_types` is off, nothing is injected: test_the_consumer |
 | 17 a slow handler leaves the group | bounded batches: test_the_consumer; test_consumer.py, a zombie |
-| 18 no limit of tries, no dead letters | back-off, cap and dead letters: test_consumer.py |
+| 18 no limit of tries, no dead letters | back-off, cap and dead letters: test_consumer_poison.py |
 """
 
 import ast

@@ -153,7 +153,7 @@ async def test_what_was_erased_after_the_backup_is_erased_again(
         erased = ReportErased(report_id=gone, kind="issue", version=2, reason="resident")
         history = History([_said(erased, "tips")], [], deliver_again=False)
         async with tips.desk.pool.acquire() as connection, connection.transaction():
-            found = await tips_recovery.take_back(connection, history, lambda: NOW)
+            found = await tips_recovery.take_back(connection, history, NOW)
         assert not found.events
         assert (await tips.words(gone)).status == 410
         assert (await tips.words(kept)).status == 200
@@ -181,17 +181,7 @@ async def test_no_delivery_goes_again_before_a_person_says_so(
         async with pool.acquire() as connection, connection.transaction():
             await reports.apply(connection, [known])
         (row,) = await pool.fetch("SELECT * FROM dispatch")
-        routed = ReportRouted(
-            report_id=unknown.event.report_id,
-            kind="issue",
-            version=1,
-            unit=row["unit"],
-            rule=row["rule"],
-            rules_version="v",
-            reason=row["reason"],
-            acknowledge_by=NOW,
-            resolve_by=NOW,
-        )
+        routed = _routed(unknown, row["unit"])
         about: dict[str, Any] = {"report_id": unknown.event.report_id, "kind": "issue", "unit": row["unit"]}
         own = [
             _said(routed, "notify"),
@@ -218,6 +208,36 @@ async def test_no_delivery_goes_again_before_a_person_says_so(
         }
         (taken,) = await pool.fetch("SELECT * FROM dispatch WHERE report_id = $1", unknown.event.report_id)
         assert (taken["status"], taken["version"], taken["acknowledged_at"]) == ("acknowledged", 3, NOW)
+
+
+async def test_a_report_of_a_unit_that_the_folder_lacks_is_restored_without_a_delivery(
+    infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """The unit left the municipality's folder after the backup: where it went is known all the same."""
+    town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
+    dsn = await database()
+    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
+    unknown = _accepted(town)
+    history = History([_said(_routed(unknown, "gone"), "notify")], [unknown], deliver_again=False)
+    async with await postgres.open_pool(dsn, "test") as pool:
+        async with pool.acquire() as connection, connection.transaction():
+            await notify_recovery.take_back(connection, history, town, NOW)
+        assert await pool.fetchval("SELECT unit FROM dispatch") == "gone"
+        assert await pool.fetchval("SELECT count(*) FROM delivery") == 0
+
+
+def _routed(accepted: Envelope[Any], unit: str) -> ReportRouted:
+    return ReportRouted(
+        report_id=accepted.event.report_id,
+        kind="issue",
+        version=1,
+        unit=unit,
+        rule="r",
+        rules_version="v",
+        reason="r",
+        acknowledge_by=NOW,
+        resolve_by=NOW,
+    )
 
 
 def _accepted(town: municipality.Municipality) -> Envelope[Any]:

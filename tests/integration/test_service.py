@@ -1,31 +1,22 @@
 """What every service's command line promises, shown with `stats`: one line that names the mend, no secret."""
 
-import os
+import json
 import subprocess
-import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from deploy.local.processes import free_port
-from tests.conftest import Infrastructure
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.service_process import ROOT, ended, environment
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "S3cret.that-nobody_may.read"
 
 
 def _ends(dsn: str, *command: str) -> "subprocess.CompletedProcess[str]":
-    env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("IBUURT_")},
-        "IBUURT_MUNICIPALITY": str(ROOT / "deploy" / "municipalities" / "ibuurt"),
-        "IBUURT_DATABASE_URL": dsn,
-        "IBUURT_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
-        "IBUURT_OPERATOR_TOKEN": "o" * 32,
-        "IBUURT_INTERNAL_PORT": str(free_port()),
-    }
-    argv = [sys.executable, "-m", "services.stats", *command]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    env = environment(dsn, f"127.0.0.1:{free_port()}", ROOT / "deploy/municipalities/ibuurt")
+    return ended("stats", env, *command)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +38,26 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
     there = urlsplit(infrastructure.admin_dsn)
     given = {"scheme": "postgresql", "user": there.username, "port": there.port, "path": there.path} | changes
     dsn = f"{given['scheme']}://{given['user']}:{PASSWORD}@{there.hostname}:{given['port']}{given['path']}"
-    ended = _ends(dsn, command)
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    (line,) = ended.stderr.strip().splitlines()
+    answer = _ends(dsn, command)
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    (line,) = answer.stderr.strip().splitlines()
     assert line.startswith("stats: ")
     assert "IBUURT_DATABASE_URL" in line
-    assert PASSWORD not in ended.stdout + ended.stderr
+    assert PASSWORD not in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("outbox", "resend", "--dry-run"), ("run",)])
+async def test_a_fault_of_the_program_is_not_called_the_databases(
+    database: MakeDatabase, command: tuple[str, ...]
+) -> None:
+    """A table that is not as the program expects it: exit code 70 and the place of the fault in the log, for
+    whoever mends it; the address of the database is right and need not be checked."""
+    dsn = await database()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("CREATE TABLE migration (name text); INSERT INTO migration VALUES ('a.sql')")
+    await connection.close()
+    answer = _ends(dsn, *command)
+    assert (answer.returncode, answer.stderr) == (70, "")
+    (line,) = map(json.loads, answer.stdout.strip().splitlines())
+    assert (line["event"], line["level"], line["exception"]) == ("crashed", "error", "KeyError")
+    assert any("shared/postgres.py" in place for place in line["trace"])

@@ -1,7 +1,6 @@
 """`python -m services.stats` as it is deployed: a process between a real Kafka and a real PostgreSQL."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from shared.cloudevents import Envelope, to_record
 from shared.events import ReportEvent
 from shared.outbox import partition_of
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.service_process import OPERATOR_TOKEN, ROOT, ended, environment
 from tests.integration.test_stats_apply import enveloped, many
 
-ROOT = Path(__file__).parents[2]
-TOKEN = "operator-" + "t" * 32
 # A killed member of a group is waited for by the group before another may read on.
 PATIENCE = 60.0
 
@@ -78,19 +76,11 @@ class Process:
     def __init__(self, bootstrap: str, dsn: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = {name: value for name, value in os.environ.items() if "IBUURT" not in name} | {
-            "IBUURT_MUNICIPALITY": str(ROOT / "deploy/municipalities/ibuurt"),
-            "IBUURT_DATABASE_URL": dsn,
-            "IBUURT_KAFKA_BOOTSTRAP": bootstrap,
-            "IBUURT_INTERNAL_PORT": str(self.port),
-            "IBUURT_OPERATOR_TOKEN": TOKEN,
-        }
+        town = ROOT / "deploy/municipalities/ibuurt"
+        self._environment = environment(dsn, bootstrap, town, internal_port=str(self.port))
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "services.stats", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return ended("stats", self._environment, *arguments)
 
     def start(self, log: Path) -> "subprocess.Popen[bytes]":
         with log.open("ab") as output:
@@ -102,7 +92,7 @@ class Process:
                 stderr=output,
             )
 
-    def get(self, path: str, token: str = TOKEN) -> tuple[int, str]:
+    def get(self, path: str, token: str = OPERATOR_TOKEN) -> tuple[int, str]:
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
@@ -117,7 +107,7 @@ class Process:
         totals: dict[str, Any] = {}
         while time.monotonic() < deadline:
             try:
-                totals = await asyncio.to_thread(fetch, "stats", self.url, TOKEN)
+                totals = await asyncio.to_thread(fetch, "stats", self.url, OPERATOR_TOKEN)
             except Away:
                 pass
             else:

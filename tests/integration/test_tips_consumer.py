@@ -2,20 +2,17 @@
 
 import random
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from services.tips import consumer, queries
 from shared import events
 from shared.cloudevents import Envelope
 from shared.errors import Poison
-from tests.conftest import MakeDatabase
-from tests.integration.tips_server import Tips, issue, running_tips, tip
+from tests.integration.tips_server import Tips, issue, tip
 
 NOT_OURS = "front_desk_decides"
 LIFE: list[type[events.ReportEvent]] = [
@@ -24,12 +21,6 @@ LIFE: list[type[events.ReportEvent]] = [
     events.ReportAcknowledged,
     events.ReportResolved,
 ]
-
-
-@pytest_asyncio.fixture
-async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
-    async with running_tips(await database(), tmp_path) as running:
-        yield running
 
 
 def envelope(

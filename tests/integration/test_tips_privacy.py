@@ -1,18 +1,14 @@
 """What the database and the logs of `tips` tell: no words, no place, no minute of a tip."""
 
 import base64
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import structlog
 
 from services.tips import consumer
 from shared import events, outbox
-from tests.conftest import MakeDatabase
 from tests.integration.test_tips_consumer import envelope
 from tests.integration.tips_server import (
     PEPPERS,
@@ -21,18 +17,11 @@ from tests.integration.tips_server import (
     Tips,
     issue,
     new_key,
-    running_tips,
     tip,
 )
 
 TABLES = """SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
             WHERE relkind IN ('r', 'p', 'm') AND nspname = 'public' AND relname <> 'migration'"""
-
-
-@pytest_asyncio.fixture
-async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
-    async with running_tips(await database(), tmp_path) as running:
-        yield running
 
 
 async def everything(tips: Tips) -> dict[str, str]:

@@ -3,25 +3,17 @@
 import json
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from services.tips import receipts
 from services.tips.body import NewReport
-from tests.conftest import Infrastructure, MakeDatabase
-from tests.integration.tips_server import LATITUDE, LONGITUDE, Tips, issue, new_key, running_tips, tip
+from tests.conftest import Infrastructure
+from tests.integration.tips_server import LATITUDE, LONGITUDE, Tips, issue, new_key, tip
 
 # In what is sent, so that an answer that repeats it is noticed.
 MARK = "Zwanenburgwal"
-
-
-@pytest_asyncio.fixture
-async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
-    async with running_tips(await database(), tmp_path) as running:
-        yield running
 
 
 def point(latitude: Any, longitude: Any) -> dict[str, Any]:

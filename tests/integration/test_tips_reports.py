@@ -3,19 +3,17 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from services.tips import app, queries, receipts
 from shared import outbox
 from shared.cloudevents import from_record
 from shared.events import ReportAccepted
-from tests.conftest import Infrastructure, MakeDatabase
+from tests.conftest import Infrastructure
 from tests.integration.tips_server import (
     LATITUDE,
     LONGITUDE,
@@ -24,15 +22,8 @@ from tests.integration.tips_server import (
     Tips,
     issue,
     new_key,
-    running_tips,
     tip,
 )
-
-
-@pytest_asyncio.fixture
-async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
-    async with running_tips(await database(), tmp_path) as running:
-        yield running
 
 
 async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Tips) -> None:

@@ -20,7 +20,7 @@ from services.notify.core.deliveries import (
     says_acknowledged,
     settle,
 )
-from services.notify.core.steps import TRANSITIONS, Action, Dispatch, Status, advance, give_up
+from services.notify.core.steps import TRANSITIONS, Action, Dispatch, Status, advance, follow, give_up
 from shared.events import ReportAcknowledged, ReportDelivered, ReportEvent, ReportResolved
 from shared.municipality import Targets
 
@@ -105,6 +105,18 @@ def test_in_whatever_order_the_steps_come_the_report_ends_resolved(actions: tupl
         "ReportDelivered",
         "ReportResolved",
     ]
+
+
+@pytest.mark.parametrize("kind", ["issue", "tip"])
+@pytest.mark.parametrize(("status", "action"), list(itertools.product(STATUSES, ACTIONS)))
+def test_who_follows_what_was_said_ends_where_it_was_said(status: Status, action: Action, kind: str) -> None:
+    """A database restored from before the step knows as much after its events, however often they come."""
+    before, now = dispatch(status, kind), HOUR + timedelta(hours=2, minutes=17)
+    after, events = advance(before, action, "webhook", now)
+    followed = before
+    for event in (*events, *events):
+        followed = follow(followed, event, now)
+    assert followed == after
 
 
 @pytest.mark.parametrize("status", ["withdrawn", "erased"])

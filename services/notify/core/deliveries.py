@@ -1,7 +1,7 @@
 """Deliveries: what has to go where, what an attempt's end means, and what follows."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -30,6 +30,20 @@ def channels(unit: Unit) -> Mapping[str, Webhook]:
 def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
     """The idempotency key of a delivery: the same for ever, even in a database that was restored."""
     return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")
+
+
+# As queries.insert_deliveries takes it: id, report, unit, channel, step, when it is due.
+NewDelivery = tuple[uuid.UUID, uuid.UUID, str, str, str, datetime]
+
+
+def first_deliveries(
+    report_id: uuid.UUID, unit: str, names: Iterable[str], due_at: datetime
+) -> list[NewDelivery]:
+    """What goes when a report came to a unit: one delivery for each of its channels, which are `names`."""
+    return [
+        (delivery_id(report_id, unit, name, FIRST_STEP), report_id, unit, name, FIRST_STEP, due_at)
+        for name in names
+    ]
 
 
 @dataclass(frozen=True, slots=True)

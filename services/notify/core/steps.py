@@ -66,23 +66,19 @@ TRANSITIONS: Mapping[tuple[Status, Action], Transition] = {
     ("acknowledged", "resolve"): Transition("resolved", ("resolved",)),
 }
 
+# The action and the step that each event tells of.
+_SAID: Mapping[type[ReportEvent], tuple[Action, Step]] = {
+    ReportDelivered: ("deliver", "delivered"),
+    ReportAcknowledged: ("acknowledge", "acknowledged"),
+    ReportResolved: ("resolve", "resolved"),
+}
+
 
 def first_step(
     report: ReportAccepted, accepted_at: datetime, chosen: Route, municipality: Municipality
 ) -> tuple[Dispatch, ReportRouted]:
     """The report is with the chosen unit. Raises KeyError where its category is not in the folder."""
     by = due(accepted_at, municipality.categories[report.category].targets)
-    dispatch = Dispatch(
-        report.report_id,
-        report.kind,
-        report.category,
-        chosen.unit,
-        accepted_at,
-        by.acknowledge_by,
-        by.resolve_by,
-        "routed",
-        1,
-    )
     routed = ReportRouted(
         report_id=report.report_id,
         kind=report.kind,
@@ -94,7 +90,22 @@ def first_step(
         acknowledge_by=by.acknowledge_by,
         resolve_by=by.resolve_by,
     )
-    return dispatch, routed
+    return dispatched(report, accepted_at, routed), routed
+
+
+def dispatched(report: ReportAccepted, accepted_at: datetime, routed: ReportRouted) -> Dispatch:
+    """Where a report stands that was routed so."""
+    return Dispatch(
+        report.report_id,
+        report.kind,
+        report.category,
+        routed.unit,
+        accepted_at,
+        routed.acknowledge_by,
+        routed.resolve_by,
+        "routed",
+        routed.version,
+    )
 
 
 def advance(
@@ -117,6 +128,18 @@ def give_up(
     """A channel was tried as often as it may be: a person has to look."""
     dispatch = replace(dispatch, version=dispatch.version + 1)
     return dispatch, (DeliveryFailed(**_about(dispatch), channel=channel, reason=reason, attempts=attempts),)
+
+
+def follow(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
+    """What an event of `notify` says became of the report; what is known already changes nothing."""
+    if event.version <= dispatch.version:
+        return dispatch
+    if said := _SAID.get(type(event)):
+        action, step = said
+        transition = TRANSITIONS.get((dispatch.status, action))
+        status = transition.status if transition else dispatch.status
+        dispatch = replace(_take(dispatch, step, at), status=status)
+    return replace(dispatch, version=event.version)
 
 
 def _take(dispatch: Dispatch, step: Step, now: datetime) -> Dispatch:

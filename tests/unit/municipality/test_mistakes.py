@@ -1,0 +1,95 @@
+"""A municipality's folder is read whole or refused whole, with every mistake named."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.municipality.edits import CENTRE, C, G, M, R, U, W, mistakes_of, swap
+from tests.unit.municipality.planted_areas import AREAS
+from tests.unit.municipality.planted_entries import ENTRIES
+from tests.unit.municipality.planted_files import FILES
+
+MISTAKES = FILES | ENTRIES | AREAS
+# A renamed id or key is missing under its old name; nothing else may make a second mistake of one.
+WITH_MORE = {
+    "unknown key of a file",
+    "unknown key inside a table",
+    "id",
+    "id with a line break",
+    "id of a category twice",
+    "id of a unit twice",
+    "id property missing",
+    "id of an area",
+    "id of an area twice",
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_with_its_file_its_place_and_its_mend(name: str, folder: Path) -> None:
+    """Each kind of mistake, made alone in a right folder, is found where it is."""
+    edit, file, path, problem, mend = MISTAKES[name]
+    edit(folder)
+    found = mistakes_of(folder)
+    assert (file, path) in {(mistake.file, mistake.path) for mistake in found}, found
+    mistake = next(mistake for mistake in found if (mistake.file, mistake.path) == (file, path))
+    assert problem in mistake.problem
+    assert mend in mistake.mend
+    assert all("\n" not in str(one) for one in found)
+    assert len(found) == 1 or name in WITH_MORE
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    """One error holds the mistakes of every file, and several of one entry."""
+    names = (
+        "zone",
+        "public tip",
+        "no encryption",
+        "unknown reason",
+        "unknown category",
+        "reason's language missing",
+        "ring is not closed",
+        "no time to acknowledge",
+        "language missing",
+        "kind",
+        "id of an area",
+    )
+    for name in names:
+        MISTAKES[name].edit(folder)
+    found = {(mistake.file, mistake.path) for mistake in mistakes_of(folder)}
+    assert {(MISTAKES[name].file, MISTAKES[name].path) for name in names} <= found
+    assert {file for file, _ in found} == {M, C, U, R, W, G}
+
+
+def test_a_mistake_beside_the_areas_hides_none_in_them(folder: Path) -> None:
+    """Neither an unknown key of the area set nor a language of the wrong form keeps the areas, what refers to
+    them, or the texts from being looked at."""
+    for name in ("ring is not closed", "id of an area", "language missing"):
+        MISTAKES[name].edit(folder)
+    swap(R, CENTRE, 'area = { district = ["centrum", ')(folder)
+    alone = {(one.file, one.path) for one in mistakes_of(folder)}
+    swap(M, "[[area_sets]]", "[[area_sets]]\nsurprise = 3")(folder)
+    assert {(one.file, one.path) for one in mistakes_of(folder)} == alone | {(M, "area_sets[0].surprise")}
+    swap(M, "languages = [", 'languages = ["xx-bogus!", ')(folder)
+    assert {(one.file, one.path) for one in mistakes_of(folder)} >= alone | {(M, "languages[0]")}
+
+
+def test_a_mistake_in_one_entry_is_not_told_again_where_it_is_referred_to(folder: Path) -> None:
+    """A category, unit, area or reason that is itself wrong is still known by its id."""
+    names = ("kind", "regime", "no channel", "ring is not closed", "reason's language missing")
+    for name in names:
+        MISTAKES[name].edit(folder)
+    assert len(mistakes_of(folder)) == len(names)
+
+
+def test_an_unreadable_file_is_not_held_against_the_others(folder: Path) -> None:
+    """Rules that name units are not called wrong because the units could not be read."""
+    for file in (C, U, W, G):
+        (folder / file).write_bytes(b"\xff")
+    assert [mistake.file for mistake in mistakes_of(folder)] == [G, C, U, W]
+
+
+@pytest.mark.parametrize("path", ["absent", "municipality.toml", "x" * 5000, "nul\0"])
+def test_a_folder_that_is_none_is_a_mistake(path: str, folder: Path) -> None:
+    """A wrong path is refused like any other mistake, without a traceback."""
+    (mistake,) = mistakes_of(folder / path)
+    assert "no such folder" in mistake.problem

@@ -106,7 +106,7 @@ async def test_an_outsider_reads_what_is_public_and_nothing_else(
 ) -> None:
     """With the files of one command, over TLS; removed, it is out at once."""
     parks = tmp_path / "parks"
-    _subscriber(deployment, "add", "parks", str(parks))
+    _subscriber(deployment, "add", "parks", "--contact", "gis@parks.example", str(parks))
     found = dict(line.split("=", 1) for line in (parks / "kcat.conf").read_text().splitlines() if "=" in line)
     where = Cluster(
         found["bootstrap.servers"], found["sasl.username"], found["sasl.password"], parks / "ca.crt"
@@ -128,7 +128,9 @@ async def test_an_outsider_reads_what_is_public_and_nothing_else(
         with pytest.raises(TopicAuthorizationFailedError):
             await producer.send_and_wait(topic.name, b"x")
     await kafka.abandon(producer)
-    assert _subscriber(deployment, "list").split() == ["parks"]
+    assert _subscriber(deployment, "list").split() == ["parks", "gis@parks.example"]
+    _subscriber(deployment, "contact", "parks", "--contact", "maps@parks.example")
+    assert _subscriber(deployment, "list").split() == ["parks", "maps@parks.example"]
     _subscriber(deployment, "remove", "parks")
     assert _subscriber(deployment, "list").split() == ["there", "are", "none"]
 

@@ -1,10 +1,14 @@
 """What the tests on a real Kafka and PostgreSQL share besides the servers themselves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from deploy.local.kafka import Kafka
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.containers import Container, container_kafka
 from tests.spine import Database, opened, renew_topics
 
 
@@ -12,6 +16,21 @@ from tests.spine import Database, opened, renew_topics
 async def fresh_topics(infrastructure: Infrastructure) -> None:
     """The contract's topics, empty, as a fresh database expects them."""
     await renew_topics(infrastructure.bootstrap)
+
+
+@pytest.fixture
+def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[str]:
+    """Where a Kafka without topics is: the session's may hold what another database has sent."""
+    if infrastructure.kafka is None:
+        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    if isinstance(infrastructure.kafka, Container):
+        with container_kafka() as container:
+            yield container.bootstrap
+        return
+    server = Kafka(tmp_path / "kafka")
+    server.start()
+    yield server.bootstrap
+    server.stop()
 
 
 @pytest_asyncio.fixture

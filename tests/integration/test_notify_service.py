@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,8 @@ from typing import Any
 
 import aiohttp
 import psutil
-import pytest
 from aiohttp import web
 
-from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
@@ -90,17 +88,6 @@ async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-@pytest.fixture
-def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
-    """A Kafka without topics: the session's may hold what another database has sent."""
-    if infrastructure.kafka is None:
-        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
-    server = Kafka(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
-
-
 @asynccontextmanager
 async def unit_systems(port: int) -> AsyncIterator[list[dict[str, Any]]]:
     """A receiver for every unit, which has seen whatever comes; yields the bodies that came."""
@@ -158,13 +145,13 @@ async def dispatches(bootstrap: str, count: int) -> list[Event]:
 
 
 async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
-    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+    database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From Kafka to the unit and back: an issue and a tip, each announced twice, delivered and said once; the
     totals agree; the log names no words, no link, no tip; it ends with 0 when asked to."""
     dsn, log, port = await database(), tmp_path / "log", free_port()
     await postgres.migrate(dsn, MIGRATIONS)
-    await kafka.create_topics(own_kafka.bootstrap)
+    await kafka.create_topics(own_kafka)
     town = local_copy(IBUURT, tmp_path, dict.fromkeys(ibuurt().units, port), tips_wait=False)
     webhook_secrets(town, tmp_path / "secrets")
     (tmp_path / "keys").mkdir()
@@ -173,14 +160,14 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
         unit_systems(port) as bodies,
         aiohttp.ClientSession() as session,
     ):
-        env = environment(dsn, own_kafka.bootstrap, tips.internal_url, town, tmp_path / "secrets")
+        env = environment(dsn, own_kafka, tips.internal_url, town, tmp_path / "secrets")
         async with running_process(env, log) as process:
             for body in (issue(), tip()):
                 assert (await tips.post(body)).status == 201
             envelopes = await announced(tips)
             begun = time.monotonic()
-            await announce(own_kafka.bootstrap, envelopes)
-            said = await dispatches(own_kafka.bootstrap, 6)
+            await announce(own_kafka, envelopes)
+            said = await dispatches(own_kafka, 6)
             print(
                 f"ready after {process.seconds_to_ready:.2f} s, said after {time.monotonic() - begun:.2f} s"
             )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,6 @@ import aiohttp
 import psutil
 import pytest
 
-from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
 from shared import kafka, postgres
 from shared.cloudevents import Envelope, from_record, to_record
@@ -127,33 +126,22 @@ def started_process(env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[
     return subprocess.Popen(command(), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
 
 
-@pytest.fixture
-def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[Kafka]:
-    """A Kafka without topics: the session's may hold what another database has sent."""
-    if infrastructure.kafka is None:
-        pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
-    server = Kafka(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
-
-
 async def test_the_process_takes_a_report_sends_its_event_and_applies_what_comes_back(
-    database: MakeDatabase, own_kafka: Kafka, tmp_path: Path
+    database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From HTTP to Kafka and back, through relay, fence and consumer; it ends with 0 when asked to, and its
     log has neither words nor a line for the tip."""
     dsn, log, keys = await database(), tmp_path / "log", tmp_path / "keys"
     keys.mkdir()
     await postgres.migrate(dsn, MIGRATIONS)
-    await kafka.create_topics(own_kafka.bootstrap)
-    env = environment(dsn, own_kafka.bootstrap, keys)
+    await kafka.create_topics(own_kafka)
+    env = environment(dsn, own_kafka, keys)
     async with running_process(env, log) as process, aiohttp.ClientSession() as session:
         answer = await sent(session, process, tip())
-        event = await accepted_on_kafka(own_kafka.bootstrap)
+        event = await accepted_on_kafka(own_kafka)
         assert not [trace for trace in ("report_accepted", "/v1/reports", "POST") if trace in log.read_text()]
         assert (event.kind, event.category) == ("tip", "drug_dealing")
-        await dispatch(own_kafka.bootstrap, event.report_id)
+        await dispatch(own_kafka, event.report_id)
         report = await until_routed(session, process, answer["receipt"])
         assert [step["status"] for step in report["timeline"]] == ["accepted", "routed"]
         headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}

@@ -16,7 +16,7 @@ from testcontainers.compose import DockerCompose
 from deploy.local import kafka, postgres
 from deploy.local.processes import free_port, temporary_folder
 
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18-trixie"
 # Where a server of the local stack listens and keeps its sockets is the image's affair here.

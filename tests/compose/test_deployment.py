@@ -43,7 +43,9 @@ def test_no_secret_is_on_show(deployment: Deployment) -> None:
     secrets = {name: text for name, text in deployment.secrets().items() if not name.endswith(".crt")}
     assert len(secrets) > 25
     public = {"made", "kafka_cluster_id"}
-    assert [name for name, text in secrets.items() if name not in public and text in shown] == []
+    # By lines: what is shown as JSON has another form of a key's line breaks.
+    lines = {name: [line for line in text.splitlines() if len(line) > 15] for name, text in secrets.items()}
+    assert [name for name, own in lines.items() if name not in public and any(x in shown for x in own)] == []
 
 
 def test_only_public_ports_are_published_and_only_here(deployment: Deployment) -> None:

@@ -1,5 +1,5 @@
 """docs/subscribing.md on a deployment: a stranger with the page, its examples and the folder that the
-operator sends, over TLS. What the commands print on an open Kafka, tests/integration/test_subscribing.py holds."""
+operator sends, over TLS. tests/integration/test_subscribing.py holds what each command prints."""
 
 import json
 import re

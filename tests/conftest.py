@@ -4,16 +4,39 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import pytest
 import pytest_asyncio
 
 from deploy.local.infrastructure import local_infrastructure
-from deploy.local.kafka import Kafka
-from deploy.local.postgres import Postgres, create_database, drop_database
+from deploy.local.postgres import create_database, drop_database
+from tests.containers import container_servers, docker
 
 EXTERNAL = ("IBUURT_TEST_KAFKA_BOOTSTRAP", "IBUURT_TEST_POSTGRES_DSN")
+SERVERS = "IBUURT_TEST_SERVERS"
 MakeDatabase = Callable[..., Awaitable[str]]
+
+
+class Server(Protocol):
+    """A Kafka or a PostgreSQL that this session has started: as a process (deploy/local) or in a container.
+    Its data outlives `kill`, and `start` takes it up again on the same port."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it is alive (also when paused)."""
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is dead."""
+
+    def pause(self) -> None:
+        """Connections stay open and nothing answers."""
+
+    def resume(self) -> None:
+        """It goes on; no error when it was not paused."""
 
 
 @dataclass(frozen=True)
@@ -23,26 +46,35 @@ class Infrastructure:
 
     bootstrap: str
     admin_dsn: str
-    kafka: Kafka | None = None
-    postgres: Postgres | None = None
+    kafka: Server | None = None
+    postgres: Server | None = None
 
 
 @pytest.fixture(scope="session")
 def infrastructure() -> Iterator[Infrastructure]:
-    """Kafka and PostgreSQL for the whole session. With IBUURT_TEST_KAFKA_BOOTSTRAP and
-    IBUURT_TEST_POSTGRES_DSN set, those are used and nothing is started."""
+    """Kafka and PostgreSQL for the whole session: of the local stack, or with IBUURT_TEST_SERVERS=containers
+    in containers. With IBUURT_TEST_KAFKA_BOOTSTRAP and IBUURT_TEST_POSTGRES_DSN set, those are used and
+    nothing is started."""
     external = [os.environ.get(name, "") for name in EXTERNAL]
     if all(external):
         yield Infrastructure(bootstrap=external[0], admin_dsn=external[1])
         return
     if any(external):
         pytest.exit(f"set both of {' and '.join(EXTERNAL)}, or neither", returncode=2)
-    with local_infrastructure() as servers:
+    chosen = os.environ.get(SERVERS) or "local"
+    if chosen not in {"local", "containers"}:
+        pytest.exit(f"{SERVERS} is local or containers, not {chosen}; or leave it out", returncode=2)
+    if chosen == "containers":
+        try:
+            docker()
+        except LookupError as why:
+            pytest.exit(f"{SERVERS}={chosen}: {why}", returncode=2)
+    with local_infrastructure() if chosen == "local" else container_servers() as servers:
         yield Infrastructure(servers.bootstrap, servers.admin_dsn, servers.kafka, servers.postgres)
 
 
 @pytest.fixture
-def local_kafka(infrastructure: Infrastructure) -> Iterator[Kafka]:
+def local_kafka(infrastructure: Infrastructure) -> Iterator[Server]:
     """The session's Kafka, to kill, pause or stop; it runs again after the test."""
     if infrastructure.kafka is None:
         pytest.skip(f"kills Kafka, and {EXTERNAL[0]} names one that is not ours")
@@ -53,7 +85,7 @@ def local_kafka(infrastructure: Infrastructure) -> Iterator[Kafka]:
 
 
 @pytest.fixture
-def local_postgres(infrastructure: Infrastructure) -> Iterator[Postgres]:
+def local_postgres(infrastructure: Infrastructure) -> Iterator[Server]:
     """The session's PostgreSQL, to kill, pause or stop; it runs again after the test."""
     if infrastructure.postgres is None:
         pytest.skip(f"kills PostgreSQL, and {EXTERNAL[1]} names one that is not ours")

@@ -112,7 +112,7 @@ class Kafka:
 
     def wait_ready(self) -> None:
         """Wait until the node answers and counts itself among the brokers."""
-        self.child.wait_until(lambda: _brokers(self.port) > 0, START_SECONDS)
+        self.child.wait_until(lambda: brokers(self.port) > 0, START_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL; returns when it is dead."""
@@ -205,7 +205,7 @@ def _random_id() -> str:
     return base64.urlsafe_b64encode(b"i" + secrets.token_bytes(15)).decode().rstrip("=")
 
 
-def _brokers(port: int) -> int:
+def brokers(port: int) -> int:
     """How many brokers the node at this port knows (a Metadata request, version 1, that asks for no topic);
     0 when it does not answer."""
     request = struct.pack(">hhih5si", 3, 1, 1, 5, b"ready", 0)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from deploy.operator import certificates, databases, subscribers
@@ -149,14 +150,29 @@ class Operator:
         )
         return f"{name} replaced" + (f"; now run `docker compose restart {who}`" if who else "")
 
-    async def subscriber(self, action: str, name: str) -> str:
+    async def subscriber(self, action: str, name: str, contact: str) -> str:
+        if action in {"add", "contact"}:
+            subscribers.check_contact(contact)
         async with kafka.admin(self.cluster()) as client:
+            if action == "add":
+                return await self._add(client, name, contact)
+            users, contacts = await subscribers.listed(client), self.store.contacts()
             if action == "list":
-                return "\n".join(await subscribers.listed(client)) or "there are none"
+                return "\n".join(subscribers.lines(users, contacts)) or "there are none"
+            subscribers.check_name(name)
             if action == "remove":
-                await subscribers.remove(client, name)
+                if name in users or name not in contacts:
+                    await subscribers.remove(client, name)
+                self.store.forget_contact(name)
                 return f"{name} is removed"
-            password = await subscribers.add(client, name)
+        if name not in users:
+            raise Refusal(f"there is no user {name}; `list` names those that there are")
+        self.store.keep_contact(name, contact)
+        return f"{name} is told of changes at {contact}"
+
+    async def _add(self, client: AIOKafkaAdminClient, name: str, contact: str) -> str:
+        password = await subscribers.add(client, name)
+        self.store.keep_contact(name, contact)
         files = subscribers.bundle(name, password, self.outside, self.store.get("ca.crt"))
         sys.stdout.buffer.write(subscribers.packed(files))
         return subscribers.told(name, password, self.outside)
@@ -183,8 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     rotate.add_argument("name")
     rotate.add_argument("--even-so", action="store_true", help="replace one that may never change")
     subscriber = commands.add_parser("subscriber", help="outsiders that read the public topics")
-    subscriber.add_argument("action", choices=["add", "list", "remove"])
+    subscriber.add_argument("action", choices=["add", "list", "contact", "remove"])
     subscriber.add_argument("name", nargs="?", default="")
+    subscriber.add_argument("--contact", default="", help="e-mail address where it is told of changes")
     return parser
 
 
@@ -203,7 +220,7 @@ async def _run(operator: Operator, asked: argparse.Namespace, now: datetime) -> 
         case "rotate":
             return await operator.rotate(asked.name, even_so=asked.even_so, now=now)
         case _:
-            return await operator.subscriber(asked.action, asked.name)
+            return await operator.subscriber(asked.action, asked.name, asked.contact)
 
 
 def main() -> int:

@@ -24,6 +24,8 @@ PERMANENT = {
     "receipt_pepper": "no receipt that was given out would find its report again",
     "lookup_pepper": "no receipt that was given out would find its report again",
 }
+# A folder, so that no subscriber's name meets a secret's.
+CONTACTS = "contacts"
 CLUSTER_ID = "kafka_cluster_id"
 AUTHORITY = ("ca.key", "ca.crt", "kafka.key", "kafka.crt")
 
@@ -125,6 +127,22 @@ class Store:
         write(self._folder / name, secret)
         made = {*self._read(MADE).split(), name} - {MADE}
         write(self._folder / MADE, "\n".join(sorted(made)))
+
+    def contacts(self) -> dict[str, str]:
+        """Where each subscriber is told of changes, by its name."""
+        folder = self._folder / CONTACTS
+        there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        return {name: self._read(name, folder) for name in there if not name.startswith(".")}
+
+    def keep_contact(self, subscriber: str, contact: str) -> None:
+        """Keep it in the place of the one that there was."""
+        folder = self._folder / CONTACTS
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write(folder / subscriber, contact)
+
+    def forget_contact(self, subscriber: str) -> None:
+        """No error where there is none."""
+        (self._folder / CONTACTS / subscriber).unlink(missing_ok=True)
 
     def _read(self, name: str, folder: Path | None = None) -> str:
         try:

@@ -4,7 +4,7 @@ import io
 import re
 import secrets
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -13,6 +13,7 @@ from shared.errors import Refusal
 from shared.events import TOPICS
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
+_CONTACT = re.compile(r"[!-~]+@[!-~]+\.[!-~]+")
 _OURS = {access.BROKER, access.ADMINISTRATOR, *access.SERVICES}
 
 
@@ -41,12 +42,32 @@ async def listed(client: AIOKafkaAdminClient) -> list[str]:
     return sorted(await access.users(client) - _OURS)
 
 
+def lines(users: Iterable[str], contacts: Mapping[str, str]) -> list[str]:
+    """What `list` says: each outsider with its contact, also one whose user went with Kafka's disk."""
+    users = set(users)
+    said = []
+    for name in sorted(users | contacts.keys()):
+        contact = contacts.get(name) or f"no contact; `contact {name} --contact ADDRESS` keeps one"
+        lost = "" if name in users else f"   no user on this Kafka; `add {name}` again, or `remove {name}`"
+        said.append(f"{name}   {contact}{lost}")
+    return said
+
+
 def check_name(name: str) -> None:
     """Raise Refusal for a name that an outsider may not have."""
     if name in _OURS:
         raise Refusal(f"{name} is one of our own users; name the system that subscribes, such as parks-gis")
     if not _NAME.fullmatch(name):
         raise Refusal("a name is 2 to 31 of a-z, 0-9 and -, a letter first, such as parks-gis")
+
+
+def check_contact(contact: str) -> None:
+    """Raise Refusal for what is no e-mail address (of at most 254 characters)."""
+    if not (_CONTACT.fullmatch(contact) and contact.count("@") == 1 and len(contact) <= 254):
+        raise Refusal(
+            "a contact is one e-mail address in ASCII, where changes are announced 180 days ahead; give "
+            "--contact and an address that is read, such as gis@parks.example"
+        )
 
 
 def bundle(name: str, password: str, bootstrap: str, ca: str) -> Mapping[str, str]:

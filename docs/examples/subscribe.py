@@ -96,7 +96,8 @@ class Issues:
 
 
 def connection(path):
-    """What aiokafka needs, from a file of lines name=value; without a user it is a plain connection."""
+    """What aiokafka needs, from a file of lines name=value and the ca.crt beside it; without a user it is a
+    plain connection."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     told = dict(line.strip().split("=", 1) for line in lines if "=" in line)
     settings = {"bootstrap_servers": told["bootstrap.servers"]}
@@ -106,7 +107,7 @@ def connection(path):
             "sasl_mechanism": told["sasl.mechanism"],
             "sasl_plain_username": told["sasl.username"],
             "sasl_plain_password": told["sasl.password"],
-            "ssl_context": create_ssl_context(cafile=told["ssl.ca.location"]),
+            "ssl_context": create_ssl_context(cafile=Path(path).parent / told["ssl.ca.location"]),
         }
     return settings
 
@@ -150,6 +151,8 @@ def main():
     issues = Issues(given.database, given.accept_gaps)
     try:
         asyncio.run(follow(connection(given.settings), issues, given.once, given.again))
+    except FileNotFoundError as error:
+        sys.exit(f"{error}: kcat.conf and the ca.crt beside it come from the municipality's operator")
     except KafkaError as error:
         sys.exit(f"{error!r}: are address, user, password and ca.crt those that the operator gave you?")
     except GapError as gap:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.deployment import Deployment, docker
+from tests.compose.deployment import Deployment
+from tests.containers import docker
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import subprocess
 import tarfile
 import time
@@ -16,30 +15,10 @@ from testcontainers.compose import DockerCompose
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy
 from shared.municipality import read
+from tests.containers import docker
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("tips", "notify", "stats")
-INSTALL = (
-    "tests/compose needs a Docker engine with compose 2.20 or newer, which this account may use: "
-    "Debian/Ubuntu `sudo apt install docker.io docker-compose-v2`, Fedora `sudo dnf install docker-cli "
-    "docker-compose moby-engine`, macOS or Windows Docker Desktop"
-)
-
-
-def docker() -> str:
-    """The docker that reaches an engine and has compose. Raises LookupError that says how to get one."""
-    for found in dict.fromkeys([shutil.which("docker"), "/usr/bin/docker"]):
-        if found and Path(found).exists() and _works(found):
-            return found
-    raise LookupError(INSTALL)
-
-
-def _works(program: str) -> bool:
-    asked = (["info"], ["compose", "version"])
-    return all(
-        subprocess.run([program, *arguments], capture_output=True, check=False).returncode == 0
-        for arguments in asked
-    )
 
 
 class Deployment:

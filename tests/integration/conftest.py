@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from deploy.local.kafka import Kafka
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.containers import Container, container_kafka
 from tests.integration.tips_server import Tips, running_tips
 from tests.spine import Database, opened, renew_topics
 
@@ -23,6 +24,10 @@ def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[str]:
     """Where a Kafka without topics is: the session's may hold what another database has sent."""
     if infrastructure.kafka is None:
         pytest.skip("starts a Kafka of its own, and this session uses somebody else's")
+    if isinstance(infrastructure.kafka, Container):
+        with container_kafka() as container:
+            yield container.bootstrap
+        return
     server = Kafka(tmp_path / "kafka")
     server.start()
     yield server.bootstrap

@@ -10,8 +10,6 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from deploy.local.kafka import Kafka
-from deploy.local.postgres import Postgres
 from deploy.local.tap import offsets_committed
 from shared import consumer as consumer_module
 from shared import fence, subscription
@@ -20,7 +18,7 @@ from shared.consumer import Consumer
 from shared.errors import Poison, Superseded
 from shared.events import REPORTS, Event
 from shared.examine import Plan
-from tests.conftest import Infrastructure
+from tests.conftest import Infrastructure, Server
 from tests.spine import (
     Database,
     Writer,
@@ -327,7 +325,7 @@ async def test_a_zombie_is_superseded_and_drops_its_batch(
 
 
 async def test_a_database_that_is_killed_in_the_middle_is_waited_for(
-    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+    infrastructure: Infrastructure, spine: Database, local_postgres: Server
 ) -> None:
     """Everything of the batch was written, nothing committed: after the restart it is applied once."""
     struck = asyncio.Event()
@@ -352,7 +350,7 @@ async def test_a_database_that_is_killed_in_the_middle_is_waited_for(
 
 
 async def test_a_database_that_is_away_when_partitions_come_is_asked_again(
-    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+    infrastructure: Infrastructure, spine: Database, local_postgres: Server
 ) -> None:
     """A consumer that starts without its database, behind what its group has committed: when the database is
     back it reads on from the fence, although no new record comes."""
@@ -373,7 +371,7 @@ async def test_a_database_that_is_away_when_partitions_come_is_asked_again(
 
 
 async def test_a_stop_while_the_database_is_away_is_quick(
-    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+    infrastructure: Infrastructure, spine: Database, local_postgres: Server
 ) -> None:
     """A handler that waits for its database does not hold up the process; its batch is left to the next."""
     clock = asyncio.get_running_loop().time
@@ -408,7 +406,7 @@ async def test_a_stop_in_the_middle_of_a_batch_neither_loses_nor_doubles(
 
 
 async def test_a_consumer_waits_for_a_kafka_that_is_away_at_its_start(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It neither ends nor needs to be started anew."""
     monkeypatch.setattr(subscription, "START_RETRY_SECONDS", 0.5)
@@ -424,7 +422,7 @@ async def test_a_consumer_waits_for_a_kafka_that_is_away_at_its_start(
 
 
 async def test_a_kafka_that_hangs_hinders_no_stop(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
 ) -> None:
     """A broker that takes connections and answers nothing, while dead letters are to be sent too."""
     clock = asyncio.get_running_loop().time

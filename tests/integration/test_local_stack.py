@@ -22,7 +22,7 @@ from deploy.local.kafka import Kafka, prepare
 from deploy.local.postgres import Postgres
 from deploy.local.processes import Child, ChildFailed, free_port
 from shared.errors import Refusal
-from tests.conftest import Infrastructure, MakeDatabase
+from tests.conftest import Infrastructure, MakeDatabase, Server
 
 ROOT = Path(__file__).parents[2]
 KEEP_STACK = """
@@ -33,6 +33,22 @@ with local_infrastructure(progress=lambda line: None) as servers:
     time.sleep({seconds})
     raise RuntimeError("something else went wrong")
 """
+
+
+@pytest.fixture
+def local_kafka(local_kafka: Server) -> Kafka:
+    """The session's Kafka as a process of this machine."""
+    if not isinstance(local_kafka, Kafka):
+        pytest.skip("is about a process of deploy/local, and this session's Kafka is in a container")
+    return local_kafka
+
+
+@pytest.fixture
+def local_postgres(local_postgres: Server) -> Postgres:
+    """The session's PostgreSQL as a process of this machine."""
+    if not isinstance(local_postgres, Postgres):
+        pytest.skip("is about a process of deploy/local, and this session's PostgreSQL is in a container")
+    return local_postgres
 
 
 async def _send(bootstrap: str, topic: str, value: bytes) -> None:

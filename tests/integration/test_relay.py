@@ -11,7 +11,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import NotEnoughReplicasError
 
-from deploy.local.kafka import Kafka
 from deploy.local.processes import Child
 from shared import kafka, outbox, postgres
 from shared import relay as relay_module
@@ -19,7 +18,7 @@ from shared.cloudevents import Envelope, from_record
 from shared.events import ISSUES, REPORTS, IssueGone, hour_of
 from shared.outbox import Batch, Sent
 from shared.relay import Relay
-from tests.conftest import Infrastructure
+from tests.conftest import Infrastructure, Server
 from tests.spine import (
     NOW,
     Chosen,
@@ -365,7 +364,7 @@ async def test_a_slow_send_does_not_cost_the_relay_its_lock(
 
 
 async def test_what_is_appended_while_kafka_is_dead_arrives_when_it_is_back(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
 ) -> None:
     """Kafka is killed under a running relay and consumer; both go on by themselves after its restart."""
     events = _versions(key_in(3), 60)
@@ -384,7 +383,7 @@ async def test_what_is_appended_while_kafka_is_dead_arrives_when_it_is_back(
 
 
 async def test_a_relay_waits_for_a_kafka_that_is_away_at_its_start(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
 ) -> None:
     """An unreachable broker is no disagreement: the relay neither ends nor says that it has checked."""
     await spine.append(envelope(key_in(1)))
@@ -399,7 +398,7 @@ async def test_a_relay_waits_for_a_kafka_that_is_away_at_its_start(
 
 
 async def test_a_kafka_that_hangs_is_waited_for_and_hinders_no_stop(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
 ) -> None:
     """A broker that takes connections and answers nothing: the relay keeps its lock and can be stopped within
     a process' time to stop; once the broker answers, everything has arrived, with one effect each."""

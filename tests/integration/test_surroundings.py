@@ -13,8 +13,6 @@ import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from deploy.local.kafka import Kafka
-from deploy.local.postgres import Postgres
 from deploy.operator import certificates
 from shared import kafka, postgres
 from shared import watchdog as watchdog_module
@@ -23,7 +21,7 @@ from shared.events import REPORTS
 from shared.expiry import AUTHORITY, expiries
 from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 from shared.watchdog import Health, Watchdog
-from tests.conftest import Infrastructure
+from tests.conftest import Infrastructure, Server
 from tests.spine import Database, delete_topics, running, until
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -45,7 +43,7 @@ def watchdog(where: Where, pool: Any) -> tuple[Watchdog, CollectorRegistry]:
 
 
 async def test_whether_kafka_answers_is_shown(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
 ) -> None:
     """Also when it goes and comes back; the database is not meant by it."""
     dog, registry = watchdog(infrastructure.bootstrap, spine.pool)
@@ -59,7 +57,7 @@ async def test_whether_kafka_answers_is_shown(
 
 
 async def test_whether_the_database_answers_is_shown(
-    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+    infrastructure: Infrastructure, spine: Database, local_postgres: Server
 ) -> None:
     """The same for PostgreSQL."""
     dog, registry = watchdog(infrastructure.bootstrap, spine.pool)

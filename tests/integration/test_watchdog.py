@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
-from deploy.local.kafka import Kafka
-from deploy.local.postgres import Postgres
 from shared import kafka, outbox
 from shared import watchdog as watchdog_module
 from shared.events import DISPATCHES, REPORTS
 from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 from shared.watchdog import Health, Stuck, Watchdog
-from tests.conftest import Infrastructure
+from tests.conftest import Infrastructure, Server
 from tests.spine import (
     Database,
     add_partitions,
@@ -209,7 +207,7 @@ async def test_what_retention_has_deleted_is_not_waited_for(
 
 
 async def test_nothing_ends_while_kafka_is_away(
-    infrastructure: Infrastructure, spine: Database, local_kafka: Kafka
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
 ) -> None:
     """A restart would not bring Kafka back. Once it is there, the patience begins anew."""
     await spine.append(envelope(key_in(3)))
@@ -222,7 +220,7 @@ async def test_nothing_ends_while_kafka_is_away(
 
 
 async def test_nothing_ends_while_the_database_is_away(
-    infrastructure: Infrastructure, spine: Database, local_postgres: Postgres
+    infrastructure: Infrastructure, spine: Database, local_postgres: Server
 ) -> None:
     """The same for PostgreSQL, also when it goes while the watchdog runs."""
     await spine.append(envelope(key_in(3)))

@@ -2,7 +2,11 @@
 or it raises the alarm."""
 
 import importlib.util
+import ssl
+import subprocess
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,9 @@ import pytest
 from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deploy.operator.certificates import new_authority
+from deploy.operator.subscribers import bundle
 
 SOURCE = Path(__file__).parents[2] / "docs" / "examples" / "subscribe.py"
 NOW = 1_800_000_000.0
@@ -182,3 +189,26 @@ def test_a_change_of_the_last_days_that_is_lost_is_always_found(log: Any, data: 
 
 def number_of(one: ConsumerRecord[Any, Any]) -> int:
     return int(dict(one.headers)["ce_sequence"])
+
+
+def test_it_takes_the_operators_files_wherever_it_is_started(tmp_path: Path) -> None:
+    """The authority is looked for beside the settings; where it is not, one line says so."""
+    _, authority = new_authority(datetime.now(UTC))
+    for name, text in bundle("parks", "sword=fish", "kafka.example:9094", authority).items():
+        (tmp_path / name).write_text(text)
+    settings = subscribe.connection(tmp_path / "kcat.conf")
+    context = settings.pop("ssl_context")
+    assert (len(context.get_ca_certs()), context.verify_mode) == (1, ssl.CERT_REQUIRED)
+    assert settings == {
+        "bootstrap_servers": "kafka.example:9094",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "parks",
+        "sasl_plain_password": "sword=fish",
+    }
+    (tmp_path / "ca.crt").unlink()
+    command = [sys.executable, str(SOURCE), str(tmp_path / "kcat.conf"), str(tmp_path / "issues.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "kcat.conf and the ca.crt beside it come from the municipality's operator" in done.stderr
+    assert "Traceback" not in done.stderr

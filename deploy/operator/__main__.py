@@ -13,6 +13,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from deploy import reconcile
 from deploy.operator import certificates, databases, subscribers
 from deploy.operator.store import (
     AUTHORITY,
@@ -178,6 +179,13 @@ class Operator:
         return subscribers.told(name, password, self.outside)
 
 
+def _reconcile(operator: Operator, wait: str) -> int:
+    """Ask the services by their names on the network of the internal ports."""
+    os.environ[reconcile.TOKEN] = operator.store.get("operator_token")
+    ports = [f"--{service}=http://{service}:9000" for service in access.SERVICES]
+    return reconcile.main([*ports, f"--wait={wait}"])
+
+
 def _cluster_id() -> str:
     """16 bytes in URL-safe base 64; the fixed first one keeps it from beginning with a dash."""
     return base64.urlsafe_b64encode(b"i" + secrets.token_bytes(15)).decode().rstrip("=")
@@ -191,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     topics = commands.add_parser("topics", help="our services' users, the topics, and who may do what")
     topics.add_argument("--replication", type=int, default=1, help="replicas of each new topic")
     topics.add_argument("--mend-settings", action="store_true", help="set what the contract says again")
+    agree = commands.add_parser("reconcile", help="do tips, notify and stats agree? 0: yes, 1: no")
+    agree.add_argument("--wait", default="0", metavar="SECONDS", help="look again until they do, so long")
     renew = commands.add_parser("renew-certificate", help="another certificate for Kafka")
     renew.add_argument("--authority", action="store_true", help="from a new authority, which all must learn")
     show = commands.add_parser("show", help="show one secret, such as ca.crt or webhook_parking")
@@ -225,8 +235,11 @@ async def _run(operator: Operator, asked: argparse.Namespace, now: datetime) -> 
 
 def main() -> int:
     asked = _parser().parse_args()
+    operator = Operator(dict(os.environ))
     try:
-        said = asyncio.run(_run(Operator(dict(os.environ)), asked, datetime.now(UTC)))
+        if asked.command == "reconcile":
+            return _reconcile(operator, asked.wait)
+        said = asyncio.run(_run(operator, asked, datetime.now(UTC)))
     except Refusal as refusal:
         print(f"{asked.command}: {refusal}", file=sys.stderr)
         return 1

@@ -142,17 +142,24 @@ def _composed(services: Mapping[str, object]) -> Iterator[tuple[str, dict[str, s
     """The services, up; yields the docker that has them, and by service the container's id."""
     program = docker()
     with temporary_folder() as folder:
-        project = {"name": f"ibuurt-servers-{uuid.uuid4().hex[:8]}", "services": services}
         file = Path(folder) / "compose.json"
         file.touch(mode=0o600)
-        file.write_text(json.dumps(project))
+        file.write_text(json.dumps({"services": services}))
         compose = DockerCompose(folder, file.name, docker_command_path=program)
+        name_project(compose, f"ibuurt-servers-{uuid.uuid4().hex[:8]}")
         try:
             compose.start()
             yield program, {name: str(compose.get_container(name).ID) for name in services}
         finally:
             command = [*compose.docker_compose_command(), "down", "--volumes", "--timeout", "0"]
             subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def name_project(compose: DockerCompose, name: str) -> None:
+    """Give the project its name, whatever COMPOSE_PROJECT_NAME says: that may be somebody's deployment, which
+    the tests' `down --volumes` must not meet."""
+    # The list is kept, so every later command has it too.
+    compose.docker_compose_command()[2:2] = ["--project-name", name]
 
 
 def _kafka(port: int) -> dict[str, object]:

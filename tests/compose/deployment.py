@@ -15,7 +15,7 @@ from testcontainers.compose import DockerCompose
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy
 from shared.municipality import read
-from tests.containers import docker
+from tests.containers import docker, name_project
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("tips", "notify", "stats")
@@ -41,7 +41,6 @@ class Deployment:
         self.given.mkdir()
         self.kafka_port, self.tips_port, self.notify_port = free_port(), free_port(), free_port()
         environment = {
-            "COMPOSE_PROJECT_NAME": self.name,
             "IBUURT_MUNICIPALITIES": folder,
             "IBUURT_SECRETS_GIVEN": self.given,
             "IBUURT_KAFKA_PORT": self.kafka_port,
@@ -61,6 +60,7 @@ class Deployment:
             docker_command_path=self.docker,
             profiles=["operator"],
         )
+        name_project(self.compose, self.name)
 
     def up(self) -> float:
         """Build, start and wait until all is healthy; the seconds from the start on. With its jobs run."""

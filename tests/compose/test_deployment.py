@@ -210,6 +210,7 @@ def subscriber(deployment: Deployment, *arguments: str) -> str:
     environment = os.environ | {
         "PATH": f"{Path(deployment.docker).parent}:{os.environ['PATH']}",
         "COMPOSE_ENV_FILES": env_file[0],
+        "COMPOSE_PROJECT_NAME": deployment.name,
     }
     done = subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

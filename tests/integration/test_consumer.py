@@ -254,12 +254,12 @@ async def test_a_rebalance_under_load_doubles_nothing(
     async with writing(infrastructure.bootstrap) as writer:
         loading = asyncio.create_task(load(writer))
         async with running(readers[0].consumer.run()):
-            await until(lambda: readers[0].total("consumer_applied_total") > 100)
+            await until(lambda: readers[0].total("consumer_applied_total") > 100, 60)
             async with running(readers[1].consumer.run()):
-                await until(lambda: readers[1].total("consumer_applied_total") > 100)
+                await until(lambda: readers[1].total("consumer_applied_total") > 100, 60)
         async with running(readers[2].consumer.run()):
             await loading
-            await spine.applied(3000, 30)
+            await spine.applied(3000, 60)
             await asyncio.sleep(0.3)
     rows = await spine.fetch("SELECT id, key, version FROM effect ORDER BY nth")
     assert len(rows) == 3000

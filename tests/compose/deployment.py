@@ -168,15 +168,17 @@ class Deployment:
         assert done.returncode == 0 or not check, f"{command}\n{done.stdout[-3000:]}"
         return done.stdout
 
-    def agree(self, seconds: float = 120.0) -> dict[str, dict[str, Any]]:
+    def agree(self, seconds: float = 300.0) -> dict[str, dict[str, Any]]:
         """Wait until the three services agree and nothing is on its way; their totals."""
         token = self.secrets()["operator_token"]
         end = time.monotonic() + seconds
         while True:
-            urls = {name: f"http://127.0.0.1:{self.port(name, 9000)}" for name in SERVICES}
             try:
-                found = {name: fetch(name, url, token) for name, url in urls.items()}
-            except Away as away:
+                found = {
+                    name: fetch(name, f"http://127.0.0.1:{self.port(name, 9000)}", token) for name in SERVICES
+                }
+            except (Away, AssertionError) as away:
+                # It may be starting, and have no port yet.
                 wrong = [str(away)]
             else:
                 wrong = [str(one) for one in reconcile(found)]

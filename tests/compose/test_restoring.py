@@ -46,7 +46,7 @@ def balanced(deployment: Deployment, town: Town, backup: list[str]) -> Iterator[
     yield
     deployment.healthy([*SERVICES, "kafka", "postgres"], 300)
     receipt = town.report()
-    deployment.agree(300)
+    deployment.agree()
     _, token = typed(deployment, "docker compose run --rm --no-deps operator show operator_token")
     where = {f"http://{name}:9000": f"http://127.0.0.1:{deployment.port(name, 9000)}" for name in SERVICES}
     command = (
@@ -141,7 +141,7 @@ def test_an_upgrade_while_reports_come(deployment: Deployment, town: Town) -> No
         done.set()
         reporting.join()
     assert accepted > 5
-    assert deployment.agree(300)["tips"]["accepted"] >= before + accepted
+    assert deployment.agree()["tips"]["accepted"] >= before + accepted
 
 
 def test_two_of_stats(deployment: Deployment, town: Town) -> None:
@@ -149,5 +149,5 @@ def test_two_of_stats(deployment: Deployment, town: Town) -> None:
     typed(deployment, "docker compose up -d --scale stats=2")
     for _ in range(10):
         town.report()
-    deployment.agree(300)
+    deployment.agree()
     typed(deployment, UP)

@@ -46,7 +46,7 @@ def balanced(deployment: Deployment, town: Town) -> Iterator[None]:
     yield
     town.report()
     deployment.healthy([*SERVICES, "kafka", "postgres"], 300)
-    found = deployment.agree(300)
+    found = deployment.agree()
     assert found["tips"]["acknowledged"] == found["tips"]["accepted"]
 
 

@@ -113,7 +113,7 @@ class Deployment:
         """Build, start and wait until all is healthy; the seconds from the start on. With its jobs run."""
         subprocess.run([*self.command, "build", "--quiet"], cwd=ROOT, check=True, capture_output=True)
         began = time.monotonic()
-        self.run("up", "--detach", "--wait", "--wait-timeout", "240", *self.ordinary)
+        self.run("up", "--detach", "--wait", "--wait-timeout", "480", *self.ordinary)
         return time.monotonic() - began
 
     @cached_property

@@ -126,12 +126,10 @@ def test_a_gap(watch: Watch, deployment: Deployment, town: Town) -> None:
     )
     typed(deployment, "docker compose stop tips")
     rows[0].mends(
-        "docker compose run --rm --no-deps tips outbox resend --topic TOPIC --partition 3 "
-        "--from-number FIRST --by NAME",
+        "docker compose run --rm --no-deps tips outbox resend --topic ibuurt.reports.v1 --partition 3 "
+        "--from-number 7 --by NAME",
         "docker compose up -d --wait tips",
-        TOPIC=kept[0],
-        FIRST=first,
-        **{"partition 3": f"partition {kept[1]}"},
+        **{"partition 3": f"partition {kept[1]}", "number 7": f"number {first}"},
     )
     rows[0].quiets(SOON)
     gap = (

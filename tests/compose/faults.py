@@ -34,13 +34,6 @@ def psql(deployment: Deployment, database: str, sql: str) -> str:
     return deployment.run(*asked).strip()
 
 
-def process(deployment: Deployment, service: str) -> str:
-    """The process of this machine that is the service's first one."""
-    container = deployment.run("ps", "--quiet", service).split()[0]
-    asked = [deployment.docker, "inspect", "--format", "{{.State.Pid}}", container]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-
-
 @contextlib.contextmanager
 def session(deployment: Deployment, service: str, *arguments: str) -> Iterator[None]:
     """A program in the service's container, ended with the block where it has not ended before."""

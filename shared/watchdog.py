@@ -208,6 +208,8 @@ class Watchdog:
                 if self._reader is None:
                     self._reader = kafka.reader(self._bootstrap, f"{self._group}-watchdog")
                     await self._reader.start()
+                    # A broker that was started anew may show another certificate.
+                    self._certificates_at = 0.0
                 ends = await kafka.ends(self._reader, self._topics, dead_letter_topics([self._group]))
                 self._health.refusals.pop("topics", None)
                 self._surroundings.topics_wrong.set(0)

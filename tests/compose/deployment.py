@@ -2,30 +2,53 @@
 
 import io
 import json
+import os
+import re
 import subprocess
+import sys
 import tarfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import pytest
 from testcontainers.compose import DockerCompose
 
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy
+from deploy.reconcile import ON_THE_WAY, Away, fetch, reconcile
 from shared.municipality import read
 from tests.containers import docker, name_project
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/operating.md").read_text("utf-8")
 SERVICES = ("tips", "notify", "stats")
+
+# For what takes long even on a quiet machine.
+long = pytest.mark.skipif(
+    not os.environ.get("IBUURT_TEST_LONG"), reason="IBUURT_TEST_LONG=1 make test SUITES=compose:120 runs it"
+)
+
+
+def typed(deployment: "Deployment", command: str, **filled: str) -> tuple[str, str]:
+    """Type a command of docs/operating.md; it with its placeholders filled in, and what it printed."""
+    assert command in PAGE, f"docs/operating.md does not name `{command}`"
+    for name, text in filled.items():
+        command = re.sub(rf"\b{re.escape(name)}\b", text, command)
+    return command, deployment.typed(command)
 
 
 class Deployment:
     """One project of compose, with the fictional municipality whose units are on this machine."""
 
     def __init__(
-        self, folder: Path, files: Sequence[str] = ("docker-compose.yml", "tests/compose/override.yml")
+        self,
+        folder: Path,
+        files: Sequence[str] = ("docker-compose.yml", "tests/compose/override.yml"),
+        settings: Mapping[str, object] | None = None,
     ):
         self.name = f"ibuurt-test-{uuid.uuid4().hex[:8]}"
         self.folder = folder
@@ -40,15 +63,18 @@ class Deployment:
         self.given = folder / "given"
         self.given.mkdir()
         self.kafka_port, self.tips_port, self.notify_port = free_port(), free_port(), free_port()
+        self.prometheus_port = free_port()
         environment = {
             "IBUURT_MUNICIPALITIES": folder,
             "IBUURT_SECRETS_GIVEN": self.given,
             "IBUURT_KAFKA_PORT": self.kafka_port,
             "IBUURT_TIPS_PORT": self.tips_port,
             "IBUURT_NOTIFY_PORT": self.notify_port,
-            "IBUURT_PROMETHEUS_PORT": free_port(),
+            "IBUURT_PROMETHEUS_PORT": self.prometheus_port,
             "IBUURT_TEST_UNIT_PORTS": ",".join(str(port) for port in self.unit_ports.values()),
+            **(settings or {}),
         }
+        self.files = files
         env_file = folder / "compose.env"
         env_file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
         self.compose = DockerCompose(
@@ -66,7 +92,7 @@ class Deployment:
         """Build, start and wait until all is healthy; the seconds from the start on. With its jobs run."""
         subprocess.run([*self.command, "build", "--quiet"], cwd=ROOT, check=True, capture_output=True)
         began = time.monotonic()
-        self.run("up", "--detach", "--wait", "--wait-timeout", "240", *self.ordinary)
+        self.run("up", "--detach", "--wait", "--wait-timeout", "480", *self.ordinary)
         return time.monotonic() - began
 
     @cached_property
@@ -75,8 +101,10 @@ class Deployment:
         return [name for name in self.run("config", "--services").split() if name != "operator"]
 
     def down(self) -> None:
-        """Stop and remove everything, data and secrets included."""
+        """Stop and remove everything: data, secrets and the images' names included."""
         self.run("down", "--volumes", "--timeout", "10", "--remove-orphans")
+        images = [f"ibuurt-{name}:{self.name}" for name in (*SERVICES, "operator")]
+        subprocess.run([self.docker, "image", "rm", *images], capture_output=True, check=False)
 
     @property
     def command(self) -> list[str]:
@@ -93,6 +121,56 @@ class Deployment:
         return subprocess.run(
             [*self.command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
+
+    def typed(self, command: str, *, check: bool = True) -> str:
+        """Run a line of docs/operating.md in a shell, in the folder `typed`; what it printed, errors too."""
+        folder = self.folder / "typed"
+        folder.mkdir(exist_ok=True)
+        programs = [Path(self.docker).parent, Path(sys.executable).parent, os.environ["PATH"]]
+        environment = {
+            "PATH": ":".join(map(str, programs)),
+            "COMPOSE_ENV_FILES": str(self.folder / "compose.env"),
+            "COMPOSE_PROJECT_NAME": self.name,
+            "COMPOSE_FILE": ":".join(str(ROOT / file) for file in self.files),
+            "PYTHONPATH": str(ROOT),
+        }
+        done = subprocess.run(
+            ["sh", "-ec", command],
+            cwd=folder,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, f"{command}\n{done.stdout[-3000:]}"
+        return done.stdout
+
+    def agree(self, seconds: float = 300.0) -> dict[str, dict[str, Any]]:
+        """Wait until the three services agree and nothing is on its way; their totals."""
+        token = self.secrets()["operator_token"]
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                found = {
+                    name: fetch(name, f"http://127.0.0.1:{self.port(name, 9000)}", token) for name in SERVICES
+                }
+            except (Away, AssertionError) as away:
+                # It may be starting, and have no port yet.
+                wrong = [str(away)]
+            else:
+                wrong = [str(one) for one in reconcile(found)]
+                wrong += [
+                    f"{name} {figure}"
+                    for name, one in found.items()
+                    for figure in ON_THE_WAY
+                    if one.get(figure)
+                ]
+            if not wrong:
+                return found
+            assert time.monotonic() < end, wrong
+            time.sleep(1)
 
     def job(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a job or the operator once more, by itself; it may refuse."""

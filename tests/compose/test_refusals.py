@@ -112,6 +112,32 @@ def test_a_service_with_a_short_secret_stops(deployment: Deployment) -> None:
     _others(deployment, "tips")
 
 
+def test_a_service_without_one_of_its_secrets_stops(deployment: Deployment) -> None:
+    """Naming the one."""
+    deployment.shell("operator", "rm -f /secrets/notify/ibuurt_link_secret")
+    line = deployment.refuses("notify")
+    assert line.startswith("notify: IBUURT_LINK_SECRET: Field required; set it to what signs the links")
+    _others(deployment, "notify")
+
+
+@pytest.mark.parametrize(
+    ("secret", "job", "said"),
+    [
+        ("postgres", "databases", "databases: PostgreSQL refuses the password of its superuser"),
+        ("kafka_admin", "topics", "topics: Kafka at kafka:9092 refuses the password of user admin"),
+    ],
+)
+def test_a_job_with_a_wrong_password_stops(deployment: Deployment, secret: str, job: str, said: str) -> None:
+    """A store that belongs to other volumes, say."""
+    kept = deployment.secrets()[secret]
+    deployment.change_secret(f"store/{secret}", "w" * 40)
+    try:
+        assert _line(deployment.job(job)).startswith(said)
+        _others(deployment)
+    finally:
+        deployment.change_secret(f"store/{secret}", kept)
+
+
 def test_a_service_with_a_wrong_database_password_stops(deployment: Deployment) -> None:
     """With where the password is."""
     deployment.shell("operator", "cd /secrets/tips && sed -i 's/:[^:@]*@/:wrong@/' ibuurt_database_url")
@@ -171,15 +197,16 @@ async def test_a_topic_with_other_partitions_is_refused(deployment: Deployment, 
     assert deployment.job("topics").returncode == 0
 
 
-def test_a_municipality_with_a_mistake_is_refused(deployment: Deployment) -> None:
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_municipality_with_a_mistake_is_refused(deployment: Deployment, service: str) -> None:
     """By every service that is started with it, file and place named; who runs goes on."""
     units = deployment.municipality / "units.toml"
     sound = units.read_text("utf-8")
     units.write_text(sound.replace('kind = "webhook"', 'kind = "pigeon"', 1), "utf-8")
     try:
-        line = deployment.refuses("notify")
-        assert line.startswith("notify: units.toml: units[0].channels[0].kind: ")
-        _others(deployment, "notify")
+        line = deployment.refuses(service)
+        assert line.startswith(f"{service}: units.toml: units[0].channels[0].kind: ")
+        _others(deployment, service)
         assert "units.toml: units[0].channels[0].kind: " in _line(deployment.job("secrets"))
     finally:
         units.write_text(sound, "utf-8")

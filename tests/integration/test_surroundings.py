@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
@@ -213,3 +214,18 @@ async def test_a_certificate_that_has_ended_is_still_told(
         await dog._look_at_certificates(watchdog_module.CERTIFICATES_SECONDS + 61)
         soon = watchdog_module.CERTIFICATES_RETRY_SECONDS
         assert dog._certificates_at == watchdog_module.CERTIFICATES_SECONDS + 61 + soon
+
+
+async def test_certificates_are_looked_at_anew_when_kafka_is_back(
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server
+) -> None:
+    """Not an hour later: whoever renewed one and restarted Kafka wants to see the alarm end."""
+    dog, registry = watchdog(infrastructure.bootstrap, spine.pool)
+    async with running(dog.run()):
+        await until(lambda: registry.get_sample_value("kafka_up"))
+        await until(lambda: dog._certificates_at > 0)
+        dog._certificates_at = math.inf
+        local_kafka.kill()
+        await until(lambda: registry.get_sample_value("kafka_up") == 0, 30)
+        await asyncio.to_thread(local_kafka.start)
+        await until(lambda: dog._certificates_at < math.inf, 60)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy import reconcile
 from deploy.operator.__main__ import _parser as operator_parser
 from services.notify.__main__ import PROGRAM as NOTIFY
 from services.stats.__main__ import PROGRAM as STATS
@@ -80,18 +79,6 @@ def test_the_page_names_commands() -> None:
     named = {" ".join(arguments[:2]) for _, arguments in runs()}
     assert {"outbox resend", "consumer accept-gap", "dead-letters replay"} <= named
     assert len(runs()) > 15
-
-
-@pytest.mark.parametrize("line", [line for line in code() if "deploy.reconcile" in line])
-def test_reconcile_takes_what_the_page_gives_it(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a token it ends there."""
-    monkeypatch.delenv(reconcile.TOKEN, raising=False)
-    arguments = shlex.split(line.partition("deploy.reconcile ")[2])
-    if arguments == ["--help"]:
-        with pytest.raises(SystemExit, match="0"):
-            reconcile.main(arguments)
-    else:
-        assert reconcile.main(arguments) == reconcile.NO_ANSWER
 
 
 @pytest.mark.parametrize(

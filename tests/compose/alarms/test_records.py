@@ -1,0 +1,235 @@
+"""What is sent and read: lost, doubled, unreadable, or held up."""
+
+import re
+import time
+
+from shared.events import DISPATCHES, REPORTS
+from tests.compose import faults
+from tests.compose.alarms.watch import LONG, SOON, Watch
+from tests.compose.deployment import ROOT, Deployment, long, typed
+from tests.compose.faults import psql
+from tests.compose.town import Town
+
+pytestmark = long
+
+BROKEN = ROOT / "tests/compose/alarms/broken-stats.yml"
+
+
+def test_a_topic_that_was_deleted(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """TopicsWrong; made anew it is empty, which its writer refuses until it has sent again what was there."""
+    town.report()
+    deployment.agree()
+    wrong = watch.fault("TopicsWrong", f"{DISPATCHES.name} is deleted", service="tips")
+    faults.delete_topic(faults.cluster(deployment), DISPATCHES)
+    wrong.fires(SOON)
+    wrong.mends("docker compose up -d")
+    wrong.quiets(SOON)
+    refused = watch.fault("RelayRefused", f"{DISPATCHES.name} was made anew", service="notify")
+    deployment.run("restart", "notify")
+    refused.fires(SOON)
+    refused.mends(
+        "docker compose run --rm --no-deps tips outbox resend --dry-run",
+        "docker compose stop tips",
+        "docker compose run --rm --no-deps tips outbox resend --by NAME",
+        "docker compose up -d --wait tips",
+        tips="notify",
+    )
+    refused.quiets(SOON)
+    town.report()
+    deployment.agree()
+
+
+def test_a_database_that_was_restored(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """An older one, started without `outbox recover`."""
+    typed(
+        deployment,
+        "for name in tips notify stats; do docker compose exec -T postgres pg_dump -U postgres -Fc $name > "
+        "$name.dump; done",
+    )
+    town.report()
+    deployment.agree()
+    row = watch.fault("RelayRefused", "the database of notify is restored from a backup", service="notify")
+    typed(deployment, "docker compose stop stats", stats="notify")
+    typed(
+        deployment,
+        "docker compose exec -T postgres pg_restore -U postgres -d postgres --clean --if-exists --create "
+        "--exit-on-error < stats.dump",
+        stats="notify",
+    )
+    deployment.run("start", "notify")
+    row.fires(SOON)
+    deployment.run("stop", "notify")
+    row.mends(
+        "docker compose run --rm --no-deps notify outbox recover --dry-run",
+        "docker compose run --rm --no-deps notify outbox recover --by NAME",
+        "docker compose up -d --wait",
+    )
+    row.quiets(SOON)
+    deployment.agree()
+
+
+def test_a_consumer_that_cannot_move(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """Somebody holds its rows."""
+    held = "a session holds the rows of stats' fence"
+    rows = [watch.fault(alarm, held, service="stats") for alarm in ("LagWithoutProgress", "ConsumerLag")]
+    holding = "BEGIN; SELECT * FROM fence FOR UPDATE; SELECT pg_sleep(3600)"
+    with faults.superuser(deployment, "stats", holding):
+        time.sleep(5)
+        town.report()
+        for row in rows:
+            row.fires(LONG)
+        _, told = typed(
+            deployment,
+            'docker compose exec postgres psql -U postgres -c "SELECT pid, datname, application_name, '
+            "xact_start, wait_event_type FROM pg_stat_activity WHERE xact_start < now() - interval "
+            "'1 minute' ORDER BY xact_start\"",
+        )
+        holder = re.search(r"(\d+) \| stats +\| psql", told)
+        assert holder, told
+        rows[0].mends(
+            'docker compose exec postgres psql -U postgres -c "SELECT pg_terminate_backend(PID)"',
+            PID=holder[1],
+        )
+        rows[1].like(rows[0])
+        for row in rows:
+            row.quiets(SOON)
+    deployment.agree()
+
+
+def test_a_gap(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """Records are deleted in front of a group: of one partition their writer has them still, of the other
+    no longer."""
+    where = faults.cluster(deployment)
+    deployment.run("stop", "stats")
+    before = faults.ends(where, REPORTS)
+    grown: list[tuple[str, int]] = []
+    while len(grown) < 2:
+        town.report()
+        # Behind what is deleted another must come, which shows that it is missing.
+        grown = [place for place, end in faults.ends(where, REPORTS).items() if end >= before[place] + 2]
+    kept, lost = grown[:2]
+    rows = [
+        watch.fault("Gap", what, service="stats", topic=topic, partition=str(partition))
+        for (topic, partition), what in (
+            (kept, "records are deleted that tips still has"),
+            (lost, "records are deleted that nobody has any more"),
+        )
+    ]
+    faults.delete_before(where, {place: before[place] + 1 for place in (kept, lost)})
+    deployment.run("start", "stats")
+    for row in rows:
+        row.fires(LONG)
+    first = psql(
+        deployment,
+        "stats",
+        f"SELECT sequence + 1 FROM fence WHERE topic = '{kept[0]}' AND partition = {kept[1]}",
+    )
+    typed(deployment, "docker compose stop tips")
+    rows[0].mends(
+        "docker compose run --rm --no-deps tips outbox resend --topic ibuurt.reports.v1 --partition 3 "
+        "--from-number 7 --by NAME",
+        "docker compose up -d --wait tips",
+        **{"partition 3": f"partition {kept[1]}", "number 7": f"number {first}"},
+    )
+    rows[0].quiets(SOON)
+    gap = (
+        "docker compose run --rm --no-deps stats consumer accept-gap --topic ibuurt.reports.v1 --partition 3"
+    )
+    rows[1].mends(f"{gap} --dry-run", f"{gap} --by NAME", **{"partition 3": f"partition {lost[1]}"})
+    rows[1].quiets(SOON)
+
+
+def test_a_program_that_cannot_read(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """stats is deployed with a program that wants a field which no writer gives: it stops, and with the
+    right program all is counted."""
+    source = (ROOT / "shared/events.py").read_text("utf-8")
+    broken = source.replace("class ReportEvent(Event):\n", "class ReportEvent(Event):\n    floor: int\n")
+    assert broken != source
+    program = deployment.folder / "events.py"
+    program.write_text(broken, "utf-8")
+    program.chmod(0o644)
+    row = watch.fault("ConsumerStopped", "a program of stats that cannot read reports", service="stats")
+    deployment.typed(
+        f"IBUURT_TEST_PROGRAM={program} COMPOSE_FILE=$COMPOSE_FILE:{BROKEN} "
+        "docker compose up -d --no-deps stats"
+    )
+    deployment.healthy(["stats"], SOON)
+    for _ in range(60):
+        town.report()
+    row.fires(SOON)
+    row.mends("docker compose up -d --wait stats")
+    row.quiets(SOON)
+    # What came before it was too much was set aside.
+    typed(
+        deployment,
+        "docker compose run --rm --no-deps notify dead-letters replay --reason unknown_category --by NAME",
+        notify="stats",
+        unknown_category="bad_value",
+    )
+    deployment.agree()
+
+
+def test_a_category_that_a_reader_lacks(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """It was added to the folder of tips alone."""
+    kept = {
+        name: (deployment.municipality / name).read_text("utf-8")
+        for name in ("categories.toml", "routing.toml")
+    }
+    less = re.sub(
+        r'\[\[categories\]\]\nid = "graffiti"\n.*?(?=\[\[)', "", kept["categories.toml"], flags=re.DOTALL
+    )
+    (deployment.municipality / "categories.toml").write_text(less, "utf-8")
+    (deployment.municipality / "routing.toml").write_text(
+        kept["routing.toml"].replace(', "graffiti"', ""), "utf-8"
+    )
+    letters = watch.fault(
+        "DeadLetters", "notify's folder lacks a category", service="notify", reason="unknown_category"
+    )
+    poison = watch.fault("Poison", "notify's folder lacks a category", service="notify")
+    try:
+        deployment.run("restart", "notify")
+        deployment.healthy(["notify"])
+        for nth in range(40):
+            town.report("graffiti" if nth % 3 == 0 else "street_light")
+        letters.fires(SOON)
+        poison.fires(SOON)
+    finally:
+        for name, text in kept.items():
+            (deployment.municipality / name).write_text(text, "utf-8")
+    poison.mends(
+        "docker compose restart NAME",
+        "docker compose run --rm --no-deps notify dead-letters replay --dry-run",
+        "docker compose run --rm --no-deps notify dead-letters replay --reason unknown_category --by NAME",
+        NAME="notify",
+    )
+    letters.mend, letters.mended = poison.mend, poison.mended
+    poison.quiets(SOON)
+    deployment.agree()
+
+
+def test_another_writer(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """Somebody has the password of tips: one event under a number that was used, and a record of nonsense."""
+    town.report()
+    deployment.agree()
+    outsider = faults.cluster(deployment, "tips")
+    place, end = max(faults.ends(outsider, REPORTS).items(), key=lambda found: found[1])
+    twice = watch.fault("NumberUsedTwice", "a record written by another, as tips", service="notify")
+    letters = watch.fault("DeadLetters", "nonsense written by another, as tips", service="stats")
+    faults.write_again(outsider, place, end - 1)
+    faults.write_nonsense(outsider, place, [b"\xff"])
+    twice.fires(SOON)
+    letters.fires(SOON)
+    twice.mends(
+        "docker compose run --rm operator rotate kafka_tips", "docker compose restart NAME", NAME="tips"
+    )
+    letters.mend, letters.mended = twice.mend, twice.mended
+    refused = watch.fault("RelayRefused", "tips is restarted after another has written", service="tips")
+    refused.fires(SOON)
+    deployment.typed("docker compose stop tips")
+    refused.mends(
+        "docker compose run --rm --no-deps tips outbox recover --first-counts --by NAME",
+        "docker compose up -d --wait tips",
+    )
+    refused.quiets(SOON)
+    town.report()
+    deployment.agree()

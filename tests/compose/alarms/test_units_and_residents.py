@@ -1,0 +1,106 @@
+"""What units and residents meet."""
+
+import re
+import time
+import urllib.parse
+import urllib.request
+
+from tests.compose import faults
+from tests.compose.alarms.watch import LONG, SOON, Watch
+from tests.compose.deployment import Deployment, long, typed
+from tests.compose.faults import psql
+from tests.compose.town import Town
+
+pytestmark = long
+
+OVERDUE = "acknowledged_at IS NULL AND unit = 'public_space'"
+
+
+def test_units_that_fail(deployment: Deployment, watch: Watch, town: Town) -> None:
+    """One does not listen until its report is given up; one answers 503 and is mended before."""
+    town.kill("parking")
+    town.answers("youth_work", 503)
+    away = watch.fault("UnitUnreachable", "a unit's system does not listen", destination="parking")
+    fails = watch.fault("UnitUnreachable", "a unit's system answers 503", destination="youth_work")
+    late = watch.fault("DeliveryLate", "a unit's system answers 503")
+    dead = watch.fault("DeliveryDead", "a unit's system does not listen for ten attempts")
+    town.report("wrong_parking")
+    town.report("youth_nuisance")
+    for row in (late, fails, away, dead):
+        row.fires(LONG)
+    command, told = typed(
+        deployment,
+        "docker compose exec postgres psql -U postgres -d notify -c "
+        "\"SELECT report_id, unit, channel, last_failure FROM delivery WHERE state = 'dead'\"",
+    )
+    assert re.search(r"parking +\| webhook +\| refused|parking +\| webhook +\| disconnected", told), told
+    dead.ends(f"{command}, and tell the unit")
+    # The report to the unit that answers 503 may have been given up too by now.
+    for unit, category, row in (("parking", "wrong_parking", away), ("youth_work", "youth_nuisance", fails)):
+        town.mend(unit)
+        town.report(category)
+        row.ends("the unit's system is up again")
+    late.like(fails)
+    for row in (away, fails, late):
+        row.quiets(LONG)
+
+
+def test_a_unit_that_keeps_silent(deployment: Deployment, watch: Watch, town: Town) -> None:
+    """Its report's times are moved hours back, since nobody waits so long for a test; notify looks at each
+    start and on the hour."""
+    town.answers("public_space", 204)
+    row = watch.fault("UnacknowledgedPastDue", "a unit takes a report and never acknowledges it")
+    town.report("street_light")
+    end = time.monotonic() + SOON
+    while psql(deployment, "notify", f"SELECT count(*) FROM dispatch WHERE {OVERDUE}") != "1":
+        assert time.monotonic() < end
+        time.sleep(1)
+    past = f"UPDATE dispatch SET acknowledge_by = now() - interval '3 hours' WHERE {OVERDUE}"
+    psql(deployment, "notify", past)
+    deployment.run("restart", "notify")
+    row.fires(SOON)
+    _, told = typed(
+        deployment,
+        'docker compose exec postgres psql -U postgres -d notify -c "SELECT unit, count(*) FROM dispatch '
+        "WHERE acknowledged_at IS NULL AND acknowledge_by < now() AND status NOT IN ('withdrawn', 'erased') "
+        'GROUP BY unit"',
+    )
+    assert re.search(r"public_space +\| +1", told), told
+    deployment.healthy(["notify"], SOON)
+    link = town.received["public_space"]["data"]["answer_url"]
+    asked = urllib.request.Request(link, urllib.parse.urlencode({"action": "acknowledge"}).encode())
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.status == 200
+    row.ends("the unit presses the link; told on the next hour")
+    psql(
+        deployment,
+        "notify",
+        "UPDATE dispatch SET acknowledged_at = now() - interval '2 hours' WHERE acknowledge_by < now()",
+    )
+    town.mend("public_space")
+    deployment.run("restart", "notify")
+    row.quiets(SOON)
+
+
+def test_intake_is_slow(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """Somebody locks the table of reports again and again."""
+    row = watch.fault("IntakeSlow", "a session locks the reports for 3 s at a time")
+    work = (
+        "DO $$ BEGIN FOR i IN 1..200 LOOP LOCK TABLE report IN EXCLUSIVE MODE; PERFORM pg_sleep(3); COMMIT; "
+        "PERFORM pg_sleep(0.1); END LOOP; END $$"
+    )
+    with faults.superuser(deployment, "tips", work):
+        end = time.monotonic() + LONG
+        while not row.now():
+            assert time.monotonic() < end
+            town.report()
+        row.fires(SOON)
+        pid = psql(deployment, "tips", "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %'").split()[0]
+        row.mends(
+            'docker compose exec postgres psql -U postgres -c "SELECT pg_terminate_backend(PID)"', PID=pid
+        )
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        town.report()
+        time.sleep(0.3)
+    row.quiets(LONG)

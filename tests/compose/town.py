@@ -1,0 +1,97 @@
+"""The town around a deployment: residents that report, and units that take it, fail or keep silent."""
+
+import asyncio
+import json
+import secrets
+import threading
+import urllib.request
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from deploy.local.units import Units
+from tests.compose.deployment import Deployment
+
+
+class Town:
+    """Residents, and each unit's system on a thread of its own."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._others: dict[str, web.AppRunner] = {}
+        # The last body that a unit which answers otherwise was sent.
+        self.received: dict[str, dict[str, Any]] = {}
+        self.host = deployment.gateway()
+        self.units = Units(deployment.unit_ports, host=self.host, ports=deployment.unit_ports)
+        self.learn_secrets()
+        self._do(self.units.open_all())
+
+    def learn_secrets(self) -> None:
+        """Each unit's system is told its webhook secret."""
+        found = self._deployment.secrets()
+        self.units.secrets = {unit: found[f"webhook_{unit}"] for unit in self._deployment.unit_ports}
+
+    def close(self) -> None:
+        for unit in list(self._others):
+            self.mend(unit)
+        self._do(self.units.close_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def kill(self, unit: str) -> None:
+        """The unit's system does not listen."""
+        self._do(self.units.close(unit))
+
+    def answers(self, unit: str, status: int) -> None:
+        """The unit's system answers everything so, and acknowledges nothing."""
+        self.kill(unit)
+        self._do(self._answer(unit, status))
+
+    async def _answer(self, unit: str, status: int) -> None:
+        async def take(request: web.Request) -> web.Response:
+            self.received[unit] = json.loads(await request.read())
+            return web.Response(status=status)
+
+        app = web.Application()
+        app.router.add_post("/reports", take)
+        self._others[unit] = runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, self.host, self.units.ports[unit]).start()
+
+    def mend(self, unit: str) -> None:
+        """The unit's system works again."""
+        if other := self._others.pop(unit, None):
+            self._do(other.cleanup())
+        self._do(self.units.open(unit))
+
+    def report(self, category: str = "street_light", kind: str = "issue") -> str:
+        """A resident reports; the receipt."""
+        body = {
+            "kind": kind,
+            "category": category,
+            "description": "The lamp at the corner marker-0123456789abcdef",
+            "location": {"area": {"district": "oakwood"}},
+            "language": "nl",
+        }
+        headers = {"Idempotency-Key": secrets.token_urlsafe(24), "Content-Type": "application/json"}
+        url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            receipt: str = json.load(answer)["receipt"]
+            return receipt
+
+    def status(self, receipt: str) -> str:
+        """What a resident is told of the report."""
+        url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports/mine"
+        asked = urllib.request.Request(url, headers={"Authorization": f"Receipt {receipt}"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            found: str = json.load(answer)["report"]["status"]
+            return found

@@ -1,0 +1,34 @@
+"""One deployment for the faults of one broker, with disks that can be full; made after the others went."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.compose.deployment import docker
+from tests.compose.faults.trial import Trial
+
+
+@contextlib.contextmanager
+def deployed(factory: pytest.TempPathFactory, *files: str) -> Iterator[Trial]:
+    """A trial on a deployment from nothing, of which nothing is left afterwards. Skips without an engine."""
+    try:
+        docker()
+    except LookupError as why:
+        pytest.skip(str(why))
+    folder = factory.mktemp("faults")
+    # Containers read the municipality under their own account.
+    folder.chmod(0o755)
+    trial = Trial(folder, *files)
+    try:
+        print(f"\nup in {trial.deployment.up():.0f} s")
+        yield trial
+    finally:
+        trial.deployment.down()
+        assert trial.deployment.left() == []
+
+
+@pytest.fixture(scope="package")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    with deployed(tmp_path_factory, "tests/compose/faults/disks.yml") as made:
+        yield made

@@ -16,6 +16,8 @@ import aiohttp
 from shared.municipality import Municipality, read
 
 TRY_SECONDS = 90.0
+# Where the answer does not say how long.
+RETRY_SECONDS = 0.5
 MOST_AT_ONCE = 200
 LATE = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -134,8 +136,10 @@ async def _post(
     session: aiohttp.ClientSession, outcome: Outcome, key: str, body: Mapping[str, Any], patience: float
 ) -> None:
     while True:
+        pause = RETRY_SECONDS
         try:
             async with session.post("/v1/reports", json=body, headers={"Idempotency-Key": key}) as response:
+                pause = float(response.headers.get("Retry-After", pause))
                 answer = await response.json(content_type=None)
                 outcome.status = response.status
                 outcome.answered_at = time.monotonic()
@@ -145,4 +149,4 @@ async def _post(
         outcome.answers.append(outcome.status)
         if 0 < outcome.status < 500 or time.monotonic() - outcome.sent_at > patience:
             return
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(pause)

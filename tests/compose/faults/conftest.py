@@ -21,11 +21,20 @@ def deployed(factory: pytest.TempPathFactory, *files: str) -> Iterator[Trial]:
     folder.chmod(0o755)
     trial = Trial(folder, *files)
     try:
-        print(f"\nup in {trial.deployment.up():.0f} s")
+        print(f"\nup in {_up(trial):.0f} s")
         yield trial
     finally:
         trial.deployment.down()
         assert trial.deployment.left() == []
+
+
+def _up(trial: Trial) -> float:
+    """Seconds until all is healthy, tried again: that one command is enough where the machine is not busy is
+    for test_deployment.py to hold."""
+    for _ in range(2):
+        with contextlib.suppress(AssertionError):
+            return trial.deployment.up()
+    return trial.deployment.up()
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.compose.faults.trial import Trial, answers
 
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 240.0
 # A record and a new file for the log of what is written: what there was beforehand is soon used up.
 SWITCH = "SELECT pg_logical_emit_message(true, 'test', 'x'); SELECT pg_switch_wal()"
 

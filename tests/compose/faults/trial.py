@@ -22,9 +22,10 @@ from tests.compose.deployment import ROOT, SERVICES, Deployment
 BOSTON = ROOT / "deploy" / "municipalities" / "boston"
 SAMPLE = BOSTON / "sample.csv.gz"
 SAMPLE_ROWS = 5_000
-RATE = 15.0
+# Reports a second: little, so that a machine that is busy with other things bears it.
+RATE = 4.0
 # Longer than the engine waits before it starts a container anew, a minute at most, and than the start takes.
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 300.0
 
 
 class Trial:

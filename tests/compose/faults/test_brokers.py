@@ -15,7 +15,8 @@ from tests.compose.faults.trial import Trial, answers, number
 BROKERS = ("kafka", "kafka-2", "kafka-3")
 ROUNDS = "IBUURT_CHAOS_ROUNDS"
 TOPICS = (REPORTS.name, DISPATCHES.name)
-BACK_SECONDS = 180.0
+# On a busy machine Kafka alone takes minutes to start.
+BACK_SECONDS = 420.0
 # By the image's script, with the administrator's password from where the broker has it.
 ELECTION = """
 umask 077

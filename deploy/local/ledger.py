@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from deploy.local.load import Outcome
-from deploy.local.stack import Stack
 from deploy.local.tap import Seen
 from deploy.local.units import Arrival
 from deploy.reconcile import Away, fetch, reconcile
@@ -37,12 +36,16 @@ class Ledger:
             self.faults.append(f"{name} is {figure}, not {wanted}")
 
 
-def totals(stack: Stack) -> dict[str, dict[str, Any]]:
-    """What each service says it has, by service. Raises Away where one does not answer."""
-    return {
-        name: fetch(name, service.internal_url, stack.operator_token)
-        for name, service in stack.services.items()
-    }
+class System(Protocol):
+    """What runs: the local stack, or containers."""
+
+    def totals(self) -> dict[str, dict[str, Any]]:
+        """What each service says it has, by service. Raises Away where one does not answer."""
+
+
+def totals(urls: Mapping[str, str], token: str) -> dict[str, dict[str, Any]]:
+    """What the services behind these internal ports have. Raises Away where one does not answer."""
+    return {name: fetch(name, url, token) for name, url in urls.items()}
 
 
 def check(
@@ -133,7 +136,7 @@ async def ask_as_residents(url: str, outcomes: Sequence[Outcome]) -> Counter[str
     return seen
 
 
-async def settle(stack: Stack, wanted: int, patience: float) -> dict[str, dict[str, Any]]:
+async def settle(system: System, wanted: int, patience: float) -> dict[str, dict[str, Any]]:
     """Wait until all three services have acknowledged `wanted` reports and nothing is on its way, or until
     nothing has changed for `patience` seconds; returns the last totals.
 
@@ -144,7 +147,7 @@ async def settle(stack: Stack, wanted: int, patience: float) -> dict[str, dict[s
     end = clock() + patience
     while True:
         try:
-            found = await asyncio.to_thread(totals, stack)
+            found = await asyncio.to_thread(system.totals)
         except Away:
             # It may be starting.
             if clock() > end:

@@ -7,7 +7,7 @@ import secrets
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import aiohttp
 from shared.municipality import Municipality, read
 
 TRY_SECONDS = 90.0
+# Where the answer does not say how long.
+RETRY_SECONDS = 0.5
 MOST_AT_ONCE = 200
 LATE = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -39,7 +41,12 @@ class Outcome:
     status: int = 0
     receipt: str = ""
     place_refused: int = 0
-    tries: int = 0
+    # The status of each answer; 0 where there was none.
+    answers: list[int] = field(default_factory=list)
+
+    @property
+    def tries(self) -> int:
+        return len(self.answers)
 
     @property
     def accepted(self) -> bool:
@@ -88,8 +95,12 @@ async def send_all(
     requests: Iterator[Request],
     rate: float,
     progress: Callable[[list[Outcome]], None],
+    patience: float = TRY_SECONDS,
 ) -> list[Outcome]:
-    """Send every request, `rate` a second, and return what became of each, in the order of sending."""
+    """Send every request, `rate` a second, and return what became of each, in the order of sending.
+
+    A resident gives up `patience` seconds after the first try.
+    """
     outcomes: list[Outcome] = []
     slots = asyncio.Semaphore(MOST_AT_ONCE)
     started = time.monotonic()
@@ -104,34 +115,38 @@ async def send_all(
             await slots.acquire()
             outcome = Outcome(request, time.monotonic())
             outcomes.append(outcome)
-            task = group.create_task(_send(session, outcome))
+            task = group.create_task(_send(session, outcome, patience))
             task.add_done_callback(lambda _: slots.release())
             progress(outcomes)
     return outcomes
 
 
-async def _send(session: aiohttp.ClientSession, outcome: Outcome) -> None:
+async def _send(session: aiohttp.ClientSession, outcome: Outcome, patience: float) -> None:
     """Send one, as a form does: a refused place is given otherwise, a lost answer is asked for again."""
     request = outcome.request
     for body in request.bodies:
         key = f"{request.key}{outcome.place_refused}"
-        await _post(session, outcome, key, body)
+        await _post(session, outcome, key, body, patience)
         if outcome.status != 422:
             return
         outcome.place_refused += 1
 
 
-async def _post(session: aiohttp.ClientSession, outcome: Outcome, key: str, body: Mapping[str, Any]) -> None:
+async def _post(
+    session: aiohttp.ClientSession, outcome: Outcome, key: str, body: Mapping[str, Any], patience: float
+) -> None:
     while True:
-        outcome.tries += 1
+        pause = RETRY_SECONDS
         try:
             async with session.post("/v1/reports", json=body, headers={"Idempotency-Key": key}) as response:
+                pause = float(response.headers.get("Retry-After", pause))
                 answer = await response.json(content_type=None)
                 outcome.status = response.status
                 outcome.answered_at = time.monotonic()
                 outcome.receipt = answer.get("receipt", "") if isinstance(answer, dict) else ""
         except LATE:
             outcome.status = 0
-        if 0 < outcome.status < 500 or time.monotonic() - outcome.sent_at > TRY_SECONDS:
+        outcome.answers.append(outcome.status)
+        if 0 < outcome.status < 500 or time.monotonic() - outcome.sent_at > patience:
             return
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(pause)

@@ -11,7 +11,9 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from deploy.local import ledger
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database
 from deploy.local.processes import Child, free_port
@@ -78,6 +80,11 @@ class Stack:
             "kafka": infrastructure.kafka.child,
             "postgres": infrastructure.postgres.child,
         }
+
+    def totals(self) -> dict[str, dict[str, Any]]:
+        """What each service says it has, by service. Raises Away where one does not answer."""
+        urls = {name: service.internal_url for name, service in self.services.items()}
+        return ledger.totals(urls, self.operator_token)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,13 @@ Each handler parses, opens one transaction, and wakes the relay after the commit
 tip: its time would be the tip's minute.
 """
 
+import asyncio
 import hmac
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,7 +33,9 @@ from shared.events import hour_of
 from shared.municipality import Municipality
 from shared.web import Problem
 
-ACQUIRE_SECONDS = 5
+TURN_SECONDS = 5
+# Fewer than the pool's connections: the consumer, the relay's watchdog and the probes have theirs besides.
+TURNS = 7
 STATUS_URL = "/v1/reports/mine"
 log = structlog.get_logger()
 _SCHEMA_PLACE = "#/paths/~1v1~1reports/post/requestBody/content/application~1json/schema/$defs/"
@@ -76,6 +79,7 @@ class Desk:
     metrics: TipsMetrics
     wake: Callable[[], None]
     clock: Callable[[], datetime]
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def public_app(desk: Desk) -> FastAPI:
         receipt = receipts.read(code)
         # The same work for whatever was sent, so that neither answer nor time tells why it leads nowhere.
         lookup_id = receipts.lookup_id(receipt or receipts.NO_RECEIPT, desk.peppers.lookup)
-        async with _connection(desk.pool) as connection:
+        async with _connection(desk) as connection:
             report = await queries.report_by_lookup_id(connection, lookup_id)
             if report is None or receipt is None:
                 raise _unknown_receipt()
@@ -128,7 +132,7 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         """A report's words, after logging who reads them and why."""
         service = web.caller(request, tokens)
         reading = await web.read_json(request, Reading)
-        async with _connection(desk.pool) as connection, connection.transaction():
+        async with _connection(desk) as connection, connection.transaction():
             found = await queries.report_for_reading(connection, report_id)
             if found is None:
                 raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
@@ -196,7 +200,7 @@ async def _store(
 ) -> Report | None:
     """Store a report and its event; or the report that the same submission has stored before."""
     try:
-        async with _connection(desk.pool) as connection, connection.transaction():
+        async with _connection(desk) as connection, connection.transaction():
             if await queries.insert_report(
                 connection, report, sealed, submission.lookup_id, submission.macs, drop_after(now)
             ):
@@ -257,11 +261,17 @@ def _receipt_sent(request: Request) -> str:
 
 
 @asynccontextmanager
-async def _connection(pool: Any) -> AsyncIterator[Any]:
+async def _connection(desk: Desk) -> AsyncIterator[Any]:
     """A connection of the pool. Raises Problem 503 where the database is away or busy."""
     try:
-        async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-            yield connection
+        # The wait for a turn and the connecting have each their own time: with one for both, those who have
+        # waited long would break off each new connection after an outage, and nobody would ever have one.
+        await asyncio.wait_for(desk.turns.acquire(), TURN_SECONDS)
+        try:
+            async with desk.pool.acquire() as connection:
+                yield connection
+        finally:
+            desk.turns.release()
     except Exception as error:
         if not postgres.is_transient(error):
             raise

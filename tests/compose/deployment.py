@@ -20,6 +20,7 @@ from testcontainers.compose import DockerCompose
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy
 from deploy.reconcile import ON_THE_WAY, Away, fetch, reconcile
+from shared.cluster import Cluster
 from shared.municipality import read
 from tests.containers import docker, name_project
 
@@ -42,44 +43,46 @@ def typed(deployment: "Deployment", command: str, **filled: str) -> tuple[str, s
 
 
 class Deployment:
-    """One project of compose, with the fictional municipality whose units are on this machine."""
+    """One project of compose, with a municipality whose units are on this machine; `files` come after the
+    ordinary ones, `settings` besides what `.env` has here."""
 
     def __init__(
         self,
         folder: Path,
-        files: Sequence[str] = ("docker-compose.yml", "tests/compose/override.yml"),
+        files: Sequence[str] = (),
+        municipality: str = "ibuurt",
         settings: Mapping[str, object] | None = None,
     ):
         self.name = f"ibuurt-test-{uuid.uuid4().hex[:8]}"
         self.folder = folder
         self.docker = docker()
-        self.unit_ports = {unit: free_port() for unit in read(ROOT / "deploy/municipalities/ibuurt").units}
-        self.municipality = local_copy(
-            ROOT / "deploy/municipalities/ibuurt",
-            folder,
-            self.unit_ports,
-            tips_wait=False,
-        )
+        original = ROOT / "deploy/municipalities" / municipality
+        self.unit_ports = {unit: free_port() for unit in read(original).units}
+        self.municipality = local_copy(original, folder, self.unit_ports, tips_wait=False)
         self.given = folder / "given"
         self.given.mkdir()
-        self.kafka_port, self.tips_port, self.notify_port = free_port(), free_port(), free_port()
-        self.prometheus_port = free_port()
+        self.tips_port, self.notify_port, self.prometheus_port = free_port(), free_port(), free_port()
+        brokers = 3 if "docker-compose.three-brokers.yml" in files else 1
+        self.kafka_ports = [free_port() for _ in range(brokers)]
         environment = {
             "IBUURT_MUNICIPALITIES": folder,
+            "IBUURT_MUNICIPALITY": self.municipality.name,
             "IBUURT_SECRETS_GIVEN": self.given,
-            "IBUURT_KAFKA_PORT": self.kafka_port,
+            "IBUURT_KAFKA_PORT": self.kafka_ports[0],
             "IBUURT_TIPS_PORT": self.tips_port,
             "IBUURT_NOTIFY_PORT": self.notify_port,
             "IBUURT_PROMETHEUS_PORT": self.prometheus_port,
             "IBUURT_TEST_UNIT_PORTS": ",".join(str(port) for port in self.unit_ports.values()),
-            **(settings or {}),
+        } | dict(settings or {})
+        environment |= {
+            f"IBUURT_KAFKA_PORT_{n}": port for n, port in enumerate(self.kafka_ports[1:], start=2)
         }
-        self.files = files
+        self.files = ["docker-compose.yml", "tests/compose/override.yml", *files]
         env_file = folder / "compose.env"
         env_file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
         self.compose = DockerCompose(
             ROOT,
-            list(files),
+            self.files,
             build=True,
             quiet_build=True,
             env_file=str(env_file),
@@ -230,6 +233,24 @@ class Deployment:
         lines = [line for line in said.splitlines() if line.startswith(f"{service}: ")]
         assert len(set(lines)) == 1, said
         return lines[0]
+
+    def container(self, service: str) -> str:
+        """The name of a service's only container."""
+        return f"{self.name}-{service}-1"
+
+    def engine(self, *arguments: str) -> str:
+        """A command of docker that must succeed; what it printed."""
+        done = subprocess.run([self.docker, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def admin(self) -> Cluster:
+        """Kafka by its listeners for outsiders, as its administrator."""
+        secrets = self.secrets()
+        authority = self.folder / "ca.crt"
+        authority.write_text(secrets["ca.crt"])
+        brokers = ",".join(f"localhost:{port}" for port in self.kafka_ports)
+        return Cluster(brokers, "admin", secrets["kafka_admin"], authority)
 
     def port(self, service: str, inside: int) -> int:
         """The port of 127.0.0.1 behind which a port of the service is."""

@@ -141,7 +141,9 @@ async def test_each_topic_has_one_writer(deployment: Deployment, tmp_path: Path)
     """tips, with its own password, writes its topics and not another's."""
     secrets = deployment.secrets()
     (tmp_path / "ca.crt").write_text(secrets["ca.crt"])
-    where = Cluster(f"localhost:{deployment.kafka_port}", "tips", secrets["kafka_tips"], tmp_path / "ca.crt")
+    where = Cluster(
+        f"localhost:{deployment.kafka_ports[0]}", "tips", secrets["kafka_tips"], tmp_path / "ca.crt"
+    )
     producer = kafka.producer(where, "test")
     await producer.start()
     await producer.send_and_wait(DISPATCHES.dead_letters("tips"), b"x", partition=0)
@@ -174,7 +176,7 @@ def test_the_trace_from_a_resident_to_a_unit_and_into_the_counts(
         "IBUURT_E2E_INTERNAL_URLS": ",".join(urls),
         "IBUURT_OPERATOR_TOKEN": secrets["operator_token"],
         "IBUURT_E2E_LOGS": " ".join([*deployment.command, "logs", "--no-log-prefix", "{service}"]),
-        "IBUURT_KAFKA_BOOTSTRAP": f"localhost:{deployment.kafka_port}",
+        "IBUURT_KAFKA_BOOTSTRAP": f"localhost:{deployment.kafka_ports[0]}",
         "IBUURT_KAFKA_USER": "admin",
         "IBUURT_KAFKA_PASSWORD": secrets["kafka_admin"],
         "IBUURT_KAFKA_CA": str(tmp_path / "ca.crt"),

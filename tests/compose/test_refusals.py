@@ -35,10 +35,7 @@ def mended(deployment: Deployment) -> Iterator[None]:
 @pytest.fixture
 def admin(deployment: Deployment) -> Cluster:
     """Kafka, as its administrator."""
-    secrets = deployment.secrets()
-    authority = deployment.folder / "ca.crt"
-    authority.write_text(secrets["ca.crt"])
-    return Cluster(f"localhost:{deployment.kafka_port}", "admin", secrets["kafka_admin"], authority)
+    return deployment.admin()
 
 
 def _line(refused: "subprocess.CompletedProcess[str]") -> str:

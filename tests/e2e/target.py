@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from deploy.local.ledger import totals
 from deploy.local.stack import ROOT, local_stack
 from deploy.local.units import Units
-from deploy.reconcile import fetch
 from shared.cluster import Where
 from shared.municipality import read
 from shared.settings import KafkaSettings
@@ -56,12 +56,11 @@ def target() -> Iterator[Target]:
     units = Units(read(IBUURT).units)
     with local_stack(IBUURT, units.ports, tips_wait=False) as stack:
         units.secrets = stack.webhook_secrets
-        urls = {name: service.internal_url for name, service in stack.services.items()}
         yield Target(
             stack.services["tips"].url,
             IBUURT,
             units,
-            lambda: _totals(urls, stack.operator_token),
+            stack.totals,
             stack.infrastructure.bootstrap,
             lambda service: stack.services[service].child.log.read_text("utf-8"),
         )
@@ -82,14 +81,10 @@ def _named(environment: Mapping[str, str]) -> Target:
         environment["IBUURT_E2E_TIPS_URL"],
         folder,
         units,
-        (lambda: _totals(urls, environment["IBUURT_OPERATOR_TOKEN"])) if len(urls) == len(SERVICES) else None,
+        (lambda: totals(urls, environment["IBUURT_OPERATOR_TOKEN"])) if len(urls) == len(SERVICES) else None,
         KafkaSettings.read().kafka if environment.get("IBUURT_KAFKA_BOOTSTRAP") else None,
         (lambda service: _printed(logs.replace("{service}", service))) if logs else None,
     )
-
-
-def _totals(urls: Mapping[str, str], token: str) -> dict[str, dict[str, Any]]:
-    return {name: fetch(name, url, token) for name, url in urls.items()}
 
 
 def _printed(command: str) -> str:

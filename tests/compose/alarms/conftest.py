@@ -9,7 +9,7 @@ from tests.compose.deployment import Deployment
 from tests.compose.town import Town
 
 TABLE = pytest.StashKey[list[str]]()
-FILES = ("docker-compose.yml", "tests/compose/override.yml", "tests/compose/alarms/override.yml")
+FILES = ("tests/compose/alarms/override.yml",)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -22,7 +22,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("alarms")
     folder.chmod(0o755)
-    made = Deployment(folder, FILES, {"IBUURT_TEST_PROMETHEUS": make_faster(folder)})
+    made = Deployment(folder, FILES, settings={"IBUURT_TEST_PROMETHEUS": make_faster(folder)})
     try:
         made.up()
         yield made

@@ -6,10 +6,10 @@ import time
 from shared.access import LITERAL, TOPIC, WRITE, Right
 from shared.events import REPORTS
 from shared.relay import RELAY_LOCK
-from tests.compose import faults
+from tests.compose.alarms import faults
+from tests.compose.alarms.faults import psql
 from tests.compose.alarms.watch import LONG, SOON, Watch
 from tests.compose.deployment import SERVICES, Deployment, long, typed
-from tests.compose.faults import psql
 from tests.compose.town import Town
 
 pytestmark = long

@@ -4,10 +4,10 @@ import re
 import time
 
 from shared.events import DISPATCHES, REPORTS
-from tests.compose import faults
+from tests.compose.alarms import faults
+from tests.compose.alarms.faults import psql
 from tests.compose.alarms.watch import LONG, SOON, Watch
 from tests.compose.deployment import ROOT, Deployment, long, typed
-from tests.compose.faults import psql
 from tests.compose.town import Town
 
 pytestmark = long

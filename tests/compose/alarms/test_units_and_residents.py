@@ -5,10 +5,10 @@ import time
 import urllib.parse
 import urllib.request
 
-from tests.compose import faults
+from tests.compose.alarms import faults
+from tests.compose.alarms.faults import psql
 from tests.compose.alarms.watch import LONG, SOON, Watch
 from tests.compose.deployment import Deployment, long, typed
-from tests.compose.faults import psql
 from tests.compose.town import Town
 
 pytestmark = long

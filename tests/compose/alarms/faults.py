@@ -25,7 +25,7 @@ def cluster(deployment: Deployment, user: str = "admin") -> Cluster:
     secrets = deployment.secrets()
     authority = deployment.folder / "ca.crt"
     authority.write_text(secrets["ca.crt"])
-    return Cluster(f"localhost:{deployment.kafka_port}", user, secrets[f"kafka_{user}"], authority)
+    return Cluster(f"localhost:{deployment.kafka_ports[0]}", user, secrets[f"kafka_{user}"], authority)
 
 
 def psql(deployment: Deployment, database: str, sql: str) -> str:

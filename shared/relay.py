@@ -8,6 +8,7 @@ reader can tell a repeat from news (shared/fence.py).
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from shared import outbox, postgres
 from shared.cluster import Where
+from shared.events import hour_of
 from shared.kafka import abandon
 from shared.kafka import producer as new_producer
 from shared.metrics import RelayMetrics
@@ -33,6 +35,11 @@ RELAY_LOCK = 0x1B_0002
 log = structlog.get_logger()
 
 
+def utc_now() -> datetime:
+    """The time by this machine's clock, in UTC."""
+    return datetime.now(UTC)
+
+
 class Relay:
     """Sends what a service has appended. `run` ends only by cancellation or by a Refusal."""
 
@@ -44,12 +51,14 @@ class Relay:
         metrics: RelayMetrics,
         *,
         make_producer: Callable[[Any, str], AIOKafkaProducer] = new_producer,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._dsn = dsn
         self._bootstrap = bootstrap
         self._service = service
         self._metrics = metrics
         self._make_producer = make_producer
+        self._clock = clock
         self._woken = asyncio.Event()
         # Set once the topics were found to agree with this database: the service's consumer waits for it.
         self.checked = asyncio.Event()
@@ -162,19 +171,21 @@ class Relay:
         return await outbox.claim(connection, sent)
 
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
-        sent = await send_in_order(producer, batch)
+        sent = await send_in_order(producer, batch, self._clock())
         self._metrics.sent.inc(len(batch.records))
         return sent
 
 
-async def send_in_order(producer: AIOKafkaProducer, batch: Batch) -> Sent:
+async def send_in_order(producer: AIOKafkaProducer, batch: Batch, now: datetime) -> Sent:
     """Send a batch in order. Raises KafkaError or TimeoutError when a record failed, once the fate of all is
-    known."""
+    known. What a clock that was ahead has dated after `now` has this hour as its record's time: Kafka takes
+    nothing that is more than an hour ahead of its own clock, and all that comes after it would wait."""
     futures: list[asyncio.Future[Any]] = []
     failed: KafkaError | TimeoutError | None = None
     try:
         for record in batch.records:
-            milliseconds = int(record.time.timestamp() * 1000)
+            time = record.time if record.time <= now else hour_of(now)
+            milliseconds = int(time.timestamp() * 1000)
             futures.append(
                 await producer.send(
                     record.topic, record.value, record.key, record.partition, milliseconds, record.headers()

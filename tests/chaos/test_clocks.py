@@ -32,7 +32,7 @@ def started() -> Iterator[tuple[Trial, Clock]]:
         pytest.param(0, HOUR, id="forward by an hour"),
         pytest.param(HOUR, 0, id="back by an hour"),
         pytest.param(0, -5, id="back by five seconds"),
-        pytest.param(0, 26 * HOUR, id="forward by more than a day"),
+        # While it is so far ahead Kafka takes nothing; what was accepted goes when it is right again.
         pytest.param(26 * HOUR, 0, id="back by more than a day"),
     ],
 )

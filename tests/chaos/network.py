@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import psutil
+
 from deploy.local.processes import free_port
 from deploy.local.stack import SERVICES
 from tests.chaos.toxiproxy import TO_CLIENT, TO_SERVER, Proxies, proxies
@@ -51,7 +53,20 @@ class Network:
                 self.proxies.poison(name, fault.kind, way, fault.attributes)
 
     def cure(self) -> None:
+        """Let every connection be right again."""
         self.proxies.cure()
+
+    def straight(self) -> set[int]:
+        """The ports that some service reaches past its proxy."""
+        stack = self.trial.stack
+        ports = {stack.infrastructure.kafka.port, stack.infrastructure.postgres.port}
+        ports |= {stack.services["tips"].internal_port, *self.trial.units.ports.values()}
+        return ports & {
+            connection.raddr.port
+            for service in stack.services.values()
+            for connection in psutil.Process(service.child.pid).net_connections("tcp")
+            if connection.raddr and connection.laddr.port != service.internal_port
+        }
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ reader can tell a repeat from news (shared/fence.py).
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared import outbox, postgres
 from shared.cluster import Where
+from shared.events import hour_of
 from shared.kafka import abandon
 from shared.kafka import producer as new_producer
 from shared.metrics import RelayMetrics
@@ -34,6 +36,11 @@ RELAY_LOCK = 0x1B_0002
 log = structlog.get_logger()
 
 
+def utc_now() -> datetime:
+    """The time by this machine's clock, in UTC."""
+    return datetime.now(UTC)
+
+
 class Relay:
     """Sends what a service has appended. `run` ends only by cancellation or by a Refusal."""
 
@@ -45,12 +52,14 @@ class Relay:
         metrics: RelayMetrics,
         *,
         make_producer: Callable[[Any, str], AIOKafkaProducer] = new_producer,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._dsn = dsn
         self._bootstrap = bootstrap
         self._service = service
         self._metrics = metrics
         self._make_producer = make_producer
+        self._clock = clock
         self._woken = asyncio.Event()
         # Set once the topics were found to agree with this database: the service's consumer waits for it.
         self.checked = asyncio.Event()
@@ -163,18 +172,22 @@ class Relay:
         return await outbox.claim(connection, sent)
 
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
-        sent = await send_in_order(producer, batch)
+        sent = await send_in_order(producer, batch, self._clock())
         self._metrics.sent.inc(len(batch.records))
         return sent
 
 
-async def send_in_order(producer: AIOKafkaProducer, batch: Batch) -> Sent:
+async def send_in_order(producer: AIOKafkaProducer, batch: Batch, now: datetime) -> Sent:
     """Send a batch, each partition's records in order. Raises KafkaError or TimeoutError when any failed,
-    once the fate of all is known."""
+    once the fate of all is known.
+
+    What a clock that was ahead has dated after `now` has this hour as its record's time: Kafka takes nothing
+    that is more than an hour ahead of its own clock, and all that comes after it would wait.
+    """
     sending: list[tuple[Place, int, asyncio.Future[Any]]] = []
     failed: BaseException | None = None
     try:
-        for place, filled in _fill(producer, batch):
+        for place, filled in _fill(producer, batch, now):
             topic, partition = place
             future = await producer.send_batch(filled, topic, partition=partition)
             sending.append((place, filled.record_count() - 1, future))
@@ -192,14 +205,15 @@ async def send_in_order(producer: AIOKafkaProducer, batch: Batch) -> Sent:
     return Sent(batch, offsets)
 
 
-def _fill(producer: AIOKafkaProducer, batch: Batch) -> Sequence[tuple[Place, BatchBuilder]]:
+def _fill(producer: AIOKafkaProducer, batch: Batch, now: datetime) -> Sequence[tuple[Place, BatchBuilder]]:
     """The batch as batches of the client, each of one partition: cheaper than giving it record by record."""
     filled: list[tuple[Place, BatchBuilder]] = []
     current: dict[Place, BatchBuilder] = {}
     for record in batch.records:
         place = (record.topic, record.partition)
+        time = record.time if record.time <= now else hour_of(now)
         given = {
-            "timestamp": int(record.time.timestamp() * 1000),
+            "timestamp": int(time.timestamp() * 1000),
             "key": record.key,
             "value": record.value,
             "headers": record.headers(),

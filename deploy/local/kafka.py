@@ -72,6 +72,7 @@ class Kafka:
         self._data = folder / "data"
         self._controller_port = free_port()
         self._settings = dict(settings or {})
+        self._more_listeners: dict[str, tuple[int, int]] = {}
         self._progress = progress
         self._child: Child | None = None
 
@@ -97,6 +98,13 @@ class Kafka:
         """Whether the process is alive (also when paused)."""
         return self._child is not None and self._child.running
 
+    def listen_also(self, name: str, advertised: int) -> int:
+        """From the next start on, a further listener of that name (capital letters) whose clients are told
+        to come to the port `advertised` of 127.0.0.1, such as a proxy's; returns the port it listens on."""
+        port = free_port()
+        self._more_listeners[name] = (port, advertised)
+        return port
+
     def start(self) -> None:
         """Start it and wait until it answers. Refusal: something must be installed first. ChildFailed: it
         did not come up; the message has the tail of its log."""
@@ -110,9 +118,9 @@ class Kafka:
             _lay_out(ready / "template", self._data)
         self._launch(f"-XX:SharedArchiveFile={ready / 'classes.jsa'}")
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until the node answers and counts itself among the brokers."""
-        self.child.wait_until(lambda: brokers(self.port) > 0, START_SECONDS)
+        self.child.wait_until(lambda: brokers(self.port) > 0, seconds)
 
     def kill(self) -> None:
         """SIGKILL; returns when it is dead."""
@@ -157,10 +165,18 @@ class Kafka:
             raise ChildFailed(f"{tool.name} failed with {status}; the end of its log:\n{tool.log_tail()}")
 
     def _write_properties(self) -> Path:
+        listeners = [f"PLAINTEXT://{self.bootstrap}", f"CONTROLLER://127.0.0.1:{self._controller_port}"]
+        advertised = [f"PLAINTEXT://{self.bootstrap}"]
+        protocols = [SETTINGS["listener.security.protocol.map"]]
+        for name, (port, told) in self._more_listeners.items():
+            listeners.append(f"{name}://127.0.0.1:{port}")
+            advertised.append(f"{name}://127.0.0.1:{told}")
+            protocols.append(f"{name}:PLAINTEXT")
         own = {
             "log.dirs": str(self._data),
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": ",".join(listeners),
+            "advertised.listeners": ",".join(advertised),
+            "listener.security.protocol.map": ",".join(protocols),
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
         }
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -30,6 +30,10 @@ class Ledger:
     def balanced(self) -> bool:
         return not self.faults
 
+    def line(self) -> str:
+        """All figures in one line."""
+        return ", ".join(f"{name} {figure}" for name, figure in self.figures.items())
+
     def enter(self, name: str, figure: int, *, wanted: int | None = None) -> None:
         self.figures[name] = figure
         if wanted is not None and figure != wanted:

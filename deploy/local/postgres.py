@@ -103,9 +103,9 @@ class Postgres:
         self._child = self._new_child("PostgreSQL", "postgres", ["-D", str(self._data), *settings])
         self._child.start()
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until the server takes connections."""
-        self.child.wait_until(self._ready, START_SECONDS)
+        self.child.wait_until(self._ready, seconds)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and every backend; returns when all are dead."""

@@ -22,6 +22,7 @@ from services.notify.metrics import DeliveryMetrics
 from services.notify.recording import Result, record
 from shared import postgres
 from shared.events import hour_of
+from shared.municipality import LONGEST_WAIT_MINUTES
 
 # Longer than both calls of a delivery together may take.
 LEASE_SECONDS = 30.0
@@ -32,6 +33,7 @@ DRAIN_SECONDS = 5.0
 AWAY_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 RECORD_AT_ONCE = 500
+LONGEST_FIRST = timedelta(minutes=LONGEST_WAIT_MINUTES)
 CIRCUIT_CAP_SECONDS = 60.0
 TIPS_CIRCUIT_CAP_SECONDS = 5.0
 TIPS = "tips"
@@ -83,6 +85,7 @@ class Worker:
         self._chance = chance
         self._appended = appended
         self._lease = timedelta(seconds=lease_seconds)
+        self._longest_again = max(self._lease, timedelta(seconds=retrying.cap))
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
         self._circuits = {unit: self._new_circuit(CIRCUIT_CAP_SECONDS) for unit in units}
         self._under_way: Counter[str] = Counter()
@@ -262,12 +265,22 @@ class Worker:
             report = {"report_id": str(delivery.report_id)} if delivery.kind == "issue" else {}
             log.error("delivery_failed", unit=delivery.unit, reason=settlement.failure, **report)
 
+    async def _mind_the_clock(self, connection: Any) -> None:
+        """Times in rows outlive a clock that was ahead: without this they would wait for it to pass again."""
+        brought = await queries.bring_forward(
+            connection, self._clock(), self._longest_again, max(self._lease, LONGEST_FIRST)
+        )
+        if brought:
+            log.warning("clock_went_back", deliveries=brought)
+            self._woken.set()
+
     async def _watch_backlog(self) -> None:
         told: datetime | None = None
         while True:
             hour = hour_of(self._clock())
             try:
                 async with self._pool.acquire() as connection:
+                    await self._mind_the_clock(connection)
                     count, since = await queries.backlog(connection)
                     if hour != told:
                         self._metrics.past_due.set(await queries.past_due(connection, hour))

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
@@ -195,6 +195,28 @@ async def units_with_open_deliveries(connection: Any) -> list[str]:
     """The units that something still has to reach, also those that left the municipality's folder."""
     rows = await connection.fetch("SELECT DISTINCT unit FROM delivery WHERE state = 'open'")
     return [row["unit"] for row in rows]
+
+
+async def bring_forward(
+    connection: Any, now: datetime, longest_again: timedelta, longest_first: timedelta
+) -> int:
+    """Let go at once what is put off for longer than anything ever is: the clock has gone back since.
+
+    What was tried or is leased waits for at most `longest_again`, a tip's first attempt for `longest_first`.
+    Returns how many there were.
+    """
+    brought = await connection.execute(
+        """UPDATE delivery d SET next_attempt_at = $1::timestamptz, due_at = least(d.due_at, $1)
+           FROM dispatch p
+           WHERE p.report_id = d.report_id AND d.state = 'open'
+             AND d.next_attempt_at > $1::timestamptz + CASE
+                 WHEN p.kind = 'tip' AND d.next_attempt_at = d.due_at THEN $3::interval
+                 ELSE $2::interval END""",
+        now,
+        longest_again,
+        longest_first,
+    )
+    return int(brought.rpartition(" ")[2])
 
 
 async def backlog(connection: Any) -> tuple[int, datetime | None]:

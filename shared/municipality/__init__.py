@@ -6,6 +6,7 @@ No numpy and no shapely here: two of the three services have neither.
 
 from shared.municipality.folder import read
 from shared.municipality.model import (
+    LONGEST_WAIT_MINUTES,
     Area,
     AreaSet,
     Category,
@@ -19,6 +20,7 @@ from shared.municipality.model import (
 )
 
 __all__ = [
+    "LONGEST_WAIT_MINUTES",
     "Area",
     "AreaSet",
     "Category",

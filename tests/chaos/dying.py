@@ -1,79 +1,128 @@
-"""A service that kills itself (SIGKILL) at a named point: `python -m tests.chaos.dying SERVICE POINT HITS`.
+"""A service with a fuse: `python -m tests.chaos.dying SERVICE FILE`.
 
-It is the real service; only the function at the point is wrapped, and dies on the HITS-th time.
+It is the real service; only the functions at the named points are wrapped. Where FILE holds a fuse (light),
+the process signals itself when that point is reached for so many times: SIGKILL to die there, SIGSTOP to
+stand still there while something else dies.
 """
 
 import functools
+import json
 import os
 import runpy
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
 
 from shared import fence, outbox
 from shared.consumer import Consumer
 from shared.relay import Relay
 
 Wrapped = Callable[..., Awaitable[Any]]
+SENDING = ("after claim", "inside a send", "after send", "before the mark", "before the append")
+APPLYING = ("inside apply", "before apply's commit", "after apply's commit")
+# Every point of each service.
+POINTS: dict[str, tuple[str, ...]] = {
+    "tips": (*SENDING, *APPLYING, "before the answer", "between the words and their log"),
+    "notify": (
+        *SENDING,
+        *APPLYING,
+        "after a lease",
+        "between the words and the unit",
+        "between a delivery and its record",
+        "before the record's commit",
+    ),
+    "stats": APPLYING,
+}
+
+
+def light(file: Path, point: str, hits: int, number: signal.Signals) -> None:
+    """Set the fuse of the service that has this file: `number` comes when the point is reached `hits` times.
+    The file is gone just before."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps([point, hits, int(number)]))
+    part.rename(file)
 
 
 class Fuse:
-    """Dies on the given hit."""
+    """Counts the hits of the point that the file names."""
 
-    def __init__(self, hits: int) -> None:
-        self.left = hits
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._hits = 0
 
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def after(self, function: Wrapped, *, when: Callable[[Any], bool] = bool) -> Wrapped:
-        @functools.wraps(function)
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            result = await function(*args, **kwargs)
-            if when(result):
-                self.burn()
-            return result
-
-        return wrapper
-
-    def before(self, function: Wrapped) -> Wrapped:
-        @functools.wraps(function)
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            self.burn()
-            return await function(*args, **kwargs)
-
-        return wrapper
+    def reached(self, point: str) -> None:
+        try:
+            wanted, hits, number = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            self._hits = 0
+            return
+        self._hits += wanted == point
+        if wanted == point and self._hits >= hits:
+            self._file.unlink()
+            os.kill(os.getpid(), number)
 
 
-def _always(_result: object) -> bool:
-    return True
+class Place(NamedTuple):
+    """Where a point is: whose function, its name, and whether the point is before or after it; after it only
+    where it returned something, unless `always`."""
+
+    owner: Any
+    function: str
+    before: bool = False
+    always: bool = False
 
 
-def _points() -> dict[str, tuple[Any, str, Callable[[Fuse, Wrapped], Wrapped]]]:
-    """Each point: whose function, its name, and how it is wrapped."""
-    from services.notify import delivery
-
-    return {
-        "after claim": (outbox, "claim", lambda fuse, function: fuse.after(function)),
-        "after send": (Relay, "send", lambda fuse, function: fuse.after(function)),
-        "before the mark": (outbox, "mark_sent", Fuse.before),
-        "inside apply": (fence, "move", lambda fuse, function: fuse.after(function, when=_always)),
-        "after apply, before the offset commit": (
-            Consumer,
-            "_commit",
-            lambda fuse, function: fuse.after(function, when=_always),
-        ),
-        "between a delivery and its record": (delivery, "record", Fuse.before),
+def _places(service: str) -> dict[str, Place]:
+    places = {
+        "after claim": Place(outbox, "claim"),
+        "inside a send": Place(AIOKafkaProducer, "send"),
+        "after send": Place(Relay, "send"),
+        "before the mark": Place(outbox, "mark_sent", before=True),
+        "before the append": Place(outbox, "append", before=True),
+        "inside apply": Place(fence, "move", always=True),
+        "before apply's commit": Place(Consumer, "_set_aside", always=True),
+        "after apply's commit": Place(Consumer, "_commit", always=True),
     }
+    if service == "tips":
+        from services.tips import http, queries
+
+        places["before the answer"] = Place(http, "_store", always=True)
+        places["between the words and their log"] = Place(queries, "insert_disclosure", before=True)
+    if service == "notify":
+        from services.notify import calls, delivery
+        from services.notify import queries as deliveries
+
+        places["after a lease"] = Place(deliveries, "claim_deliveries")
+        places["between the words and the unit"] = Place(calls.Calls, "_fetch_words")
+        places["between a delivery and its record"] = Place(delivery, "record", before=True)
+        places["before the record's commit"] = Place(delivery, "record", always=True)
+    return {point: places[point] for point in POINTS[service]}
+
+
+def _wrap(fuse: Fuse, point: str, place: Place) -> None:
+    function: Wrapped = getattr(place.owner, place.function)
+
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if place.before:
+            fuse.reached(point)
+        result = await function(*args, **kwargs)
+        if not place.before and (place.always or result):
+            fuse.reached(point)
+        return result
+
+    setattr(place.owner, place.function, wrapper)
 
 
 def main() -> None:
-    _, service, point, hits = sys.argv
-    owner, function, wrap = _points()[point]
-    setattr(owner, function, wrap(Fuse(int(hits)), getattr(owner, function)))
+    _, service, file = sys.argv
+    fuse = Fuse(Path(file))
+    for point, place in _places(service).items():
+        _wrap(fuse, point, place)
     sys.argv = [f"services.{service}"]
     runpy.run_module(f"services.{service}", run_name="__main__")
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -45,13 +45,19 @@ class Trial:
         return ledger.check(self.outcomes, self.units.arrivals, records, services)
 
 
+def busy_units() -> Units:
+    """Boston's units, each too busy for one call in twenty."""
+    return Units(read(BOSTON).units, refused_share=0.05)
+
+
 @contextlib.contextmanager
-def trial_stack() -> Iterator[Trial]:
-    """A Boston stack whose tips do not wait, whose retries are quick, and whose units are sometimes busy."""
-    units = Units(read(BOSTON).units, refused_share=0.05)
+def trial_stack(units: Units | None = None, ports: Mapping[str, int] | None = None) -> Iterator[Trial]:
+    """A Boston stack whose tips do not wait, whose retries are quick, and whose units are sometimes busy.
+    `ports` are where units are reached, where that is not where they listen."""
+    units = units or busy_units()
     quiet: list[str] = []
     with local_stack(
-        BOSTON, units.ports, tips_wait=False, environment=QUICK_RETRIES, progress=quiet.append
+        BOSTON, ports or units.ports, tips_wait=False, environment=QUICK_RETRIES, progress=quiet.append
     ) as stack:
         units.secrets = stack.webhook_secrets
         yield Trial(stack, units)
@@ -71,13 +77,11 @@ async def running(trial: Trial) -> AsyncIterator[None]:
 
 
 async def keep_alive(services: Sequence[ServiceProcess]) -> None:
-    """Start again whatever has ended, with its ordinary command."""
+    """Start again whatever has ended."""
     while True:
         for service in services:
             if not service.child.running:
-                # A doomed command is used once.
                 service.child.start()
-                service.child.argv = ordinary(service.name)
         await asyncio.sleep(0.1)
 
 
@@ -85,9 +89,9 @@ def ordinary(name: str) -> list[str]:
     return [sys.executable, "-m", f"services.{name}"]
 
 
-def doomed(name: str, point: str, hits: int) -> list[str]:
-    """The command of a service that dies at a named point (tests/chaos/dying.py)."""
-    return [sys.executable, "-m", "tests.chaos.dying", name, point, str(hits)]
+def with_fuse(name: str, fuse: Path) -> list[str]:
+    """The command of a service that dies at a named point when its fuse is lit (tests/chaos/dying.py)."""
+    return [sys.executable, "-m", "tests.chaos.dying", name, str(fuse)]
 
 
 def twin(service: ServiceProcess, folder: Path) -> ServiceProcess:

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from deploy.local.processes import free_port
-from services.notify.core.deliveries import Delivered, Delivery, Outcome, Retrying
+from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Retrying
 from services.notify.delivery import Limits
 from shared.cloudevents import Envelope, derived_id
 from shared.events import (
@@ -427,6 +427,32 @@ async def test_after_a_death_between_call_and_record_it_goes_again_and_is_said_o
     calls = await notify.units.seen(2)
     assert len({call.webhook_id for call in calls}) == 1
     assert kinds(await notify.said()) == ["ReportRouted", "ReportDelivered"]
+
+
+async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_again(
+    tips: Tips, notify: Notify
+) -> None:
+    """An attempt that failed when the clock was an hour ahead is tried again now, not in an hour; a tip's
+    first attempt keeps its random wait, which may be half an hour long."""
+    outcomes: list[Outcome] = [Failed("http_503", unit_up=True), Delivered(acknowledged=False)]
+
+    async def deliver(_delivery: Delivery) -> Outcome:
+        return outcomes.pop(0)
+
+    right = datetime.now(UTC)
+    notify.clock.at = right + timedelta(hours=1)
+    await send(tips, notify, issue())
+    notify.work(deliver=deliver)
+    await until(lambda: notify.metric("deliveries_total", result="open") == 1)
+    await notify.stop()
+    notify.clock.at = right
+    await notify.apply(accepted("drug_dealing", now=right))
+    due = right + timedelta(minutes=29)
+    await notify.rows("UPDATE delivery SET due_at = $1, next_attempt_at = $1 WHERE attempts = 0", due)
+    notify.work(deliver=deliver)
+    await until(lambda: notify.metric("deliveries_total", result="done") == 1)
+    (waiting,) = await notify.rows("SELECT due_at FROM delivery WHERE state = 'open'")
+    assert waiting["due_at"] == due
 
 
 async def test_a_worker_that_slept_through_its_lease_says_nothing_twice(tips: Tips, notify: Notify) -> None:

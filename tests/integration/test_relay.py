@@ -4,6 +4,7 @@ import asyncio
 import sys
 import uuid
 import zlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,26 @@ async def test_a_record_is_its_event_and_nothing_else(
     assert record.timestamp == int(time.timestamp() * 1000)
     assert record.timestamp_type == 0
     assert from_record(record.topic, record.key, record.value, record.headers) == given
+
+
+async def test_what_a_clock_that_was_a_day_ahead_has_dated_leaves_when_it_is_right_again(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """Kafka refuses a record from more than an hour ahead: it goes under this hour, its event unchanged, and
+    those behind it go too."""
+    key, now = key_in(3), datetime.now(UTC)
+    ahead = Envelope.of(event(key, 1), id=uuid.uuid4(), source="/test/tips", now=now + timedelta(days=1))
+    behind = envelope(key, 2)
+    await spine.append(ahead, behind)
+    relay, _ = relaying(infrastructure.bootstrap, spine.dsn)
+    async with running(relay.run()):
+        await spine.sent()
+    records = (await read_topic(infrastructure.bootstrap, REPORTS.name))[3]
+    found = [from_record(record.topic, record.key, record.value, record.headers) for record in records]
+    assert found == [ahead, behind]
+    hours = {int(hour_of(moment).timestamp() * 1000) for moment in (now, datetime.now(UTC))}
+    assert records[0].timestamp in hours
+    assert records[1].timestamp == int(NOW.timestamp() * 1000)
 
 
 async def test_an_issue_that_is_gone_leaves_as_a_tombstone(

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Runs the long forms of the fault tests, one after the other, and says all their ledgers at the end:
+# `sh tests/chaos.sh kills network clocks`.
+set -u
+mkdir -p .cache
+said=.cache/chaos-ledgers.txt failed=""
+: >"$said"
+for part in "$@"; do
+  echo "== chaos, $part"
+  { "$PYTHON" -m pytest -s -q "tests/chaos/test_$part.py" || echo "chaos: $part failed"; } 2>&1 | tee -a "$said"
+  tail -n 1 "$said" | grep -q "^chaos: $part failed" && failed="$failed $part"
+done
+echo "== ledgers"
+grep "ledger of" "$said"
+[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }

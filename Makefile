@@ -7,8 +7,8 @@ RUN := $(VENV)/bin/python
 SUITES ?= unit:4 integration:14:2 e2e:3 chaos:14
 
 # The long runs of make chaos, each a file tests/chaos/test_*.py, and how many kills the first has.
-PARTS ?= kills network clocks
-KILLS ?= 600
+PARTS ?= kills network clocks containers
+KILLS ?= 800
 SEED ?= 7
 
 .PHONY: help demo run test bench chaos check contract format lock clean
@@ -31,7 +31,7 @@ test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its
 bench: $(VENV)/ready ## speed against named peers; B=relay for one, ARGS="--size 0.1 --hold", ARGS=--help says more
 	@$(RUN) -m bench $(B) $(ARGS)
 
-chaos: $(VENV)/ready ## the long runs of the fault tests, and their ledgers (PARTS="network", KILLS=600, SEED=7)
+chaos: $(VENV)/ready ## the long runs of the fault tests, and their ledgers (PARTS="network", KILLS=800, SEED=7)
 	@PYTHON=$(RUN) IBUURT_CHAOS_LONG=1 IBUURT_CHAOS_KILLS=$(KILLS) IBUURT_CHAOS_SEED=$(SEED) sh tests/chaos.sh $(PARTS)
 
 check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract, the alarms

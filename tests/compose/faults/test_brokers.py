@@ -59,7 +59,7 @@ async def test_each_broker_lost_and_leaders_changed_under_load_leave_the_ledger_
                 await asyncio.to_thread(three.deployment.run, "exec", "-T", broker, "sh", "-c", ELECTION)
                 elected += _changed(without, await _whole(three))
         book = await three.settled()
-    print(f"leaders lost {moved}, elected {elected}; {book.figures}")
+    print(f"ledger of brokers that change: leaders lost {moved}, elected {elected}; {book.line()}")
     assert moved > 0
     assert elected > 0
     assert set(answers(three.outcomes[before:])) <= {201, 422}
@@ -86,7 +86,7 @@ async def test_reports_are_accepted_while_two_of_three_brokers_are_away(three: T
             for broker in away:
                 await asyncio.to_thread(three.start, broker)
         book = await three.settled()
-    print(f"two brokers away ({how}), {waiting} events waited; {book.figures}")
+    print(f"ledger of two brokers away ({how}), {waiting} events waited; {book.line()}")
     assert set(answers(three.outcomes[before:])) <= {201, 422}
     assert book.balanced, book.faults
 

@@ -35,7 +35,7 @@ async def test_a_full_disk_under_postgresql_refuses_reports_and_loses_none(trial
         book = await trial.settled()
     seen = answers(trial.outcomes[before:])
     took = f"full for {freed - began:.0f} s, back after {back - freed:.0f} s"
-    print(f"{took}, answers {dict(seen)}; {book.figures}")
+    print(f"ledger of PostgreSQL's disk, {took}, answers {dict(seen)}; {book.line()}")
     assert set(seen) <= {0, 201, 422, 503}
     assert book.balanced, book.faults
 
@@ -60,7 +60,7 @@ async def test_a_full_disk_under_kafka_lets_reports_wait(trial: Trial) -> None:
         book = await trial.settled()
     seen = answers(trial.outcomes[before:])
     took = f"full for {freed - began:.0f} s, back after {back - freed:.0f} s"
-    print(f"{took}, answers {dict(seen)}; {book.figures}")
+    print(f"ledger of Kafka's disk, {took}, answers {dict(seen)}; {book.line()}")
     assert set(seen) <= {201, 422}
     assert book.balanced, book.faults
 

@@ -33,7 +33,7 @@ async def test_a_topic_deleted_under_load_is_made_anew_and_filled_again(trial: T
             await asyncio.sleep(5)
         book = await trial.settled()
         agreed = await asyncio.to_thread(_reconciled, trial)
-    print(f"{topic.name} was gone and mended within {took:.0f} s: {said}; {book.figures}")
+    print(f"ledger of {topic.name} gone and mended within {took:.0f} s: {said}; {book.line()}")
     assert book.balanced, book.faults
     assert "All three agree." in agreed
 

@@ -26,7 +26,8 @@ async def test_containers_killed_at_random_under_load_leave_the_ledger_exact(tri
             await asyncio.sleep(2)
             done = await _kill_all(trial, chosen, kills)
         book = await trial.settled()
-    print(f"ledger of {kills} kills in containers in {time.monotonic() - began:.0f} s: {dict(done)}; {book.line()}")
+    took = time.monotonic() - began
+    print(f"ledger of {kills} kills in containers, {took:.0f} s: {book.line()}; {dict(done)}")
     assert done.total() == kills
     assert book.balanced, book.faults
 

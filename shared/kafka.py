@@ -31,6 +31,7 @@ from shared.settings import KafkaSettings
 REQUEST_TIMEOUT_MS = 10_000
 MAX_BATCH_BYTES = 262_144
 STOP_SECONDS = 3.0
+METADATA_MS = 30_000
 
 
 def producer(where: Where, client_id: str) -> AIOKafkaProducer:
@@ -71,6 +72,8 @@ def broker(where: Where, client_id: str, registry: CollectorRegistry) -> KafkaBr
         client_id=client_id,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         allow_auto_create_topics=False,
+        # How soon a consumer sees that a topic was made anew; until then it has no partition of it.
+        metadata_max_age_ms=METADATA_MS,
         # No producer and no admin client beside the consumer: nothing here publishes, nothing pings.
         consumer_only=True,
         apply_types=False,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared import consumer, outbox, tails
+from shared import consumer, kafka, outbox, tails
 from shared.errors import Refusal
 from shared.events import DISPATCHES, REPORTS, all_topics
 from shared.kafka import create_topics
@@ -309,6 +309,28 @@ async def test_a_topic_made_anew_and_sent_again_is_read_by_its_numbers(
                     return (row["sequence"], row["next_offset"]) == (8, 8)
 
                 await until(caught_up)
+
+
+async def test_a_consumer_that_runs_reads_on_when_its_topic_was_made_anew(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a restart, as soon as it has looked at the cluster again."""
+    monkeypatch.setattr(kafka, "METADATA_MS", 2_000)
+    dsn = await servers.make()
+    async with opened(dsn) as database:
+        known = {number: envelope(key_in(3), number) for number in range(1, 9)}
+        found = reading(servers.bootstrap, database)
+        async with running(found.consumer.run()):
+            async with writing(servers.bootstrap) as writer:
+                await writer.events(3, range(1, 6), known)
+            await database.applied(5)
+            await delete_topics(servers.bootstrap, [REPORTS.name])
+            # Long enough for it to see that there is none.
+            await asyncio.sleep(5)
+            await create_topics(servers.bootstrap)
+            async with writing(servers.bootstrap) as writer:
+                await writer.events(3, range(1, 9), known)
+            assert await database.applied(8, 60) == [known[number].id for number in range(1, 9)]
 
 
 async def test_what_kafka_has_deleted_unread_is_a_gap_and_no_endless_seeking(servers: Servers) -> None:

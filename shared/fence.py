@@ -7,9 +7,8 @@ missing (shared/relay.py).
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.errors import Superseded
 
@@ -26,13 +25,13 @@ class Verdict(Enum):
     UNNUMBERED = "unnumbered"
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """How far a group has applied one partition; the next record to read is at `next_offset`.
 
     `early` says that a record ahead of a missing one was seen: until the missing one comes, the fence does
     not move, so that nothing is passed over by a restart. It is not stored.
     `event_id` is None before the first record, and where a person accepted that a number will not come.
+    A tuple, since one is made for each record.
     """
 
     sequence: int = 0
@@ -64,8 +63,8 @@ class Fence:
         if verdict is Verdict.NEWS:
             return Fence(number or 0, event_id, offset + 1)
         if verdict is Verdict.EARLY or self.early:
-            return replace(self, early=True)
-        return replace(self, next_offset=offset + 1)
+            return self._replace(early=True)
+        return self._replace(next_offset=offset + 1)
 
 
 async def load(connection: Any, group: str, places: Iterable[Place]) -> dict[Place, Fence]:

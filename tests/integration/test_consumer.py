@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -293,9 +292,9 @@ async def test_a_fence_moves_only_from_where_it_was_seen(spine: Database, field:
     place = (REPORTS.name, 5)
     async with spine.pool.acquire() as connection:
         (stored,) = (await fence.load(connection, "notify", [place])).values()
-        seen = replace(stored, sequence=7) if field == "sequence" else replace(stored, next_offset=7)
+        seen = stored._replace(sequence=7) if field == "sequence" else stored._replace(next_offset=7)
         with pytest.raises(Superseded):
-            await fence.move(connection, "notify", {place: seen}, {place: replace(seen, next_offset=9)})
+            await fence.move(connection, "notify", {place: seen}, {place: seen._replace(next_offset=9)})
         assert (await fence.load(connection, "notify", [place]))[place] == stored
 
 

@@ -87,8 +87,8 @@ def test_an_early_record_moves_the_fence_nowhere() -> None:
     missing number; only that number does, wherever it stands in a topic that was made anew."""
     fence = Fence(5, A, 40)
     for offset in (3, 40, 90):
-        assert fence.after(Verdict.EARLY, offset, 99, B) == replace(fence, early=True)
-    waiting = replace(fence, early=True)
+        assert fence.after(Verdict.EARLY, offset, 99, B) == fence._replace(early=True)
+    waiting = fence._replace(early=True)
     assert waiting.after(Verdict.REPEAT, 0, 1, B) == waiting
     assert waiting.after(Verdict.NEWS, 3, 6, B) == Fence(6, B, 4)
 
@@ -106,7 +106,7 @@ def test_an_accepted_number_conflicts_with_none() -> None:
 
 def test_a_gap_flag_ends_with_the_number_that_was_missing() -> None:
     """News after a gap is news like any other."""
-    assert not replace(Fence(5, A, 40), gap=True).after(Verdict.NEWS, 40, 6, B).gap
+    assert not Fence(5, A, 40)._replace(gap=True).after(Verdict.NEWS, 40, 6, B).gap
 
 
 def test_partitions_do_not_touch_each_other() -> None:
@@ -132,7 +132,7 @@ def test_whatever_comes_each_number_is_applied_once_and_in_order(data: st.DataOb
         applied += _applied(plan)
         assert applied == list(range(1, fence.sequence + 1))
         if data.draw(st.booleans()):
-            fence = replace(fence, early=False)
+            fence = fence._replace(early=False)
             position = fence.next_offset
 
 
@@ -171,7 +171,7 @@ def test_what_a_relay_sends_is_applied_whole_and_no_restart_passes_over_anything
         rest = iter(numbers[fence.next_offset :])
         assert all(number in rest for number in range(fence.sequence + 1, last + 1))
         if restarts and restarts.pop():
-            fence = replace(fence, early=False)
+            fence = fence._replace(early=False)
             position = fence.next_offset
     assert applied == list(range(1, last + 1))
 

@@ -1,6 +1,7 @@
 """deploy/operator/store.py: the secrets, on a real disk."""
 
 import base64
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -182,3 +183,19 @@ def test_a_contact_is_kept_with_its_subscriber_and_goes_with_it(store: Store, tm
     assert values(store) == before
     assert store.fill(NAMES) == []
     assert (tmp_path / "store" / "contacts").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_operators_image_has_every_module_that_it_imports() -> None:
+    """.dockerignore lets through what is named there, and nothing else of deploy."""
+    root = Path(__file__).parents[2]
+    ignored = (root / ".dockerignore").read_text("utf-8")
+    let_through = set(re.findall(r"^!deploy/(\w+)", ignored, re.MULTILINE))
+    imported = {
+        module.split(".")[1] if "." in module else name
+        for path in (root / "deploy/operator").glob("*.py")
+        for module, names in re.findall(
+            r"^from (deploy[\w.]*) import ([\w, ]+)", path.read_text("utf-8"), re.MULTILINE
+        )
+        for name in names.split(", ")
+    }
+    assert {"operator", "reconcile"} <= imported <= let_through

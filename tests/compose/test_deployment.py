@@ -213,6 +213,8 @@ def subscriber(deployment: Deployment, *arguments: str) -> str:
         "PATH": f"{Path(deployment.docker).parent}:{os.environ['PATH']}",
         "COMPOSE_ENV_FILES": env_file[0],
         "COMPOSE_PROJECT_NAME": deployment.name,
+        # With the names that this deployment's images have.
+        "COMPOSE_FILE": ":".join(str(ROOT / file) for file in deployment.files),
     }
     done = subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

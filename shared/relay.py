@@ -6,7 +6,8 @@ reader can tell a repeat from news (shared/fence.py).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,8 @@ from shared.outbox import Batch, Place, Sent
 from shared.tails import check_tails
 
 POLL_SECONDS = 0.02
+FILL_ROWS = 50
+ON_THEIR_WAY = 3
 LOCK_RETRY_SECONDS = 1.0
 # A relay that stood still for longer loses its session, and with it the lock, to the next one.
 IDLE_SESSION_SECONDS = 15
@@ -61,6 +64,7 @@ class Relay:
         self._make_producer = make_producer
         self._clock = clock
         self._woken = asyncio.Event()
+        self._handing_over = asyncio.Lock()
         # Set once the topics were found to agree with this database: the service's consumer waits for it.
         self.checked = asyncio.Event()
 
@@ -128,25 +132,24 @@ class Relay:
 
     async def _relay_new(self, connection: Any, producer: AIOKafkaProducer) -> None:
         sent: Sent | None = None
-        sending: asyncio.Task[Sent] | None = None
+        on_their_way: deque[asyncio.Task[Sent]] = deque()
         forget_at = 0.0
         try:
             while True:
-                # The next batch is claimed while the one before is on its way.
+                # The next batch is claimed while those before are on their way; each is marked in its turn.
                 claimed = await self.claim(connection, sent)
                 sent = None
-                if sending:
-                    sent = await self._heartbeat_while(connection, sending)
-                    sending = None
                 if claimed:
-                    sending = asyncio.create_task(self.send(producer, claimed))
-                elif not sent:
+                    on_their_way.append(asyncio.create_task(self.send(producer, claimed)))
+                if len(on_their_way) == ON_THEIR_WAY or (on_their_way and not claimed):
+                    sent = await self._heartbeat_while(connection, on_their_way.popleft())
+                elif not claimed:
                     if (now := asyncio.get_running_loop().time()) >= forget_at:
                         await outbox.forget_sent(connection)
                         forget_at = now + FORGET_SECONDS
                     await self._rest()
         finally:
-            if sending:
+            for sending in on_their_way:
                 await _give_up(sending)
 
     async def _rest(self) -> None:
@@ -172,30 +175,40 @@ class Relay:
         return await outbox.claim(connection, sent)
 
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
-        sent = await send_in_order(producer, batch, self._clock())
+        async with self._handing_over:
+            sending = await hand_over(producer, batch, self._clock())
+        sent = await sending
         self._metrics.sent.inc(len(batch.records))
         return sent
 
 
-async def send_in_order(producer: AIOKafkaProducer, batch: Batch, now: datetime) -> Sent:
-    """Send a batch, each partition's records in order. Raises KafkaError or TimeoutError when any failed,
-    once the fate of all is known.
+async def hand_over(producer: AIOKafkaProducer, batch: Batch, now: datetime) -> Coroutine[Any, Any, Sent]:
+    """Give a batch to the client, each partition's records in order: what is handed over next comes after.
+
+    Await what is returned for the acknowledgements; it raises KafkaError or TimeoutError when any record
+    failed, once the fate of all is known.
 
     What a clock that was ahead has dated after `now` has this hour as its record's time: Kafka takes nothing
     that is more than an hour ahead of its own clock, and all that comes after it would wait.
     """
-    sending: list[tuple[Place, int, asyncio.Future[Any]]] = []
+    given: list[tuple[Place, int, asyncio.Future[Any]]] = []
     failed: BaseException | None = None
     try:
-        for place, filled in _fill(producer, batch, now):
+        for place, filled in await _fill(producer, batch, now):
             topic, partition = place
             future = await producer.send_batch(filled, topic, partition=partition)
-            sending.append((place, filled.record_count() - 1, future))
+            given.append((place, filled.record_count() - 1, future))
     except (KafkaError, TimeoutError) as error:
         failed = error
-    results = await asyncio.gather(*(future for _, _, future in sending), return_exceptions=True)
+    return _fate(batch, given, failed)
+
+
+async def _fate(
+    batch: Batch, given: Sequence[tuple[Place, int, asyncio.Future[Any]]], failed: BaseException | None
+) -> Sent:
+    results = await asyncio.gather(*(future for _, _, future in given), return_exceptions=True)
     offsets: dict[Place, int] = {}
-    for (place, last, _), result in zip(sending, results, strict=True):
+    for (place, last, _), result in zip(given, results, strict=True):
         if isinstance(result, BaseException):
             failed = failed or result
         else:
@@ -205,23 +218,28 @@ async def send_in_order(producer: AIOKafkaProducer, batch: Batch, now: datetime)
     return Sent(batch, offsets)
 
 
-def _fill(producer: AIOKafkaProducer, batch: Batch, now: datetime) -> Sequence[tuple[Place, BatchBuilder]]:
+async def _fill(
+    producer: AIOKafkaProducer, batch: Batch, now: datetime
+) -> Sequence[tuple[Place, BatchBuilder]]:
     """The batch as batches of the client, each of one partition: cheaper than giving it record by record."""
     filled: list[tuple[Place, BatchBuilder]] = []
     current: dict[Place, BatchBuilder] = {}
-    for record in batch.records:
-        place = (record.topic, record.partition)
-        time = record.time if record.time <= now else hour_of(now)
-        given = {
-            "timestamp": int(time.timestamp() * 1000),
-            "key": record.key,
-            "value": record.value,
-            "headers": record.headers(),
-        }
-        if place not in current or not current[place].append(**given):
-            current[place] = producer.create_batch()
-            current[place].append(**given)
-            filled.append((place, current[place]))
+    for start in range(0, len(batch.records), FILL_ROWS):
+        # The claim of the next batch goes on in between: its database works while this one is filled.
+        await asyncio.sleep(0)
+        for record in batch.records[start : start + FILL_ROWS]:
+            place = (record.topic, record.partition)
+            time = record.time if record.time <= now else hour_of(now)
+            given = {
+                "timestamp": int(time.timestamp() * 1000),
+                "key": record.key,
+                "value": record.value,
+                "headers": record.headers(),
+            }
+            if place not in current or not current[place].append(**given):
+                current[place] = producer.create_batch()
+                current[place].append(**given)
+                filled.append((place, current[place]))
     return filled
 
 

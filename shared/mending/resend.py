@@ -17,7 +17,7 @@ from shared.fence import Place
 from shared.mending.gaps import numbers
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
-from shared.relay import RELAY_LOCK, send_in_order, utc_now
+from shared.relay import RELAY_LOCK, hand_over, utc_now
 
 SHOWN_EVERY = 20
 
@@ -147,7 +147,8 @@ async def _send(
                 for record in (await outbox.stored_batch(connection, batch)).records
                 if (found := missing.get((record.topic, record.partition))) and record.number >= found.first
             )
-            acknowledged |= (await send_in_order(producer, Batch(batch, records), utc_now())).offsets
+            sent = await (await hand_over(producer, Batch(batch, records), utc_now()))
+            acknowledged |= sent.offsets
             if nth % SHOWN_EVERY == 0:
                 say(f"  {nth} of {len(batches)} batches looked through")
     finally:

@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # suite:minutes[:workers] — each suite is stopped at its budget.
 SUITES ?= unit:4 integration:14:2 e2e:3 chaos:14
 
-# The long runs of make chaos, each a file tests/chaos/test_*.py, and how many kills the first has.
+# The long runs of make chaos (tests/chaos.sh says what each is), and how many kills the first has.
 PARTS ?= kills network clocks containers
 KILLS ?= 800
 SEED ?= 7

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from bench import apply, catchup, latency, relay
 from bench.common import Options, Result
 from deploy.local.processes import ChildFailed
+from shared.command import collect_rarely
 from shared.errors import Refusal
 
 BENCHES: dict[str, Callable[[Options], Result]] = {
@@ -61,6 +62,8 @@ def main() -> int:
         parser.error(f"--runs {given.runs}: give 1 to 100")
     options = Options(given.size, given.runs, given.hold)
     _quiet()
+    # As a service does; the peers run under it too.
+    collect_rarely()
     failed = False
     try:
         for name in given.names or BENCHES:

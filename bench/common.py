@@ -19,8 +19,6 @@ from deploy.local.processes import Child
 from deploy.local.progress import to_stderr
 from shared.errors import Refusal
 
-HOUR_MS = 3_600_000
-
 
 @dataclass(frozen=True)
 class Options:

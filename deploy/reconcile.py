@@ -231,14 +231,15 @@ def _address(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A time to wait, of the command line."""
     try:
-        seconds = float(text)
+        given = float(text)
     except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= 86_400:
+        given = -1
+    if not 0 <= given <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write seconds, 0 to 86400")
-    return seconds
+    return given
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -253,17 +254,30 @@ def main(arguments: list[str] | None = None) -> int:
             f"--{name}", required=True, type=_address, metavar="URL", help=f"{name}'s internal port"
         )
     parser.add_argument(
-        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="look again until they agree, so long"
+        "--wait", type=seconds, default=0.0, metavar="SECONDS", help="look again until they agree, so long"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args(arguments)
     urls = {name: getattr(options, name) for name in FIGURES}
     try:
-        totals, disagreements = watch(urls, _token(), options.wait)
+        token = _token()
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return NO_ANSWER
+    return report(urls, token, options.wait, as_json=options.json)
+
+
+def report(urls: Mapping[str, str], token: str, wait: float, *, as_json: bool = False) -> int:
+    """Print whether the services at `urls` agree, looking again for `wait` seconds until they do.
+
+    Returns AGREED, DISAGREED, or NO_ANSWER where one gave no totals.
+    """
+    try:
+        totals, disagreements = watch(urls, token, wait)
     except (Refusal, Away) as fault:
         print(fault, file=sys.stderr)
         return NO_ANSWER
-    _show(totals, disagreements, options.json)
+    _show(totals, disagreements, as_json)
     return DISAGREED if disagreements else AGREED
 
 

@@ -34,7 +34,7 @@ class Envelope(Generic[E]):
     event: E
 
     @classmethod
-    def of(cls, event: E, *, id: uuid.UUID, source: str, now: datetime) -> Self:  # noqa: A002
+    def of(cls, event: E, *, id: uuid.UUID, source: str, now: datetime) -> Self:  # noqa: A002 - the attribute's name
         """Wrap an event that happens `now`; `source` is `/<municipality>/<service>`."""
         moment = now.astimezone(UTC)
         return cls(id, source, hour_of(moment) if event.coarse else moment, event)

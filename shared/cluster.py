@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiokafka.conn import collect_hosts
+
 from shared.errors import Refusal
 
 
@@ -30,6 +32,14 @@ class Cluster:
             found |= {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": self.user}
             found["sasl_plain_password"] = self.password
         return found
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each broker that `bootstrap` names."""
+        return [(host, port) for host, port, _ in collect_hosts(self.bootstrap)]
+
+    def connection(self) -> dict[str, Any]:
+        """`settings` for a connection to one of the addresses."""
+        return {name: value for name, value in self.settings().items() if name != "bootstrap_servers"}
 
     def tls(self) -> ssl.SSLContext | None:
         """How the broker's certificate is examined; None without TLS."""

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from shared.watchdog import Stuck
 
 EXIT_REFUSED, EXIT_INTERRUPTED = 1, 130
 REPLAY_RATE = 50.0
+GC_THRESHOLDS = (50_000, 20, 50)
 
 log = structlog.get_logger()
 
@@ -87,7 +89,15 @@ def _say(line: str) -> None:
 def _run(program: Program, _arguments: argparse.Namespace) -> None:
     settings = program.settings.read()
     logs.configure(program.name, settings.log_level)
+    collect_rarely()
     uvloop.run(_serve(program, settings))
+
+
+def collect_rarely() -> None:
+    """Have Python look for cycles rarely. Batches of thousands of records live here at once, with no cycle
+    among them: by its defaults the collector walks through all of them again and again."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def _serve(program: Program, settings: ServiceSettings) -> None:

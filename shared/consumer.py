@@ -25,9 +25,9 @@ from shared.cloudevents import Envelope
 from shared.cluster import Where
 from shared.dead_letters import DeadLetters, PoisonCap
 from shared.errors import Poison, Refusal, Superseded
-from shared.events import Event, Topic
+from shared.events import Event, Place, Topic
 from shared.examine import Plan, examine
-from shared.fence import Fence, Place, Verdict
+from shared.fence import Fence, Verdict
 from shared.metrics import ConsumerMetrics
 from shared.subscription import Subscription
 
@@ -62,10 +62,13 @@ class Consumer:
         topics: Sequence[Topic],
         apply: Apply,
         metrics: ConsumerMetrics,
+        applied: Callable[[], None] = lambda: None,
     ) -> None:
+        """`applied` is called each time that something was applied and committed."""
         self._pool = pool
         self._group = group
         self._apply = apply
+        self._applied = applied
         self._metrics = metrics
         self._fences: dict[Place, Fence] = {}
         self._early: dict[Place, Early] = {}
@@ -184,6 +187,8 @@ class Consumer:
             # One event of the batch cannot be applied: find it, so that it alone is set aside.
             await self._commit_one_by_one(plan)
         self._note(plan)
+        if plan.news:
+            self._applied()
 
     async def _in_place(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """The records that follow on their partition's stored fence; others were read before a seek."""

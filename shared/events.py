@@ -57,6 +57,8 @@ STATISTICS = Topic(
     "ibuurt.statistics.v1", "stats", partitions=1, settings={"retention.ms": "-1"}, outsiders=True
 )
 
+# A topic's name and one of its partitions.
+Place = tuple[str, int]
 TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS, STATISTICS)}
 SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
     "tips": (DISPATCHES,),

@@ -9,8 +9,8 @@ from aiokafka import ConsumerRecord
 
 from shared.cloudevents import Envelope, from_record, number_of
 from shared.errors import Poison
-from shared.events import Event
-from shared.fence import Fence, Place, Verdict
+from shared.events import Event, Place
+from shared.fence import Fence, Verdict
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
 from shared.cluster import Where, at
@@ -29,10 +29,9 @@ async def expiries(where: Where) -> Mapping[str, float]:
     cluster = at(where)
     if cluster.ca is None:
         return {}
-    settings = cluster.settings()
-    del settings["bootstrap_servers"]
+    settings = cluster.connection()
     found: dict[str, float] = {}
-    for host, port, _ in collect_hosts(cluster.bootstrap):
+    for host, port in cluster.addresses():
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 connection = await create_conn(host, port, **settings)

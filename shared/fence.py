@@ -11,8 +11,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from shared.errors import Superseded
-
-Place = tuple[str, int]
+from shared.events import Place
 
 
 class Verdict(Enum):

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, KafkaTimeoutError, SaslAuthenticationFailed
 from faststream.kafka import KafkaBroker
 from faststream.kafka.prometheus import KafkaPrometheusMiddleware
@@ -100,9 +100,8 @@ async def check_access(where: Where) -> None:
     """Raise Refusal where Kafka answers and lets this client in no more: its password or the certificate is
     wrong. A Kafka that does not answer, or does not yet, is no refusal."""
     cluster = at(where)
-    settings = cluster.settings()
-    del settings["bootstrap_servers"]
-    for host, port, _ in collect_hosts(cluster.bootstrap):
+    settings = cluster.connection()
+    for host, port in cluster.addresses():
         try:
             connection = await create_conn(host, port, request_timeout_ms=REQUEST_TIMEOUT_MS, **settings)
         except SaslAuthenticationFailed:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.cloudevents import Envelope, attributes, to_record
-from shared.events import EVENT_TYPES, TOPICS
+from shared.events import EVENT_TYPES, TOPICS, Place
 
 CLAIM_ROWS = 2_000
 KEEP_DAYS = 14
@@ -77,9 +77,6 @@ class Numbered(NamedTuple):
         return [*attributes(self.id, self.source, self.type, self.time, self.key), number]
 
 
-Place = tuple[str, int]
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What was claimed in one transaction."""
@@ -138,12 +135,11 @@ async def stored_batch(connection: Any, batch: int) -> Batch:
 async def mark_sent(connection: Any, sent: Sent) -> None:
     """Record that every record of a batch is acknowledged, and up to which offset."""
     await connection.execute(
-        "UPDATE outbox_batch SET sent_on = current_date WHERE batch = $1", sent.batch.batch
-    )
-    await connection.execute(
-        """UPDATE outbox_partition p SET acknowledged_offset = greatest(acknowledged_offset, a.acknowledged)
-           FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS a (topic, partition, acknowledged)
+        """WITH marked AS (UPDATE outbox_batch SET sent_on = current_date WHERE batch = $1)
+           UPDATE outbox_partition p SET acknowledged_offset = greatest(acknowledged_offset, a.acknowledged)
+           FROM unnest($2::text[], $3::integer[], $4::bigint[]) AS a (topic, partition, acknowledged)
            WHERE p.topic = a.topic AND p.partition = a.partition""",
+        sent.batch.batch,
         [topic for topic, _ in sent.offsets],
         [partition for _, partition in sent.offsets],
         list(sent.offsets.values()),

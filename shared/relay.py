@@ -19,11 +19,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared import outbox, postgres
 from shared.cluster import Where
-from shared.events import hour_of
+from shared.events import Place, hour_of
 from shared.kafka import abandon
 from shared.kafka import producer as new_producer
 from shared.metrics import RelayMetrics
-from shared.outbox import Batch, Place, Sent
+from shared.outbox import Batch, Sent
 from shared.tails import check_tails
 
 POLL_SECONDS = 0.02

@@ -66,13 +66,17 @@ class Service:
         self._work["relay"] = self.relay.run
         return self.relay
 
-    def consume(self, topics: Sequence[Topic], apply: Apply) -> None:
-        """Apply what comes on the topics, once the relay has found its own topics in order."""
+    def consume(
+        self, topics: Sequence[Topic], apply: Apply, applied: Callable[[], None] = lambda: None
+    ) -> None:
+        """Apply what comes on the topics, once the relay has found its own topics in order; `applied` is
+        called after each commit."""
         self._consumed = topics
         broker = kafka.broker(self.settings.kafka, self.name, self.registry)
         bootstrap = self.settings.kafka
-        consumer = Consumer(broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics)
-        self._consumer = consumer
+        self._consumer = consumer = Consumer(
+            broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics, applied
+        )
 
         async def run() -> None:
             if self.relay:

@@ -21,8 +21,7 @@ from faststream.message import StreamMessage
 
 from shared import kafka
 from shared.errors import Refusal
-from shared.events import Topic
-from shared.fence import Place
+from shared.events import Place, Topic
 
 MAX_RECORDS = 2_000
 BATCH_TIMEOUT_MS = 20

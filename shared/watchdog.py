@@ -19,8 +19,7 @@ from aiokafka.errors import KafkaError
 from shared import expiry, kafka, postgres
 from shared.cluster import Where
 from shared.errors import Refusal
-from shared.events import Topic, dead_letter_topics
-from shared.fence import Place
+from shared.events import Place, Topic, dead_letter_topics
 from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 
 TICK_SECONDS = 5.0

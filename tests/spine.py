@@ -204,12 +204,13 @@ def reading(
     group: str = "notify",
     topics: Sequence[Topic] = (REPORTS,),
     using: Apply = apply,
+    applied: Callable[[], None] = lambda: None,
 ) -> Reading:
     """A consumer as a service makes it, not yet running."""
     registry = CollectorRegistry()
     metrics = ConsumerMetrics(registry)
     broker = kafka.broker(bootstrap, group, registry)
-    consumer = Consumer(broker, bootstrap, database.pool, group, topics, using, metrics)
+    consumer = Consumer(broker, bootstrap, database.pool, group, topics, using, metrics, applied)
     return Reading(consumer, metrics, registry)
 
 

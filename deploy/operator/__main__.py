@@ -179,11 +179,10 @@ class Operator:
         return subscribers.told(name, password, self.outside)
 
 
-def _reconcile(operator: Operator, wait: str) -> int:
+def _reconcile(operator: Operator, wait: float) -> int:
     """Ask the services by their names on the network of the internal ports."""
-    os.environ[reconcile.TOKEN] = operator.store.get("operator_token")
-    ports = [f"--{service}=http://{service}:9000" for service in access.SERVICES]
-    return reconcile.main([*ports, f"--wait={wait}"])
+    ports = {service: f"http://{service}:9000" for service in access.SERVICES}
+    return reconcile.report(ports, operator.store.get("operator_token"), wait)
 
 
 def _cluster_id() -> str:
@@ -200,7 +199,13 @@ def _parser() -> argparse.ArgumentParser:
     topics.add_argument("--replication", type=int, default=1, help="replicas of each new topic")
     topics.add_argument("--mend-settings", action="store_true", help="set what the contract says again")
     agree = commands.add_parser("reconcile", help="do tips, notify and stats agree? 0: yes, 1: no")
-    agree.add_argument("--wait", default="0", metavar="SECONDS", help="look again until they do, so long")
+    agree.add_argument(
+        "--wait",
+        type=reconcile.seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="look again until they do, so long",
+    )
     renew = commands.add_parser("renew-certificate", help="another certificate for Kafka")
     renew.add_argument("--authority", action="store_true", help="from a new authority, which all must learn")
     show = commands.add_parser("show", help="show one secret, such as ca.crt or webhook_parking")

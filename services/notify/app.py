@@ -48,8 +48,13 @@ async def serve(settings: config.Settings, service: Service) -> None:
             chance=chance,
             appended=relay.wake,
         )
-        reports = Reports(municipality, clock=_now, chance=chance, wake=worker.wake)
-        service.consume(SUBSCRIPTIONS["notify"], reports.apply)
+        reports = Reports(municipality, clock=_now, chance=chance)
+
+        def routed() -> None:
+            relay.wake()
+            worker.wake()
+
+        service.consume(SUBSCRIPTIONS["notify"], reports.apply, routed)
         service.also("deliveries", worker.run)
         service.answer(queries.totals)
         answers = http.Answers(
@@ -63,7 +68,7 @@ def applying(settings: config.Settings) -> Apply:
     cannot be used."""
     chance = secrets.SystemRandom().random
     municipality = municipalities.read(settings.municipality)
-    return Reports(municipality, clock=_now, chance=chance, wake=lambda: None).apply
+    return Reports(municipality, clock=_now, chance=chance).apply
 
 
 def recovering(settings: config.Settings) -> Recover:

@@ -21,10 +21,7 @@ log = structlog.get_logger()
 
 
 class Reports:
-    """Applies batches of `ibuurt.reports.v1`.
-
-    `chance` gives a number from 0 to 1 that nobody can foresee; `wake` is called when something is due.
-    """
+    """Applies batches of `ibuurt.reports.v1`; `chance` gives a number from 0 to 1 that nobody can foresee."""
 
     def __init__(
         self,
@@ -32,14 +29,12 @@ class Reports:
         *,
         clock: Callable[[], datetime],
         chance: Callable[[], float],
-        wake: Callable[[], None],
     ) -> None:
         self._municipality = municipality
         self._routes = routes(municipality.rules)
         self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
         self._clock = clock
         self._chance = chance
-        self._wake = wake
 
     async def apply(self, connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
         """Apply a batch in the caller's transaction. Raises Poison for what the folder does not know.
@@ -91,7 +86,6 @@ class Reports:
             if event.kind == "issue":
                 event_id = str(first[report_id].id)
                 log.info("report_routed", report_id=str(report_id), event_id=event_id, unit=dispatch.unit)
-        self._wake()
 
     async def on_report_withdrawn(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit."""

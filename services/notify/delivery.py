@@ -27,8 +27,6 @@ from shared.municipality import LONGEST_WAIT_MINUTES
 # Longer than both calls of a delivery together may take.
 LEASE_SECONDS = 30.0
 POLL_SECONDS = 0.2
-# After a wake the worker looks often for a moment: it is woken just before the rows are committed.
-EAGER_SECONDS, EAGER_POLL_SECONDS = 0.25, 0.01
 DRAIN_SECONDS = 5.0
 AWAY_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
@@ -94,12 +92,10 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Queue[_Ended] = asyncio.Queue()
         self._woken = asyncio.Event()
-        self._eager_until = 0.0
         self._stopping = False
 
     def wake(self) -> None:
-        """Say that something may be due, or will be as soon as the caller has committed."""
-        self._eager_until = asyncio.get_running_loop().time() + EAGER_SECONDS
+        """Say that something committed may be due."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -179,9 +175,8 @@ class Worker:
         )
 
     async def _rest(self) -> None:
-        eager = asyncio.get_running_loop().time() < self._eager_until
         with suppress(TimeoutError):
-            async with asyncio.timeout(EAGER_POLL_SECONDS if eager else POLL_SECONDS):
+            async with asyncio.timeout(POLL_SECONDS):
                 await self._woken.wait()
         self._woken.clear()
 

@@ -98,7 +98,11 @@ def _periods(hour: datetime, zone: ZoneInfo) -> tuple[str, str]:
 
 def count(scope: Scope, reports: Iterable[Accepted | None]) -> dict[Cell, int]:
     """How many of the reports fall in each cell; None counts nowhere."""
-    return dict(Counter(cell for report in reports if report for cell in cells(scope, report)))
+    counts: Counter[Cell] = Counter()
+    for alike, number in Counter(report for report in reports if report).items():
+        for cell in cells(scope, alike):
+            counts[cell] += number
+    return dict(counts)
 
 
 class Latest(NamedTuple):

@@ -11,8 +11,8 @@ from shared import fence, kafka, postgres
 from shared.cloudevents import number_of
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
-from shared.events import SUBSCRIPTIONS
-from shared.fence import Fence, Place
+from shared.events import SUBSCRIPTIONS, Place
+from shared.fence import Fence
 from shared.mending.journal import Say, known_topic, note
 
 

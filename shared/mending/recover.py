@@ -15,8 +15,7 @@ from shared import fence, kafka, outbox, postgres
 from shared.cloudevents import Envelope, from_record, number_of
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
-from shared.events import SUBSCRIPTIONS, Event, numbered_topics
-from shared.fence import Place
+from shared.events import SUBSCRIPTIONS, Event, Place, numbered_topics
 from shared.mending.journal import Say, note
 from shared.outbox import Numbered
 from shared.relay import RELAY_LOCK

@@ -12,8 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from shared import kafka, outbox, postgres
 from shared.cluster import Where
 from shared.errors import Refusal
-from shared.events import Topic, numbered_topics
-from shared.fence import Place
+from shared.events import Place, Topic, numbered_topics
 from shared.mending.gaps import numbers
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch

@@ -18,10 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared import fence, outbox, postgres
 from shared.errors import Superseded
-from shared.events import REPORTS
+from shared.events import REPORTS, Place
 from shared.examine import examine
 from shared.fence import Fence
-from shared.outbox import Batch, Numbered, Place, Sent
+from shared.outbox import Batch, Numbered, Sent
 from tests.spine import envelope, key_in
 
 GROUP = "machine"

@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from deploy.local.postgres import create_database, drop_database
 from shared import fence, outbox, postgres
+from shared.events import Place
 from shared.fence import Fence, Verdict
 from shared.outbox import Batch, Numbered
 from tests.chaos.spine_machine import SpineMachine
@@ -80,9 +81,7 @@ def _judge_too_kindly(self: Fence, offset: int, number: int | None, event_id: uu
 _judge = Fence.judge
 
 
-async def _move_blindly(
-    connection: Any, group: str, _before: Any, after: Mapping[fence.Place, Fence]
-) -> None:
+async def _move_blindly(connection: Any, group: str, _before: Any, after: Mapping[Place, Fence]) -> None:
     """Planted bug 3: the fence is set without comparing it with what it was."""
     await connection.executemany(
         """UPDATE fence SET sequence = $4, event_id = $5, next_offset = $6

@@ -4,21 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.deployment import Deployment
-from tests.containers import docker
+from tests.compose.deployment import Deployment, workspace
 
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """docker-compose.yml, up from nothing; nothing is left afterwards."""
-    try:
-        docker()
-    except LookupError as why:
-        pytest.skip(str(why))
-    folder = tmp_path_factory.mktemp("compose")
-    # Containers read the municipality under their own account.
-    folder.chmod(0o755)
-    made = Deployment(folder)
+    made = Deployment(workspace(tmp_path_factory, "compose"))
     try:
         print(f"\nup in {made.up():.0f} s")
         yield made

@@ -42,6 +42,17 @@ def typed(deployment: "Deployment", command: str, **filled: str) -> tuple[str, s
     return command, deployment.typed(command)
 
 
+def workspace(factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder for a deployment, which its containers can read. Skips where there is no engine."""
+    try:
+        docker()
+    except LookupError as why:
+        pytest.skip(str(why))
+    folder = factory.mktemp(name)
+    folder.chmod(0o755)
+    return folder
+
+
 class Deployment:
     """One project of compose, with a municipality whose units are on this machine; `files` come after the
     ordinary ones, `settings` besides what `.env` has here."""

@@ -47,16 +47,7 @@ def balanced(deployment: Deployment, town: Town, backup: list[str]) -> Iterator[
     deployment.healthy([*SERVICES, "kafka", "postgres"], 300)
     receipt = town.report()
     deployment.agree()
-    _, token = typed(deployment, "docker compose run --rm --no-deps operator show operator_token")
-    where = {f"http://{name}:9000": f"http://127.0.0.1:{deployment.port(name, 9000)}" for name in SERVICES}
-    command = (
-        "python -m deploy.reconcile --tips http://tips:9000 --notify http://notify:9000 --stats "
-        "http://stats:9000 --wait 60"
-    )
-    assert command in PAGE
-    for name, address in where.items():
-        command = command.replace(name, address)
-    deployment.typed(f"IBUURT_OPERATOR_TOKEN={token.split()[-1]} {command}")
+    typed(deployment, "docker compose run --rm --no-deps operator reconcile --wait 60")
     for one in (*backup, receipt):
         assert town.status(one) == "acknowledged"
 

@@ -296,7 +296,7 @@ async def running_notify(
             units=units,
             url=f"http://127.0.0.1:{port}",
             clock=clock,
-            reports=Reports(town, clock=clock, chance=lambda: 0.5, wake=lambda: None),
+            reports=Reports(town, clock=clock, chance=lambda: 0.5),
             calls=made,
             metrics=metrics,
             registry=registry,

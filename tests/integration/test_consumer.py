@@ -57,6 +57,23 @@ async def test_repeats_are_skipped(infrastructure: Infrastructure, spine: Databa
     assert found.count("consumer_applied_total", topic=REPORTS.name) == 4
 
 
+async def test_who_is_told_that_something_was_applied_finds_it(
+    infrastructure: Infrastructure, spine: Database
+) -> None:
+    """After the commit, so that a look at the database comes upon it; a repeat tells nothing."""
+    known = {1: envelope(key_in(5), 1)}
+    looks: list[asyncio.Task[list[Any]]] = []
+    found = reading(
+        infrastructure.bootstrap, spine, applied=lambda: looks.append(asyncio.create_task(spine.effects()))
+    )
+    async with writing(infrastructure.bootstrap) as writer, running(found.consumer.run()):
+        await writer.events(5, [1], known)
+        await spine.applied(1)
+        await writer.events(5, [1], known)
+        await spine.fence_is(5, next_offset=2)
+    assert [await look for look in looks] == [[known[1].id]]
+
+
 async def test_a_jump_waits_for_what_is_missing(infrastructure: Infrastructure, spine: Database) -> None:
     """A number that comes too early is left; neither the fence nor the offset moves past what is missing,
     and when it comes all is applied in order."""

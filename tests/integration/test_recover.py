@@ -177,7 +177,7 @@ async def test_no_delivery_goes_again_before_a_person_says_so(
     await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
     known, unknown = _accepted(town), _accepted(town)
     async with await postgres.open_pool(dsn, "test") as pool:
-        reports = Reports(town, clock=lambda: NOW, chance=lambda: 0.5, wake=lambda: None)
+        reports = Reports(town, clock=lambda: NOW, chance=lambda: 0.5)
         async with pool.acquire() as connection, connection.transaction():
             await reports.apply(connection, [known])
         (row,) = await pool.fetch("SELECT * FROM dispatch")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.compose.alarms.watch import Watch, make_faster
-from tests.compose.deployment import Deployment
+from tests.compose.deployment import Deployment, workspace
 from tests.compose.town import Town
 
 TABLE = pytest.StashKey[list[str]]()
@@ -20,8 +20,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="package")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("alarms")
-    folder.chmod(0o755)
+    folder = workspace(tmp_path_factory, "alarms")
     made = Deployment(folder, FILES, settings={"IBUURT_TEST_PROMETHEUS": make_faster(folder)})
     try:
         made.up()

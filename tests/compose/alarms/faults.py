@@ -15,8 +15,7 @@ from deploy.operator import certificates
 from shared import kafka
 from shared.access import ANY, Right
 from shared.cluster import Cluster
-from shared.events import Topic
-from shared.fence import Place
+from shared.events import Place, Topic
 from tests.compose.deployment import ROOT, Deployment
 
 

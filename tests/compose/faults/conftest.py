@@ -5,21 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.compose.deployment import workspace
 from tests.compose.faults.trial import Trial
-from tests.containers import docker
 
 
 @contextlib.contextmanager
 def deployed(factory: pytest.TempPathFactory, *files: str) -> Iterator[Trial]:
     """A trial on a deployment from nothing, of which nothing is left afterwards. Skips without an engine."""
-    try:
-        docker()
-    except LookupError as why:
-        pytest.skip(str(why))
-    folder = factory.mktemp("faults")
-    # Containers read the municipality under their own account.
-    folder.chmod(0o755)
-    trial = Trial(folder, *files)
+    trial = Trial(workspace(factory, "faults"), *files)
     try:
         print(f"\nup in {_up(trial):.0f} s")
         yield trial

@@ -79,6 +79,7 @@ def test_a_given_secret_that_is_short_or_used_twice_is_refused(
     for name, text in given.items():
         (deployment.given / name).write_text(text)
     project = f"{deployment.name}-first"
+    deployment.engine("tag", f"ibuurt-operator:{deployment.name}", f"ibuurt-operator:{project}")
     try:
         arguments = ["-p", project, "run", "--rm", "--no-TTY", "--no-deps", "secrets"]
         line = _line(deployment.tried(*arguments))
@@ -87,6 +88,7 @@ def test_a_given_secret_that_is_short_or_used_twice_is_refused(
         assert not deployment.tried("-p", project, "ps", "--quiet").stdout
     finally:
         deployment.run("-p", project, "down", "--volumes")
+        deployment.engine("image", "rm", f"ibuurt-operator:{project}")
         for name in given:
             (deployment.given / name).unlink()
 

@@ -33,7 +33,7 @@ async def add(client: AIOKafkaAdminClient, name: str) -> str:
 async def remove(client: AIOKafkaAdminClient, name: str) -> None:
     """End an outsider's user; what it has open is refused too. Raises Refusal where there is none."""
     check_name(name)
-    await access.remove_user(client, name)
+    await access.lock(client, name)
     await access.settle(client)
 
 

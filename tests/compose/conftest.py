@@ -1,6 +1,7 @@
 """One deployment for the whole suite; a test that breaks it mends it again."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,18 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     finally:
         made.down()
         assert made.left() == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside what failed, what the containers said last."""
+    report = yield
+    if report.failed:
+        fixtures: dict[str, Any] = getattr(item, "funcargs", {})
+        for given in fixtures.values():
+            deployment = getattr(given, "deployment", given)
+            if isinstance(deployment, Deployment):
+                said = deployment.tried("logs", "--tail", "15", "--timestamps").stdout
+                report.sections.append((f"what the containers of {deployment.name} said", said))
+                break
+    return report

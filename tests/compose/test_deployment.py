@@ -137,6 +137,18 @@ async def test_an_outsider_reads_what_is_public_and_nothing_else(
     assert subscriber(deployment, "list").split() == ["there", "are", "none"]
 
 
+def test_a_restart_of_kafka_after_a_removal_lets_everybody_in(deployment: Deployment, tmp_path: Path) -> None:
+    """Kafka 4.3.1 loses all users at its start where one was deleted, of some names: nobody is deleted."""
+    for name in ("roads", "parks", "a-map"):
+        subscriber(deployment, "add", name, "--contact", "gis@parks.example", str(tmp_path / name))
+        subscriber(deployment, "remove", name)
+    assert subscriber(deployment, "list").split() == ["there", "are", "none"]
+    deployment.run("restart", "--no-deps", "kafka")
+    deployment.healthy(["kafka"])
+    assert deployment.job("topics").returncode == 0
+    deployment.agree()
+
+
 async def test_each_topic_has_one_writer(deployment: Deployment, tmp_path: Path) -> None:
     """tips, with its own password, writes its topics and not another's."""
     secrets = deployment.secrets()

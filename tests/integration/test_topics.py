@@ -29,9 +29,18 @@ async def settings(admin: AIOKafkaAdminClient, name: str) -> dict[str, str]:
 
 
 async def change(admin: AIOKafkaAdminClient, name: str, wanted: Mapping[str, str]) -> None:
-    """Replace all its settings, as an operator's hand does."""
-
+    """Replace all its settings, as an operator's hand does; returns when the broker goes by them."""
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, dict(wanted))])
+    await become(admin, {name: wanted})
+
+
+async def become(admin: AIOKafkaAdminClient, wanted: Mapping[str, Mapping[str, str]]) -> None:
+    """Wait until each topic has these settings: the controller answers before the broker has learnt them."""
+
+    async def are() -> bool:
+        return await topics._settings(admin, list(wanted)) == wanted
+
+    await until(are)
 
 
 async def test_a_topic_that_is_missing_is_made_as_the_contract_says(
@@ -46,7 +55,7 @@ async def test_a_topic_that_is_missing_is_made_as_the_contract_says(
         return len(found["partitions"]) == ISSUES.partitions
 
     await until(there)
-    assert await settings(admin, ISSUES.name) == ISSUES.settings
+    await become(admin, {ISSUES.name: ISSUES.settings})
     assert await topics.make(admin) == []
 
 
@@ -62,8 +71,7 @@ async def test_other_settings_are_refused_and_mended_where_that_is_asked(admin: 
     assert "--mend-settings" in said
     assert (await settings(admin, REPORTS.name))["retention.ms"] == "1000"
     assert await topics.make(admin, mend_settings=True) == []
-    for topic in all_topics():
-        assert await settings(admin, topic.name) == topic.settings
+    await become(admin, {topic.name: topic.settings for topic in all_topics()})
 
 
 async def test_other_partitions_are_refused_whatever_is_asked(

@@ -7,11 +7,12 @@ from typing import Any
 
 import structlog
 
-from services.tips import consumer, http, queries, recovery
+from services.tips import consumer, http, recovery
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
+from services.tips.queries import reports
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
@@ -43,7 +44,7 @@ async def serve(settings: Settings, service: Service) -> None:
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
-    service.answer(queries.totals)
+    service.answer(reports.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
 
@@ -65,7 +66,7 @@ async def forget_submissions(
     while True:
         try:
             async with pool.acquire() as connection:
-                await queries.drop_submissions(connection, clock())
+                await reports.drop_submissions(connection, clock())
         except Exception as error:
             if not postgres.is_transient(error):
                 raise

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from services.tips import queries
 from services.tips.core import lifecycle
+from services.tips.queries import reports, steps
 from shared.cloudevents import Envelope
 from shared.errors import Poison
 from shared.events import Event, ReportEvent
@@ -18,8 +18,8 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     """
     dispatches = [(envelope, envelope.event) for envelope in envelopes]
     report_ids = {event.report_id for _, event in dispatches if isinstance(event, ReportEvent)}
-    kinds = await queries.lock_reports(connection, report_ids)
-    steps = []
+    kinds = await reports.lock_reports(connection, report_ids)
+    found = []
     for envelope, event in dispatches:
         if not isinstance(event, ReportEvent) or type(event) not in lifecycle.STEPS:
             raise Poison("unexpected_type", event.type)
@@ -27,8 +27,8 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
             raise Poison("unknown_report")
         if event.kind != kinds[event.report_id]:
             raise Poison("wrong_kind")
-        steps.append(lifecycle.step_of(envelope, event.kind))
-    await queries.insert_steps(connection, steps)
-    known = await queries.steps_of(connection, kinds)
+        found.append(lifecycle.step_of(envelope, event.kind))
+    await steps.insert_steps(connection, found)
+    known = await steps.steps_of(connection, kinds)
     statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in known.items()}
-    await queries.set_statuses(connection, statuses)
+    await steps.set_statuses(connection, statuses)

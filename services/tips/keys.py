@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.errors import Refusal
 
 KEY_BYTES = 32
-_NAME = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-[a-z]{1,10}", re.ASCII)
+_NAME = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-[a-z]{1,10}-[1-9][0-9]{0,4}", re.ASCII)
 
 
 class KeyDestroyed(Exception):  # noqa: N818 - an outcome
@@ -104,7 +104,7 @@ class KeyFolder:
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise ValueError("a key's name is YYYY-MM-regime")
+            raise ValueError("a key's name is YYYY-MM-regime-days")
         return self._folder / name
 
     def _marker(self, name: str) -> Path:

@@ -5,8 +5,8 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from services.tips import queries
 from services.tips.core.report import Report
+from services.tips.queries import reports
 from services.tips.receipts import LOOKUP_BYTES
 from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportAccepted, ReportErased, ReportEvent
@@ -30,17 +30,17 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
             accepted[event.report_id] = envelope
         elif isinstance(event, ReportErased):
             erased.add(event.report_id)
-    known = await queries.lock_reports(connection, versions)
+    known = await reports.lock_reports(connection, versions)
     lost = [report_id for report_id in accepted if report_id not in known]
     for report_id in lost:
-        await queries.insert_lost_report(
+        await reports.insert_lost_report(
             connection, _without_words(accepted[report_id]), os.urandom(LOOKUP_BYTES)
         )
     told = [accepted[report_id] for report_id in lost if report_id not in erased]
     events = [_lost(envelope, versions[envelope.event.report_id] + 1, now) for envelope in told]
     versions |= {event.event.report_id: event.event.version for event in events}
-    await queries.set_versions(connection, versions)
-    await queries.erase_words(connection, erased & known.keys())
+    await reports.set_versions(connection, versions)
+    await reports.erase_words(connection, erased & known.keys())
     lines = [f"{len(erased & known.keys())} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]

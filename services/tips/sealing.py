@@ -33,37 +33,66 @@ class Sealed:
     sealed: bytes
 
 
-def key_name(accepted_at: datetime, regime: str) -> str:
-    """The name of the key for reports of a month (UTC) and a regime, such as `2026-11-led`."""
-    return f"{accepted_at.astimezone(UTC):%Y-%m}-{regime}"
+def key_name(accepted_at: datetime, regime: str, retention_days: int) -> str:
+    """The name of the key for reports of a month (UTC), a regime and a retention, such as
+    `2026-11-led-365`."""
+    return f"{accepted_at.astimezone(UTC):%Y-%m}-{regime}-{retention_days}"
 
 
 def seal(report_id: uuid.UUID, name: str, month_key: bytes, content: dict[str, Any]) -> Sealed:
     """Seal a JSON object under a new random key."""
     report_key = os.urandom(_KEY_BYTES)
-    text = json.dumps(content, ensure_ascii=False).encode()
-    # Spaces after a JSON object mean nothing.
-    padded = text.ljust(-(-len(text) // SIZE_CLASS_BYTES) * SIZE_CLASS_BYTES)
     return Sealed(
         name,
         _encrypt(month_key, report_key, _wrap_data(report_id, name)),
-        _encrypt(report_key, padded, _seal_data(report_id)),
+        _encrypt(report_key, _padded(content), _seal_data(report_id)),
     )
 
 
 def unseal(report_id: uuid.UUID, sealed: Sealed, month_key: bytes) -> dict[str, Any]:
     """The JSON object again. Raises Unreadable."""
+    return _opened(open_key(report_id, sealed, month_key), sealed.sealed, _seal_data(report_id))
+
+
+def open_key(report_id: uuid.UUID, sealed: Sealed, month_key: bytes) -> bytes:
+    """The report's own key, which seals its parts. Raises Unreadable."""
     try:
-        report_key = _decrypt(month_key, sealed.wrapped_key, _wrap_data(report_id, sealed.key_name))
-        text = _decrypt(report_key, sealed.sealed, _seal_data(report_id))
+        return _decrypt(month_key, sealed.wrapped_key, _wrap_data(report_id, sealed.key_name))
+    except (InvalidTag, ValueError) as error:
+        raise Unreadable(type(error).__name__) from None
+
+
+def seal_part(report_key: bytes, report_id: uuid.UUID, part_id: uuid.UUID, content: dict[str, Any]) -> bytes:
+    """Seal what belongs to a report besides its words, such as a message, under the report's own key."""
+    return _encrypt(report_key, _padded(content), _part_data(report_id, part_id))
+
+
+def unseal_part(report_key: bytes, report_id: uuid.UUID, part_id: uuid.UUID, sealed: bytes) -> dict[str, Any]:
+    """The part again. Raises Unreadable."""
+    return _opened(report_key, sealed, _part_data(report_id, part_id))
+
+
+def _opened(key: bytes, sealed: bytes, associated: bytes) -> dict[str, Any]:
+    try:
+        text = _decrypt(key, sealed, associated)
     except (InvalidTag, ValueError) as error:
         raise Unreadable(type(error).__name__) from None
     content: dict[str, Any] = json.loads(text)
     return content
 
 
+def _padded(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content, ensure_ascii=False).encode()
+    # Spaces after a JSON object mean nothing.
+    return text.ljust(-(-len(text) // SIZE_CLASS_BYTES) * SIZE_CLASS_BYTES)
+
+
 def _seal_data(report_id: uuid.UUID) -> bytes:
     return b"ibuurt report 1\0" + report_id.bytes
+
+
+def _part_data(report_id: uuid.UUID, part_id: uuid.UUID) -> bytes:
+    return b"ibuurt report part 1\0" + report_id.bytes + part_id.bytes
 
 
 def _wrap_data(report_id: uuid.UUID, name: str) -> bytes:

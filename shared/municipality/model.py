@@ -105,6 +105,17 @@ class Category(_Identified):
     regime: Literal["gdpr", "led"] = Field(description='"gdpr" or "led"')
     names: Texts
     targets: Targets = Field(description="{acknowledge_hours = 24, resolve_hours = 72}")
+    # Words are kept until so many days after the end of the month in which they came (UTC).
+    retention_days: Annotated[int, Strict()] = Field(
+        365, ge=1, le=36_500, description="whole days, 1 to 36500"
+    )
+    public_text: Literal["none", "summary", "words"] = Field(
+        "none", description='"none", "summary" or "words"'
+    )
+    # How near another public issue must be to be shown as a possible duplicate; 0 for never.
+    duplicates_metres: Annotated[int, Strict()] = Field(
+        50, ge=0, le=1_000, description="whole metres, 0 to 1000"
+    )
     delivery_wait_minutes: Annotated[int, Strict()] = Field(
         default_factory=_usual_wait,
         ge=0,
@@ -118,6 +129,13 @@ class Category(_Identified):
         if public and info.data.get("kind") == "tip":
             raise wrong("a tip is never published", "write public = false, or make it an issue")
         return public
+
+    @field_validator("public_text")
+    @classmethod
+    def _only_of_public_issues(cls, public_text: str, info: ValidationInfo) -> str:
+        if public_text != "none" and not info.data.get("public", True):
+            raise wrong("only a public category has a public text", 'write "none", or public = true')
+        return public_text
 
     @field_validator("delivery_wait_minutes")
     @classmethod
@@ -241,6 +259,8 @@ class Header(_Part):
     )
     zone: str = Field(description='an IANA time zone such as "Europe/Amsterdam"')
     emergency_number: str = Field(pattern=r"^\+?[0-9][0-9 ]{1,15}$", description='digits such as "112"')
+    # How long after it was resolved or refused a resident may say that it is not solved.
+    reopen_days: Annotated[int, Strict()] = Field(14, ge=0, le=365, description="whole days, 0 to 365")
 
     @field_validator("zone")
     @classmethod

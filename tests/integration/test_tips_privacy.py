@@ -105,7 +105,7 @@ async def test_the_months_keys_are_not_in_the_database(tips: Tips) -> None:
     """Whoever has the database alone has nothing that opens it."""
     await lived(tips, tip())
     dump = await everything(tips)
-    key = tips.desk.keys.get("2026-11-led")
+    key = tips.desk.keys.get("2026-11-led-365")
     assert [table for table, text in dump.items() if key.hex() in text] == []
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.tips import app, queries, receipts
+from services.tips import app, receipts
+from services.tips.queries import reports
 from shared import outbox
 from shared.cloudevents import from_record
 from shared.events import ReportAccepted
@@ -171,7 +172,7 @@ async def test_a_submission_is_not_forgotten_within_a_day(tips: Tips) -> None:
     """The answer may have been lost for 24 hours."""
     await tips.post(issue())
     async with tips.pool.acquire() as connection:
-        await queries.drop_submissions(connection, tips.clock.now + timedelta(hours=24))
+        await reports.drop_submissions(connection, tips.clock.now + timedelta(hours=24))
     assert len(await tips.rows("SELECT FROM submission")) == 1
 
 
@@ -255,7 +256,7 @@ async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> Non
     assert (await tips.words(report_id)).code == "report-erased"
     await tips.rows("DELETE FROM report")
     await tips.post(tip())
-    tips.desk.keys.destroy("2026-11-led")
+    tips.desk.keys.destroy("2026-11-led-365")
     answer = await tips.words(await tips.report_id())
     assert (answer.status, answer.code) == (410, "report-erased")
     assert not await tips.rows("SELECT FROM disclosure")
@@ -264,10 +265,10 @@ async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> Non
 async def test_a_lost_month_key_is_no_erasure(tips: Tips, tmp_path: Path) -> None:
     """The key folder was not restored: later it can be, so nobody is told that the words are gone."""
     await tips.post(issue())
-    (tmp_path / "2026-11-gdpr").rename(tmp_path / "elsewhere")
+    (tmp_path / "2026-11-gdpr-365").rename(tmp_path / "elsewhere")
     answer = await tips.words(await tips.report_id())
     assert (answer.status, answer.code) == (503, "key-lost")
-    (tmp_path / "elsewhere").rename(tmp_path / "2026-11-gdpr")
+    (tmp_path / "elsewhere").rename(tmp_path / "2026-11-gdpr-365")
     assert (await tips.words(await tips.report_id())).status == 200
 
 
@@ -302,7 +303,7 @@ async def test_the_event_can_be_read_by_its_readers(tips: Tips) -> None:
 async def test_totals_count_each_report_once(tips: Tips) -> None:
     """Accepted, and the fingerprint of the ids, whatever their order."""
     async with tips.pool.acquire() as connection:
-        empty = await queries.totals(connection)
+        empty = await reports.totals(connection)
     assert empty == {
         "accepted": 0,
         "digest": "0" * 16,
@@ -314,7 +315,7 @@ async def test_totals_count_each_report_once(tips: Tips) -> None:
     for _ in range(3):
         await tips.post(tip())
     async with tips.pool.acquire() as connection:
-        totals = await queries.totals(connection)
+        totals = await reports.totals(connection)
     assert (totals["accepted"], totals["waiting"]) == (3, 3)
     assert totals["digest"] != "0" * 16
 

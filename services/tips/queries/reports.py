@@ -1,17 +1,15 @@
-"""One function per SQL statement, connection first. None commits."""
+"""Reports, and the submissions that they came by."""
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from services.tips.core.lifecycle import Step
 from services.tips.core.report import Report
 from services.tips.sealing import Sealed
 
 _REPORT = "report_id, kind, category, areas, language, accepted_at, status, version"
-_STEP = "report_id, cause, step, at, version, unit, reason, acknowledge_by, resolve_by, day"
 
 
 async def insert_report(
@@ -65,32 +63,35 @@ async def report_by_lookup_id(connection: Any, lookup_id: bytes) -> Report | Non
     return _report(row) if row else None
 
 
+async def lock(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None] | None:
+    """A report and its sealed words (None when erased), locked against every other change until the
+    transaction ends: whoever appends an event about it holds this lock."""
+    row = await connection.fetchrow(
+        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1
+            FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
+        report_id,
+    )
+    return _with_words(row) if row else None
+
+
+async def save(connection: Any, report: Report) -> None:
+    """Store the category, status and version of a report that is locked."""
+    await connection.execute(
+        "UPDATE report SET category = $2, status = $3, version = $4 WHERE report_id = $1",
+        report.report_id,
+        report.category,
+        report.status,
+        report.version,
+    )
+
+
 async def report_for_reading(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None] | None:
     """A report and its sealed words (None when erased), kept as they are until the transaction ends."""
     row = await connection.fetchrow(
         f"SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1 FOR SHARE",  # noqa: S608 - names of columns
         report_id,
     )
-    if row is None:
-        return None
-    sealed = Sealed(row["key_name"], row["wrapped_key"], row["sealed"]) if row["sealed"] else None
-    return _report(row), sealed
-
-
-async def insert_disclosure(
-    connection: Any, *, at: datetime, report_id: uuid.UUID, reader: str, service: str, purpose: str, act: str
-) -> None:
-    """Log a reading of a report's words."""
-    await connection.execute(
-        """INSERT INTO disclosure (at, report_id, reader, service, purpose, act)
-           VALUES ($1, $2, $3, $4, $5, $6)""",
-        at,
-        report_id,
-        reader,
-        service,
-        purpose,
-        act,
-    )
+    return _with_words(row) if row else None
 
 
 async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Any]:
@@ -101,41 +102,6 @@ async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict
         list(report_ids),
     )
     return {row["report_id"]: row["kind"] for row in rows}
-
-
-async def insert_steps(connection: Any, steps: Sequence[Step]) -> None:
-    """Store steps; one that is there already stays as it is."""
-    columns = [[getattr(step, name) for step in steps] for name in _STEP.split(", ")]
-    await connection.execute(
-        f"""INSERT INTO report_step ({_STEP})
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::integer[],
-                                 $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::date[])
-            ON CONFLICT (report_id, cause) DO NOTHING""",  # noqa: S608 - names of columns
-        *columns,
-    )
-
-
-async def steps_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:
-    """All steps of the reports, in no order; a report without any has an empty list."""
-    steps: dict[uuid.UUID, list[Step]] = {report_id: [] for report_id in report_ids}
-    rows = await connection.fetch(
-        f"SELECT {_STEP} FROM report_step WHERE report_id = ANY($1::uuid[])",  # noqa: S608 - names of columns
-        list(steps),
-    )
-    for row in rows:
-        steps[row["report_id"]].append(Step(*row))
-    return steps
-
-
-async def set_statuses(connection: Any, statuses: Mapping[uuid.UUID, str]) -> None:
-    """Set the status of each report; rows that have it already are left alone."""
-    await connection.execute(
-        """UPDATE report SET status = news.status
-           FROM unnest($1::uuid[], $2::text[]) AS news (report_id, status)
-           WHERE report.report_id = news.report_id AND report.status <> news.status""",
-        list(statuses),
-        list(statuses.values()),
-    )
 
 
 async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) -> None:
@@ -188,6 +154,11 @@ async def totals(connection: Any) -> dict[str, Any]:
            FROM report_step"""
     )
     return dict(row)
+
+
+def _with_words(row: Any) -> tuple[Report, Sealed | None]:
+    sealed = Sealed(row["key_name"], row["wrapped_key"], row["sealed"]) if row["sealed"] else None
+    return _report(row), sealed
 
 
 def _values(report: Report) -> tuple[Any, ...]:

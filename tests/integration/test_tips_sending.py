@@ -390,3 +390,14 @@ async def test_the_form_is_sent_once(tips: Tips) -> None:
 
 def header(answer: Answer, name: str) -> str:
     return {key.lower(): value for key, value in answer.headers.items()}[name]
+
+
+async def test_the_document_names_every_answer(tips: Tips) -> None:
+    """Of both routes; and each part of the body, with the names that are sent."""
+    document = (await tips.request("GET", "/v1/openapi.json", None, {})).body["paths"]
+    post, form = document["/v1/reports"]["post"], document["/v1/form"]["get"]
+    assert set(post["responses"]) == {"201", "400", "408", "409", "413", "415", "422", "500", "503"}
+    assert set(form["responses"]) == {"200", "304", "500", "503"}
+    schema = post["requestBody"]["content"]["application/json"]["schema"]
+    assert set(schema["$defs"]["Happened"]["properties"]) == {"from", "to"}
+    assert "location" not in schema["required"]

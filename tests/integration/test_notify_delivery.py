@@ -250,7 +250,9 @@ async def test_an_answer_that_cannot_be_read_is_delivered_and_nothing_more(
     }
     notify.units.answers.update(answers.values())
     tips_too = {"worry_about_someone", "fraud"}
-    await send(tips, notify, *[(tip if name in tips_too else issue)(category=name) for name in answers])
+    asked = {"fraud": {"answers": {"what": "scam"}}}
+    bodies = [(tip if name in tips_too else issue)(category=name, **asked.get(name, {})) for name in answers]
+    await send(tips, notify, *bodies)
     await notify.rows(LONG_AGO)
     notify.work()
     await notify.settled(5)

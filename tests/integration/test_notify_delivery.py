@@ -68,6 +68,10 @@ async def test_a_unit_gets_the_report_signed_and_whole(tips: Tips, notify: Notif
         "areas": {"district": "oakwood"},
         "unit": "public_space",
         "description": SECRET_WORDS,
+        "happened": None,
+        "answers": {},
+        "contact": None,
+        "not_an_emergency": False,
         "language": "nl",
         "accepted_at": "2026-11-12T13:37:11.123456Z",
         "acknowledge_by": routed.acknowledge_by.isoformat().replace("+00:00", "Z"),
@@ -246,7 +250,9 @@ async def test_an_answer_that_cannot_be_read_is_delivered_and_nothing_more(
     }
     notify.units.answers.update(answers.values())
     tips_too = {"worry_about_someone", "fraud"}
-    await send(tips, notify, *[(tip if name in tips_too else issue)(category=name) for name in answers])
+    asked = {"fraud": {"answers": {"what": "scam"}}}
+    bodies = [(tip if name in tips_too else issue)(category=name, **asked.get(name, {})) for name in answers]
+    await send(tips, notify, *bodies)
     await notify.rows(LONG_AGO)
     notify.work()
     await notify.settled(5)

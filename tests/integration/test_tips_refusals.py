@@ -55,7 +55,6 @@ BODIES: dict[str, tuple[Any, int, str]] = {
     "no kind": (without("kind"), 422, "invalid-request"),
     "no category": (without("category"), 422, "invalid-request"),
     "no description": (without("description"), 422, "invalid-request"),
-    "no location": (without("location"), 422, "invalid-request"),
     "null description": (issue(description=None), 422, "invalid-request"),
     "number as description": (issue(description=42), 422, "invalid-request"),
     "empty description": (issue(description=""), 422, "invalid-request"),

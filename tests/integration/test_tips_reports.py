@@ -214,6 +214,10 @@ async def test_words_are_read_with_a_log_entry(tips: Tips) -> None:
         "areas": {"district": "oakwood"},
         "description": SECRET_WORDS,
         "location": {"point": {"latitude": LATITUDE, "longitude": LONGITUDE}},
+        "happened": None,
+        "answers": {},
+        "contact": None,
+        "not_an_emergency": False,
         "accepted_at": "2026-11-12T13:37:11.123456Z",
     }
     await tips.words(report_id, purpose="follow_up", reader="officer:k.jansen")

@@ -33,8 +33,10 @@ def accept(
     language: str,
     municipality_version: str,
     now: datetime,
+    answers: Mapping[str, str | tuple[str, ...]] | None = None,
 ) -> tuple[Report, ReportAccepted]:
-    """A new report and its event. `areas` maps area sets to areas, as far as they are known."""
+    """A new report and its event. `areas` maps area sets to areas, as far as they are known; `answers` are
+    those that a rule reads."""
     tip = category.kind == "tip"
     report = Report(
         report_id=report_id,
@@ -58,6 +60,7 @@ def accept(
         source="api",
         language=language,
         municipality_version=municipality_version,
+        answers=dict(answers or {}),
     )
     return report, event
 

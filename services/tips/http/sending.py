@@ -12,10 +12,11 @@ from asyncpg import UniqueViolationError
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips import intake, receipts, sealing
+from services.tips import answers, intake, receipts, sealing
 from services.tips.body import NewReport
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
+from services.tips.http.described import answer, problems
 from services.tips.http.desk import Desk, Peppers, connection
 from services.tips.queries import reports
 from services.tips.sealing import Sealed
@@ -44,6 +45,32 @@ _POST_DESCRIPTION = {
         },
     },
 }
+_ANSWERS = {
+    201: answer(
+        "The report is stored; the same submission again within 24 hours gets the same answer",
+        {
+            "type": "object",
+            "required": ["receipt", "report", "status_url"],
+            "properties": {
+                "receipt": {"type": "string", "description": "the only way back to the report"},
+                "report": {"type": "object"},
+                "status_url": {"type": "string"},
+            },
+        },
+        Location="where the receipt leads back to the report",
+    ),
+    **problems(
+        {
+            400: "No JSON in UTF-8, or no strong Idempotency-Key",
+            408: "The body came too slowly",
+            409: "The Idempotency-Key was used for another report, or more than a day ago",
+            413: "The body is too large",
+            415: "The body is not application/json",
+            422: "Something is not as asked: `errors` names the fields. With the code `emergency` the report"
+            " tells of danger now: show `detail` and `emergency_number`; `not_an_emergency` true sends it.",
+        }
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,16 +85,16 @@ class _Submission:
 def add_sending(app: FastAPI, desk: Desk) -> None:
     """Add what sends a report."""
 
-    @app.post("/v1/reports", status_code=201, openapi_extra=_POST_DESCRIPTION)
+    @app.post("/v1/reports", status_code=201, openapi_extra=_POST_DESCRIPTION, responses=_ANSWERS)
     async def post_report(request: Request) -> Response:
         """Send a report. The answer has the receipt, which is the only way back to it."""
         started = time.perf_counter()
         try:
-            answer = await _post_report(desk, request, started)
+            stored = await _post_report(desk, request, started)
         except Problem as problem:
             desk.metrics.refused.labels(problem.body["type"].rpartition(":")[2]).inc()
             raise
-        return JSONResponse(answer, 201, {"Location": STATUS_URL})
+        return JSONResponse(stored, 201, {"Location": STATUS_URL})
 
 
 async def _post_report(desk: Desk, request: Request, started: float) -> dict[str, Any]:
@@ -75,12 +102,17 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     body = await web.read_json(request, NewReport)
     category = intake.check_category(body, desk.municipality)
     language = intake.check_language(body, desk.municipality)
+    intake.check_emergency(body, category, language, desk.municipality)
+    now, report_id = desk.clock(), uuid.uuid4()
+    intake.check_contact(body.contact, category)
+    intake.check_happened(body.happened, desk.municipality.tz, now)
+    given = answers.check_answers(body.answers, category)
     areas = intake.check_place(body.location, desk.municipality, desk.areas)
     submission = _submission(desk.peppers, key, body)
-    now, report_id = desk.clock(), uuid.uuid4()
-    report, event = accept(report_id, category, areas, language, desk.municipality.version, now)
+    read = answers.for_rules(given, desk.municipality.answers_read(category.id))
+    report, event = accept(report_id, category, areas, language, desk.municipality.version, now, read)
     name = sealing.key_name(report.accepted_at, category.regime, category.retention_days)
-    sealed = sealing.seal(report_id, name, desk.keys.make(name), _words(body))
+    sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given))
     envelope = Envelope.of(event, id=uuid.uuid4(), source=f"/{desk.municipality.slug}/tips", now=now)
     earlier = await _store(desk, report, sealed, submission, envelope, now)
     if earlier is None:
@@ -133,10 +165,6 @@ def _submission(peppers: Peppers, key: str, body: NewReport) -> _Submission:
         receipts.lookup_id(receipt, peppers.lookup),
         receipts.submission_macs(key, body.canonical(), peppers.lookup),
     )
-
-
-def _words(body: NewReport) -> dict[str, Any]:
-    return {"description": body.description, "location": body.location.model_dump(exclude_none=True)}
 
 
 def _key_of_another_report() -> Problem:

@@ -57,7 +57,11 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 "language": report.language,
                 "areas": dict(report.areas),
                 "description": words["description"],
-                "location": words["location"],
+                "location": words.get("location"),
+                "happened": words.get("happened"),
+                "answers": words.get("answers", {}),
+                "contact": words.get("contact"),
+                "not_an_emergency": words.get("not_an_emergency", False),
                 "accepted_at": utc(report.accepted_at),
             }
         )

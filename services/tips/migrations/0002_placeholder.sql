@@ -1,0 +1,1 @@
+-- Only on this branch: the number of another migration.

@@ -40,7 +40,8 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
     events = [_lost(envelope, versions[envelope.event.report_id] + 1, now) for envelope in told]
     versions |= {event.event.report_id: event.event.version for event in events}
     await reports.set_versions(connection, versions)
-    await reports.erase_words(connection, erased & known.keys())
+    again = erased & known.keys()
+    await reports.erase_words(connection, again, now.date())
     lines = [f"{len(erased & known.keys())} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]

@@ -1,1 +1,2 @@
 -- Only on this branch: the number of another migration.
+SELECT 1;

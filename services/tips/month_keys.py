@@ -4,6 +4,7 @@ Each step is committed by itself and can be taken again: whoever was stopped in 
 """
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -14,9 +15,9 @@ from services.tips.core import keeping as rules
 from services.tips.core.chain import Entry, entry
 from services.tips.core.report import Report
 from services.tips.erasing import erase
-from services.tips.keys import KeyFolder
+from services.tips.keys import KeyFolder, KeyLost
 from services.tips.queries import disclosures, keeping, reports
-from services.tips.sealing import Sealed
+from services.tips.sealing import Sealed, Unreadable
 from shared.errors import Refusal
 from shared.mending.journal import Say, note
 
@@ -131,32 +132,38 @@ async def withdraw(connection: Any, name: str) -> None:
         ) from None
 
 
-async def empty(connection: Any, name: str, handle: Handle) -> int:
-    """Have `handle` take each report away from under a key, a batch per transaction; returns how many.
-    What it returns goes into the log of disclosures. Raises Refusal where a report stays under it."""
-    moved, before = 0, None
+async def empty(connection: Any, name: str, handle: Handle) -> None:
+    """Have `handle` take each report away from under a key, a batch per transaction. What it returns goes
+    into the log of disclosures.
+
+    Raises Refusal where a report stays under it: it is held, or cannot be opened. The others are taken away.
+    """
+    last, why = uuid.UUID(int=0), "they are held"
     while True:
         async with connection.transaction():
             await keeping.take_turn(connection)
-            ids = await keeping.next_under(connection, name, BATCH)
-            if not ids:
-                return moved
-            if ids == before:
-                raise Refusal(f"a report stays under {name}: it is held; run this again when it is not")
-            before, entries = ids, []
-            for report_id in ids:
-                found = await reports.lock(connection, report_id)
+            ids = await keeping.next_under(connection, name, last, BATCH)
+            entries = []
+            for last in ids:
+                found = await reports.lock(connection, last)
                 if found and found[1] and found[1].key_name == name:
-                    made = await handle(connection, found[0], found[1])
-                    moved += 1
-                    entries += [made] if made else []
+                    try:
+                        made = await handle(connection, found[0], found[1])
+                    except (KeyLost, Unreadable) as error:
+                        why = str(error)
+                    else:
+                        entries += [made] if made else []
             await disclosures.record(connection, entries)
+            if not ids:
+                break
+    if left := await keeping.count(connection, name):
+        raise Refusal(f"{left} reports stay under {name}: {why}")
 
 
 async def move(connection: Any, keys: KeyFolder, report: Report, sealed: Sealed, name: str) -> None:
     """Put a report that is locked under another key, which is made if there is none.
 
-    Raises KeyLost or KeyDestroyed where its present one is not there.
+    Raises KeyLost or KeyDestroyed where its present one is not there, Unreadable where it does not fit.
     """
     moved = sealing.rewrap(report.report_id, sealed, keys.get(sealed.key_name), name, keys.make(name))
     await keeping.rewrap(connection, report.report_id, moved)

@@ -15,7 +15,7 @@ from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Entry, entry
 from services.tips.core.report import Report
 from services.tips.erasing import erase
-from services.tips.keys import KeyFolder, KeyLost
+from services.tips.keys import KeyFolder
 from services.tips.queries import disclosures, holds, keeping
 from services.tips.sealing import Sealed
 from shared.errors import Refusal
@@ -52,26 +52,27 @@ async def run(
     wake: Callable[[], None] = lambda: None,
 ) -> None:
     """End what has come to its end, in batches that are a transaction each; `wake` is called after those that
-    say it in events. Raises Refusal where a key is lost or somebody's transaction does not end."""
+    say it in events. Raises Refusal, after all the rest, where a key is lost, something cannot be opened, or
+    somebody's transaction does not end."""
     source = f"/{municipality.slug}/tips"
     if ended := await holding.end_those_over(connection, now, source):
         say(f"{ended} holds ended")
         wake()
     keys.tidy()
-    lost = []
+    stuck = []
     for name in await _ended(connection, keys, now):
         try:
             await _end(connection, keys, municipality, name, now, who, say)
-        except KeyLost as error:
-            lost.append(str(error))
+        except Refusal as refusal:
+            stuck.append(str(refusal))
         wake()
     await _forget_reports(connection, now, who, say)
     await _cut_log(connection, now, who, say)
     for month in (now, rules.next_month(now)):
         for base in rules.month_names(municipality.categories.values(), month):
             keys.make(keys.newest(base))
-    if lost:
-        raise Refusal(f"retention cannot move what is held or open: {'; '.join(lost)}")
+    if stuck:
+        raise Refusal(f"not all came to its end: {'; '.join(stuck)}")
 
 
 async def _ended(connection: Any, keys: KeyFolder, now: datetime) -> list[str]:

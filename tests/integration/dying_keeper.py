@@ -19,8 +19,9 @@ from services.tips import holding, month_keys, retention
 from services.tips.keys import KeyFolder
 from services.tips.queries import disclosures, keeping
 from shared import municipality, outbox, postgres
-from tests.integration.tips_server import IBUURT
 
+# Not from tips_server.py: its imports would double the time to start.
+IBUURT = Path(__file__).parents[2] / "deploy/municipalities/ibuurt"
 # Where it can die: whose function, its name, and which call of it, counted from 1.
 POINTS: dict[str, tuple[Any, str]] = {
     "before the hold ends": (holding, "end"),

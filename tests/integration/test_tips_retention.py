@@ -389,20 +389,30 @@ async def test_erased_reports_and_the_oldest_log_go_in_the_end(tips: Tips) -> No
         assert "chain tip: 1 has gone by its time; it cannot be held against" in told
 
 
-async def test_a_lost_key_is_said_and_the_others_go_all_the_same(tips: Tips, tmp_path: Path) -> None:
-    """What is open under it waits for the folder to be restored."""
-    lost, other = await sent(tips, tip(), "planned"), await sent(tips, issue())
+async def test_what_cannot_be_opened_is_said_and_the_rest_goes_all_the_same(
+    tips: Tips, tmp_path: Path
+) -> None:
+    """What is open under a lost key waits for the folder to be restored; what is done is erased without it,
+    and what somebody has tampered with keeps nobody else's words here."""
+    lost, done = await sent(tips, tip(), "planned"), await sent(tips, tip())
+    bad, other = await sent(tips, issue(), "planned"), await sent(tips, issue())
+    await tips.rows("UPDATE report SET wrapped_key = sha256('x') WHERE report_id = $1", bad)
     (tmp_path / LED).rename(tmp_path / "elsewhere")
     keys = KeyFolder(tmp_path)
     async with tips.pool.acquire() as connection:
-        with pytest.raises(Refusal, match=f"key {LED} is missing"):
+        with pytest.raises(Refusal) as refusal:
             await retention.run(connection, keys, tips.desk.municipality, OVER, "test", Told())
+        assert f"1 reports stay under {LED}: key {LED} is missing" in str(refusal.value)
+        assert f"1 reports stay under {GDPR}: InvalidTag" in str(refusal.value)
+        for report_id in (done, other):
+            assert await opened(connection, keys, report_id) is None
         with pytest.raises(KeyLost):
             await opened(connection, keys, lost)
-        assert await opened(connection, keys, other) is None
         (tmp_path / "elsewhere").rename(tmp_path / LED)
-        await retention.run(connection, keys, tips.desk.municipality, OVER, "test", Told())
+        with pytest.raises(Refusal, match=f"^not all came to its end: 1 reports stay under {GDPR}"):
+            await retention.run(connection, keys, tips.desk.municipality, OVER, "test", Told())
         assert await opened(connection, keys, lost) == "2027-12-led-365"
+        assert keys.state(LED) == "destroyed"
 
 
 # Which points a run passes, and at which call of each it dies.

@@ -91,11 +91,14 @@ async def between(connection: Any, first: datetime, end: datetime) -> AsyncItera
 
 
 async def last_before(connection: Any, chain: str, moment: datetime, at_most: int) -> Mark | None:
-    """The last entry, of the first `at_most`, before which and with which all are older than a moment."""
+    """The last entry, of the first `at_most`, before which and with which all are older than a moment, and
+    than the five years by the database's own clock that its trigger asks for."""
     row = await connection.fetchrow(
         """WITH first AS (SELECT number, hash, at FROM disclosure WHERE chain = $1 ORDER BY number LIMIT $3)
            SELECT number, hash FROM first
-           WHERE number < coalesce((SELECT min(number) FROM first WHERE at >= $2), 9223372036854775807)
+           WHERE number < coalesce((
+               SELECT min(number) FROM first WHERE at >= least($2, now() - interval '1826 days')
+           ), 9223372036854775807)
            ORDER BY number DESC LIMIT 1""",
         chain,
         moment,

@@ -49,10 +49,14 @@ async def open_under(connection: Any, name: str, over: frozenset[str]) -> int:
     return found
 
 
-async def next_under(connection: Any, name: str, at_most: int) -> list[uuid.UUID]:
-    """The first reports under a key, in the order in which everybody locks reports."""
+async def next_under(connection: Any, name: str, after: uuid.UUID, at_most: int) -> list[uuid.UUID]:
+    """The first reports under a key after one, in the order in which everybody locks reports."""
     rows = await connection.fetch(
-        "SELECT report_id FROM report WHERE key_name = $1 ORDER BY report_id LIMIT $2", name, at_most
+        """SELECT report_id FROM report WHERE key_name = $1 AND report_id > $2
+           ORDER BY report_id LIMIT $3""",
+        name,
+        after,
+        at_most,
     )
     return [row["report_id"] for row in rows]
 

@@ -49,7 +49,8 @@ async def make(connection: Any, keys: KeyFolder, names: Iterable[str], who: str 
     if who is not None:
         for name in missing:
             keys.make(name)
-        await note(connection, who, "keys make", {"made": missing})
+        if missing:
+            await note(connection, who, "keys make", {"made": missing})
     say(_done(f"{len(missing)} keys are made", who))
 
 

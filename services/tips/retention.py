@@ -8,8 +8,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
-
 from services.tips import holding, month_keys
 from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Entry, entry
@@ -24,7 +22,6 @@ from shared.municipality import Municipality
 
 ROWS = 1_000
 WORKER = "retention"
-log = structlog.get_logger()
 
 
 async def plan(connection: Any, keys: KeyFolder, now: datetime, say: Say) -> None:
@@ -98,7 +95,9 @@ async def _end(
     async def handle(taken: Any, report: Report, sealed: Sealed) -> Entry | None:
         readable = keys.state(name) != "destroyed"
         if readable and await holds.of(taken, report.report_id):
-            await month_keys.move(taken, keys, report, sealed, keys.newest(_hold_key(report)))
+            await month_keys.move(
+                taken, keys, report, sealed, keys.newest(rules.hold_key_name(report.report_id))
+            )
             said["held"] += 1
             return entry(report, now, "alteration", WORKER, "retention_held")
         if readable and report.status not in rules.OVER:
@@ -118,10 +117,6 @@ async def _end(
     await month_keys.empty(connection, name, handle)
     await month_keys.destroy_empty(connection, keys, name, who, "retention run", said)
     say(f"{name}: {', '.join(f'{count} {what}' for what, count in said.items())}; destroyed")
-
-
-def _hold_key(report: Report) -> str:
-    return rules.hold_key_name(report.report_id)
 
 
 async def _forget_reports(connection: Any, now: datetime, who: str, say: Say) -> None:

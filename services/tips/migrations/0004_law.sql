@@ -36,7 +36,7 @@ CREATE TABLE disclosure_chain (
 ) WITH (fillfactor = 50);
 INSERT INTO disclosure_chain (chain) VALUES ('issue'), ('tip');
 
-CREATE FUNCTION pg_temp.part(value text) RETURNS bytea LANGUAGE sql AS $$
+CREATE FUNCTION disclosure_part(value text) RETURNS bytea LANGUAGE sql AS $$
     SELECT coalesce(
         convert_to(octet_length(value)::text || ':', 'UTF8') || convert_to(value, 'UTF8') || ','::bytea,
         '-'::bytea)
@@ -54,11 +54,11 @@ BEGIN
     LOOP
         SELECT number + 1 AS number, hash INTO head FROM disclosure_chain WHERE chain = one.chain;
         linked := sha256(
-            'ibuurt disclosure 1'::bytea || '\x00'::bytea || pg_temp.part(one.chain)
-            || pg_temp.part(head.number::text) || pg_temp.part(encode(head.hash, 'hex'))
-            || pg_temp.part((extract(epoch FROM one.at) * 1000000)::bigint::text)
-            || pg_temp.part(one.report_id::text) || pg_temp.part(one.act) || pg_temp.part(one.reader)
-            || pg_temp.part(one.service) || pg_temp.part(one.purpose) || pg_temp.part(NULL));
+            'ibuurt disclosure 1'::bytea || '\x00'::bytea || disclosure_part(one.chain)
+            || disclosure_part(head.number::text) || disclosure_part(encode(head.hash, 'hex'))
+            || disclosure_part((extract(epoch FROM one.at) * 1000000)::bigint::text)
+            || disclosure_part(one.report_id::text) || disclosure_part(one.act) || disclosure_part(one.reader)
+            || disclosure_part(one.service) || disclosure_part(one.purpose) || disclosure_part(NULL));
         INSERT INTO disclosure (chain, number, hash, at, report_id, act, actor, service, purpose)
         VALUES (one.chain, head.number, linked, one.at, one.report_id, one.act, one.reader, one.service,
                 one.purpose);
@@ -66,6 +66,7 @@ BEGIN
     END LOOP;
 END
 $$;
+DROP FUNCTION disclosure_part;
 DROP TABLE disclosure_before;
 
 -- Whoever asks, also with the rights of the service: an entry goes only when it is five years old.

@@ -135,7 +135,14 @@ OTHERS = st.builds(
 def test_two_entries_never_have_the_same_link(one: Entry, other: Entry, here: int, there: int) -> None:
     """Whatever stands in their columns: a length goes before each."""
     same = (one, here) == (other, there)
-    assert (chain.link(Mark(here, NOTHING), one) == chain.link(Mark(there, NOTHING), other)) == same
+    links = chain.link(Mark(here, NOTHING), one), chain.link(Mark(there, NOTHING), other)
+    assert (links[0].hash == links[1].hash) == same
+
+
+@pytest.mark.parametrize("before", [Mark(1, NOTHING), Mark(0, bytes(31) + b"x")])
+def test_a_link_covers_its_number_and_the_link_before(before: Mark) -> None:
+    """An entry that is moved to another place has another hash."""
+    assert chain.link(before, ENTRY).hash.hex() != GOLDEN
 
 
 def test_what_stood_elsewhere_is_not_taken_for_altered() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from services.tips import consumer, http, recovery
+from services.tips import consumer, http, recovery, retention
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
@@ -15,11 +15,13 @@ from services.tips.metrics import TipsMetrics
 from services.tips.queries import reports
 from shared import municipality, postgres
 from shared.consumer import Apply
+from shared.errors import Refusal
 from shared.events import SUBSCRIPTIONS
 from shared.mending.recover import Recover
 from shared.service import Service
 
 DROP_EVERY_SECONDS = 600.0
+KEEP_EVERY_SECONDS = 3_600.0
 log = structlog.get_logger()
 
 
@@ -44,6 +46,7 @@ async def serve(settings: Settings, service: Service) -> None:
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
+    service.also("retention", lambda: keep(service.pool, desk, _now))
     service.answer(reports.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
@@ -72,6 +75,30 @@ async def forget_submissions(
                 raise
             log.warning("not_now", part="forget submissions", error=type(error).__name__)
         await asyncio.sleep(every_seconds)
+
+
+async def keep(
+    pool: Any, desk: http.Desk, clock: Callable[[], datetime], every_seconds: float = KEEP_EVERY_SECONDS
+) -> None:
+    """Again and again, end what has come to its end, whoever is away meanwhile."""
+    while True:
+        try:
+            async with pool.acquire() as connection:
+                await retention.run(
+                    connection, desk.keys, desk.municipality, clock(), retention.WORKER, _quiet, desk.wake
+                )
+        except Refusal as refusal:
+            # Not for the probes: reports are taken all the same, and the next hour tries again.
+            log.error("not_kept", mend=str(refusal))
+        except Exception as error:
+            if not postgres.is_transient(error):
+                raise
+            log.warning("not_now", part="retention", error=type(error).__name__)
+        await asyncio.sleep(every_seconds)
+
+
+def _quiet(_line: str) -> None:
+    """What a run did is in the journal."""
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from services.tips.core.report import Report
-from services.tips.queries import reports
+from services.tips.queries import holds, reports
 from shared import outbox
 from shared.cloudevents import Envelope
 from shared.events import ReportErased
@@ -20,10 +20,17 @@ Reason = Literal["resident", "retention", "spam", "lost"]
 
 async def erase(connection: Any, report: Report, reason: Reason, now: datetime, source: str) -> Report:
     """Erase a report that is locked (queries/reports.py, `lock`) and say so in an event; the report after
-    it. The caller has looked whether it was erased before."""
+    it. The caller has looked whether it was erased before, and logs the erasure.
+
+    A report that is held stays, and is returned as it was: its words are locked away, and erased when the
+    hold ends (queries/holds.py). What comes out is erased where its status says so.
+    """
+    if await holds.of(connection, report.report_id):
+        await holds.erase_when_lifted(connection, report.report_id, reason)
+        return report
     after = replace(report, status="erased", version=report.version + 1)
     event = ReportErased(report_id=report.report_id, kind=report.kind, version=after.version, reason=reason)
-    await reports.erase_words(connection, [report.report_id])
+    await reports.erase_words(connection, [report.report_id], now.date())
     await reports.save(connection, after)
     await outbox.append(connection, [Envelope.of(event, id=uuid.uuid4(), source=source, now=now)])
     return after

@@ -5,11 +5,12 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from services.tips.core.chain import Entry
 from services.tips.core.report import Report
-from services.tips.queries import reports
+from services.tips.queries import disclosures, reports
 from services.tips.receipts import LOOKUP_BYTES
 from shared.cloudevents import Envelope, derived_id
-from shared.events import ReportAccepted, ReportErased, ReportEvent
+from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent, hour_of
 from shared.mending.recover import History, Recovered
 
 
@@ -40,11 +41,18 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
     events = [_lost(envelope, versions[envelope.event.report_id] + 1, now) for envelope in told]
     versions |= {event.event.report_id: event.event.version for event in events}
     await reports.set_versions(connection, versions)
-    await reports.erase_words(connection, erased & known.keys())
+    again = erased & known.keys()
+    await reports.erase_words(connection, again, now.date())
+    await disclosures.record(connection, [_erased_again(one, known[one], now) for one in again])
     lines = [f"{len(erased & known.keys())} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]
     return Recovered(lines, events)
+
+
+def _erased_again(report_id: uuid.UUID, kind: Kind, now: datetime) -> Entry:
+    at = hour_of(now) if kind == "tip" else now
+    return Entry(report_id, kind, at, "erasure", "operator", "tips", "erased_before_restore")
 
 
 def _without_words(envelope: Envelope[ReportAccepted]) -> Report:

@@ -62,6 +62,13 @@ def open_key(report_id: uuid.UUID, sealed: Sealed, month_key: bytes) -> bytes:
         raise Unreadable(type(error).__name__) from None
 
 
+def rewrap(report_id: uuid.UUID, sealed: Sealed, key: bytes, name: str, new_key: bytes) -> Sealed:
+    """The same words, under the same key of their own, which is under another month's key. Raises
+    Unreadable."""
+    report_key = open_key(report_id, sealed, key)
+    return Sealed(name, _encrypt(new_key, report_key, _wrap_data(report_id, name)), sealed.sealed)
+
+
 def seal_part(report_key: bytes, report_id: uuid.UUID, part_id: uuid.UUID, content: dict[str, Any]) -> bytes:
     """Seal what belongs to a report besides its words, such as a message, under the report's own key."""
     return _encrypt(report_key, _padded(content), _part_data(report_id, part_id))

@@ -131,7 +131,7 @@ async def test_every_reading_of_words_is_logged_with_the_unit_that_got_them(
     (report_id,) = await send(tips, notify)
     notify.work()
     await notify.settled()
-    rows = await tips.rows("SELECT report_id, reader, purpose FROM disclosure")
+    rows = await tips.rows("SELECT report_id, actor, purpose FROM disclosure WHERE act = 'disclosure'")
     assert [tuple(row) for row in rows] == [(report_id, "unit:public_space via webhook", "delivery")] * 2
 
 

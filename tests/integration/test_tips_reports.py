@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from services.tips import app, receipts
-from services.tips.queries import reports
+from services.tips.core.chain import Entry
+from services.tips.queries import disclosures, reports
 from shared import outbox
 from shared.cloudevents import from_record
 from shared.events import ReportAccepted
@@ -221,27 +222,30 @@ async def test_words_are_read_with_a_log_entry(tips: Tips) -> None:
         "accepted_at": "2026-11-12T13:37:11.123456Z",
     }
     await tips.words(report_id, purpose="follow_up", reader="officer:k.jansen")
-    rows = [dict(row) for row in await tips.rows("SELECT * FROM disclosure ORDER BY id")]
-    assert [row.pop("id") for row in rows] == [1, 2]
-    common = {"at": tips.clock.now, "report_id": report_id, "service": "notify"}
-    assert rows == [
-        common | {"reader": "unit:public_space via webhook", "purpose": "delivery", "act": "disclosure"},
-        common | {"reader": "officer:k.jansen", "purpose": "follow_up", "act": "consultation"},
+    async with tips.pool.acquire() as connection, connection.transaction():
+        logged = [one async for one in disclosures.walk(connection, "issue")]
+    now = tips.clock.now
+    unit, officer = "unit:public_space via webhook", "officer:k.jansen"
+    assert [one.entry for one in logged] == [
+        Entry(report_id, "issue", now, "collection", "resident", "tips", "report"),
+        Entry(report_id, "issue", now, "disclosure", unit, "notify", "delivery", unit),
+        Entry(report_id, "issue", now, "consultation", officer, "notify", "follow_up"),
     ]
+    assert [one.mark.number for one in logged] == [1, 2, 3]
     assert tips.registry.get_sample_value("report_words_read_total") == 2
 
 
 async def test_a_reading_that_cannot_be_logged_does_not_happen(tips: Tips) -> None:
     """The log and the answer stand or fall together."""
     await tips.post(issue())
-    await tips.rows("ALTER TABLE disclosure ADD CHECK (reader <> 'unit:parking')")
+    await tips.rows("ALTER TABLE disclosure ADD CHECK (actor <> 'unit:parking')")
     answer = await tips.words(await tips.report_id(), reader="unit:parking")
     assert answer.status == 500
     assert SECRET_WORDS not in answer.content.decode()
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE disclosure SET reader = 'x'", "DELETE FROM disclosure", "TRUNCATE disclosure"]
+    "statement", ["UPDATE disclosure SET actor = 'x'", "DELETE FROM disclosure", "TRUNCATE disclosure"]
 )
 async def test_the_log_of_readings_cannot_be_changed(statement: str, tips: Tips) -> None:
     """Not even by the service's own account."""
@@ -249,7 +253,7 @@ async def test_the_log_of_readings_cannot_be_changed(statement: str, tips: Tips)
     await tips.words(await tips.report_id())
     with pytest.raises(Exception, match="only added to"):
         await tips.rows(statement)
-    assert len(await tips.rows("SELECT FROM disclosure")) == 1
+    assert len(await tips.rows("SELECT FROM disclosure")) == 2
 
 
 async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> None:
@@ -263,7 +267,7 @@ async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> Non
     tips.desk.keys.destroy("2026-11-led-365")
     answer = await tips.words(await tips.report_id())
     assert (answer.status, answer.code) == (410, "report-erased")
-    assert not await tips.rows("SELECT FROM disclosure")
+    assert not await tips.rows("SELECT FROM disclosure WHERE act <> 'collection'")
 
 
 async def test_a_lost_month_key_is_no_erasure(tips: Tips, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips import answers, intake, receipts, sealing
 from services.tips.body import NewReport
+from services.tips.core.chain import collected
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.described import answer, problems
 from services.tips.http.desk import Desk, Peppers, connection
-from services.tips.queries import reports
+from services.tips.queries import disclosures, reports
 from services.tips.sealing import Sealed
 from shared import outbox, web
 from shared.cloudevents import Envelope
@@ -111,7 +112,7 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     submission = _submission(desk.peppers, key, body)
     read = answers.for_rules(given, desk.municipality.answers_read(category.id))
     report, event = accept(report_id, category, areas, language, desk.municipality.version, now, read)
-    name = sealing.key_name(report.accepted_at, category.regime, category.retention_days)
+    name = desk.keys.newest(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
     sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given))
     envelope = Envelope.of(event, id=uuid.uuid4(), source=f"/{desk.municipality.slug}/tips", now=now)
     earlier = await _store(desk, report, sealed, submission, envelope, now)
@@ -144,6 +145,7 @@ async def _store(
                 taken, report, sealed, submission.lookup_id, submission.macs, drop_after(now)
             ):
                 await outbox.append(taken, [envelope])
+                await disclosures.record(taken, [collected(report)])
                 return None
             earlier = await reports.submitted(taken, submission.macs[0])
     except UniqueViolationError as error:

@@ -13,7 +13,7 @@ from services.tips.core.report import Report
 from services.tips.core.view import utc
 from services.tips.http.desk import LATER, Desk, connection
 from services.tips.keys import KeyDestroyed, KeyLost
-from services.tips.queries import disclosures, reports
+from services.tips.queries import disclosures, holds, reports
 from services.tips.sealing import Sealed
 from shared import web
 from shared.events import hour_of
@@ -36,16 +36,21 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             if found is None:
                 raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
             report, sealed = found
+            hold = await holds.of(taken, report_id)
+            if hold and hold.erase_when_lifted:
+                raise _restricted()
             words = _unseal(desk, report, sealed)
             now = desk.clock()
+            delivered = reading.purpose == "delivery"
             entry = disclosures.Entry(
                 report_id=report_id,
                 kind=report.kind,
                 at=hour_of(now) if report.kind == "tip" else now,
-                act="disclosure" if reading.purpose == "delivery" else "consultation",
+                act="disclosure" if delivered else "consultation",
                 actor=reading.reader,
                 service=service,
                 purpose=reading.purpose,
+                recipient=reading.reader if delivered else None,
             )
             await disclosures.record(taken, [entry])
         desk.metrics.words_read.inc()
@@ -65,6 +70,15 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 "accepted_at": utc(report.accepted_at),
             }
         )
+
+
+def _restricted() -> Problem:
+    return Problem(
+        410,
+        "report-restricted",
+        "Locked away",
+        "The words are held by law until they are erased, and nobody reads them; do not ask again.",
+    )
 
 
 def _unseal(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:

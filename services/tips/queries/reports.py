@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from services.tips.core.report import Report
@@ -114,12 +114,13 @@ async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) 
     )
 
 
-async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID]) -> None:
+async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> None:
     """Destroy the words of reports, with the keys that open them."""
     await connection.execute(
-        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL
+        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2
            WHERE report_id = ANY($1::uuid[])""",
         list(report_ids),
+        today,
     )
 
 
@@ -142,13 +143,16 @@ async def drop_submissions(connection: Any, now: datetime) -> None:
 async def totals(connection: Any) -> dict[str, Any]:
     """What an operator reconciles with the other services: counts, and a fingerprint of the report ids."""
     row = await connection.fetchrow(
-        """SELECT (SELECT count(*) FROM report) AS accepted,
-                  (SELECT coalesce(lpad(to_hex(bit_xor(
-                              ('x' || left(md5(report_id::text), 16))::bit(64)::bigint)), 16, '0'),
-                              repeat('0', 16)) FROM report) AS digest,
-                  count(DISTINCT report_id) FILTER (WHERE step = 'routed') AS routed,
-                  count(DISTINCT report_id) FILTER (WHERE step = 'delivered') AS delivered,
-                  count(DISTINCT report_id) FILTER (WHERE step = 'acknowledged') AS acknowledged,
+        """SELECT (SELECT count(*) FROM report) + (SELECT accepted FROM report_gone) AS accepted,
+                  (SELECT lpad(to_hex(coalesce(bit_xor(
+                              ('x' || left(md5(report_id::text), 16))::bit(64)::bigint), 0)
+                              # (SELECT digest FROM report_gone)), 16, '0') FROM report) AS digest,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'routed')
+                      + (SELECT routed FROM report_gone) AS routed,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'delivered')
+                      + (SELECT delivered FROM report_gone) AS delivered,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'acknowledged')
+                      + (SELECT acknowledged FROM report_gone) AS acknowledged,
                   (SELECT count(*) FROM outbox)
                       + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
            FROM report_step"""

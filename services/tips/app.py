@@ -7,12 +7,12 @@ from typing import Any
 
 import structlog
 
-from services.tips import consumer, http, recovery
+from services.tips import consumer, http, publishing, recovery
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
-from services.tips.queries import reports
+from services.tips.queries import issues, reports
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
@@ -20,6 +20,7 @@ from shared.mending.recover import Recover
 from shared.service import Service
 
 DROP_EVERY_SECONDS = 600.0
+SETTLE_AGAIN_SECONDS = 5.0
 log = structlog.get_logger()
 
 
@@ -39,13 +40,16 @@ async def serve(settings: Settings, service: Service) -> None:
         metrics=TipsMetrics(service.registry),
         wake=service.send().wake,
         clock=_now,
+        public_url=settings.public_url,
     )
     service.consume(SUBSCRIPTIONS["tips"], consumer.apply)
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
+    service.also("settle issues", lambda: settle_issues(desk))
     service.answer(reports.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
+    http.add_public_text(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
 
 
@@ -67,11 +71,29 @@ async def forget_submissions(
         try:
             async with pool.acquire() as connection:
                 await reports.drop_submissions(connection, clock())
+                await issues.drop_support(connection, clock())
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
             log.warning("not_now", part="forget submissions", error=type(error).__name__)
         await asyncio.sleep(every_seconds)
+
+
+async def settle_issues(desk: http.Desk, again_seconds: float = SETTLE_AGAIN_SECONDS) -> None:
+    """Once at start: what the municipality's folder makes public no more goes; pages that moved are said
+    anew. Then it only waits: this part of the process must not end."""
+    more = True
+    while more:
+        try:
+            async with desk.pool.acquire() as connection, connection.transaction():
+                more = await publishing.settle(connection, desk.municipality, desk.public_url, desk.clock())
+            desk.wake()
+        except Exception as error:
+            if not postgres.is_transient(error):
+                raise
+            log.warning("not_now", part="settle issues", error=type(error).__name__)
+            await asyncio.sleep(again_seconds)
+    await asyncio.Event().wait()
 
 
 def _now() -> datetime:

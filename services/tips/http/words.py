@@ -36,7 +36,7 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             if found is None:
                 raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
             report, sealed = found
-            words = _unseal(desk, report, sealed)
+            words = unseal(desk, report, sealed)
             now = desk.clock()
             entry = disclosures.Entry(
                 report_id=report_id,
@@ -63,7 +63,8 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         )
 
 
-def _unseal(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
+def unseal(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
+    """A report's words. Raises Problem 410 where they are gone, 503 where their key is missing."""
     erased = Problem(410, "report-erased", "Erased", "The words are gone for good; do not ask again.")
     if sealed is None:
         raise erased

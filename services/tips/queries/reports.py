@@ -143,6 +143,7 @@ async def totals(connection: Any) -> dict[str, Any]:
     """What an operator reconciles with the other services: counts, and a fingerprint of the report ids."""
     row = await connection.fetchrow(
         """SELECT (SELECT count(*) FROM report) AS accepted,
+                  (SELECT count(*) FROM issue) AS issues,
                   (SELECT coalesce(lpad(to_hex(bit_xor(
                               ('x' || left(md5(report_id::text), 16))::bit(64)::bigint)), 16, '0'),
                               repeat('0', 16)) FROM report) AS digest,

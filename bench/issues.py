@@ -46,21 +46,23 @@ WORDS = ["lamp", "kapot", "weg", "gat", "stoep", "boom", "tak", "verf", "muur", 
 WORDS += ["glas", "bank", "hek", "put", "drempel"]
 FILL = """
     WITH made AS MATERIALIZED (
-        SELECT gen_random_uuid() AS report_id, n, random() AS chance,
+        SELECT gen_random_uuid() AS report_id, gen_random_uuid() AS issue_id, n, random() AS chance,
                $2::timestamptz + random() * $3::interval AS at FROM generate_series(1, $1::integer) AS n),
     reported AS (
-        INSERT INTO report
+        INSERT INTO report (report_id, kind, category, areas, language, accepted_at, status, version,
+                            lookup_id)
         SELECT report_id, 'issue', 'graffiti', '{}', 'nl', at, 'accepted', 1, sha256(report_id::text::bytea)
         FROM made RETURNING report_id)
     INSERT INTO issue (issue_id, report_id, category, areas, latitude, longitude, status, version, page,
                        accepted_at, changed_at, public_text, text_by)
-    SELECT gen_random_uuid(), report_id, $4::text[][1 + n % cardinality($4::text[])],
-           jsonb_build_object('district', $5::text[][1 + n % cardinality($5::text[])]),
-           round(($6 + floor(random() * $7) / 1000)::numeric, 3),
-           round(($8 + floor(random() * $9) / 1000)::numeric, 3),
+    SELECT issue_id, report_id, ($4::text[])[1 + n % cardinality($4::text[])],
+           jsonb_build_object('district', ($5::text[])[1 + n % cardinality($5::text[])]),
+           round(($6::float8 + floor(random() * $7::integer) / 1000)::numeric, 3),
+           round(($8::float8 + floor(random() * $9::integer) / 1000)::numeric, 3),
            CASE WHEN chance < 0.02 THEN 'accepted' WHEN chance < 0.06 THEN 'acknowledged' ELSE 'resolved' END,
-           3, $10 || '/issues/' || gen_random_uuid(), at, at + random() * interval '10 days',
-           CASE WHEN n % 10 = 0 THEN $11::text[][1 + n / 10 % 17] || ' ' || $11::text[][1 + n / 7 % 17] END,
+           3, $10::text || '/issues/' || issue_id, at, at + random() * interval '10 days',
+           CASE WHEN n % 10 = 0
+               THEN ($11::text[])[1 + n / 10 % 17] || ' ' || ($11::text[])[1 + n / 7 % 17] END,
            CASE WHEN n % 10 = 0 THEN 'unit' END
     FROM made JOIN reported USING (report_id)"""
 
@@ -171,8 +173,10 @@ async def _fill(dsn: str, size: int, municipality: Municipality, url: str) -> No
             WORDS,
             timeout=600,
         )
-        await connection.execute("UPDATE issue SET page = $1 || '/issues/' || issue_id", url, timeout=600)
-        await connection.execute("VACUUM (ANALYZE, FULL) issue", timeout=600)
+        await connection.execute(
+            "UPDATE issue SET page = $1::text || '/issues/' || issue_id", url, timeout=600
+        )
+        await connection.execute("VACUUM (ANALYZE) issue", timeout=600)
     finally:
         await connection.close()
 

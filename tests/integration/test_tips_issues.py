@@ -183,7 +183,9 @@ async def filled(tips: Tips, count: int, chance: random.Random) -> list[Issue]:
         found.append(one)
     async with tips.pool.acquire() as connection, connection.transaction():
         await connection.execute(
-            """INSERT INTO report SELECT r, 'issue', 'c', '{}', 'nl', now(), 'accepted', 1,
+            """INSERT INTO report (report_id, kind, category, areas, language, accepted_at, status, version,
+                                   lookup_id)
+               SELECT r, 'issue', 'c', '{}', 'nl', now(), 'accepted', 1,
                sha256(r::text::bytea) FROM unnest($1::uuid[]) AS r""",
             [one.report_id for one in found],
         )

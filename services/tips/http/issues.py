@@ -187,7 +187,8 @@ async def _found(desk: Desk, search: Search) -> tuple[list[Shown], After | None]
     asked, after = search.asked(desk.municipality), search.after()
     async with connection(desk) as taken, taken.transaction():
         await listing.plan_anew(taken)
-        found = await listing.listed(taken, asked, after, search.limit + 1)
+        few = await listing.are_few(taken, asked.words)
+        found = await listing.listed(taken, asked, after, search.limit + 1, texts_first=few)
     if len(found) <= search.limit:
         return found, None
     last = found[search.limit - 1].issue

@@ -5,14 +5,17 @@ Each statement is planned for what it is asked (`plan_anew`): a plan for any box
 
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
-from services.tips.core.asked import After, Asked
+from services.tips.core.asked import After, Asked, Word
 from services.tips.core.grid import Place
 from services.tips.core.public import OPEN
 from services.tips.core.public_view import Shown
 from services.tips.queries.issues import COLUMNS, issue_of
 
+# To sort so many takes a few ms.
+FEW = 5_000
 _SHOWN = f"{COLUMNS}, public_text, text_by, supporters"
 
 
@@ -21,15 +24,38 @@ async def plan_anew(connection: Any) -> None:
     await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
-async def listed(connection: Any, asked: Asked, after: After | None, limit: int) -> list[Shown]:
-    """At most `limit` issues for which every filter holds, the newest first, from `after` on."""
+async def are_few(connection: Any, words: Sequence[Word]) -> bool:
+    """Whether few enough issues have these words in their texts to be looked through first. Nobody can tell
+    without looking: for beginnings of words PostgreSQL takes two in a hundred to match, whatever they are."""
+    query = _query(words)
+    if not query:
+        return False
+    found: int = await connection.fetchval(
+        f"""SELECT count(*) FROM (SELECT FROM issue WHERE search @@ to_tsquery('simple', $1)
+                                  LIMIT {FEW + 1}) AS found""",  # noqa: S608 - a number
+        query,
+    )
+    return found <= FEW
+
+
+async def listed(
+    connection: Any, asked: Asked, after: After | None, limit: int, *, texts_first: bool
+) -> list[Shown]:
+    """At most `limit` issues for which every filter holds, the newest first, from `after` on. With
+    `texts_first` those with the words are found before anything else is looked at (`are_few`)."""
     conditions, values = _conditions(asked)
     if after:
         values += after
         conditions.append(f"(accepted_at, issue_id) < (${len(values) - 1}, ${len(values)})")
+    source = "issue"
+    if texts_first:
+        values.append(_query(asked.words))
+        # OFFSET 0 keeps the planner from walking through all issues instead, newest first.
+        matching = f"search @@ to_tsquery('simple', ${len(values)})"
+        source = f"(SELECT * FROM issue WHERE {matching} OFFSET 0) AS issue"  # noqa: S608 - a number
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = await connection.fetch(
-        f"SELECT {_SHOWN} FROM issue {where} ORDER BY accepted_at DESC, issue_id DESC LIMIT {int(limit)}",  # noqa: S608 - conditions are made here
+        f"SELECT {_SHOWN} FROM {source} {where} ORDER BY accepted_at DESC, issue_id DESC LIMIT {int(limit)}",  # noqa: S608 - conditions are made here
         *values,
     )
     return [_shown(row) for row in rows]
@@ -57,8 +83,7 @@ def _conditions(asked: Asked) -> tuple[list[str], list[Any]]:
     if asked.since:
         hold("changed_at >= {p1}", asked.since)
     for word in asked.words:
-        # Letters and digits only, so that this is always a sound query.
-        beginning = f"'{word.text}':*"
+        beginning = _beginning(word)
         if word.categories:
             hold(
                 "(search @@ to_tsquery('simple', {p1}) OR category = ANY({p2}::text[]))",
@@ -68,6 +93,16 @@ def _conditions(asked: Asked) -> tuple[list[str], list[Any]]:
         else:
             hold("search @@ to_tsquery('simple', {p1})", beginning)
     return conditions, values
+
+
+def _query(words: Sequence[Word]) -> str:
+    """The full text query for the words that can be in texts alone; empty where there are none."""
+    return " & ".join(_beginning(word) for word in words if not word.categories)
+
+
+def _beginning(word: Word) -> str:
+    # Letters and digits only, so that this is always a sound query.
+    return f"'{word.text}':*"
 
 
 async def shown(connection: Any, issue_id: uuid.UUID) -> Shown | None:

@@ -2,7 +2,7 @@
 -- when its report came, and no category of a tip is. Only issues of public categories have exact times here.
 CREATE TABLE issue (
     issue_id uuid PRIMARY KEY,
-    -- known here and nowhere outside
+    -- known here and nowhere outside; a report is deleted after its issue, which is said to be gone first
     report_id uuid NOT NULL UNIQUE REFERENCES report,
     category text NOT NULL,
     areas jsonb NOT NULL,
@@ -23,10 +23,10 @@ CREATE TABLE issue (
     CHECK (num_nulls(latitude, longitude) IN (0, 2)),
     CHECK (num_nulls(public_text, text_by) IN (0, 2))
 );
--- The order in which issues are listed, alone and for one category or status.
+-- The order in which issues are listed, and what makes them few enough to be sorted instead.
 CREATE INDEX issue_listed ON issue (accepted_at, issue_id);
-CREATE INDEX issue_category ON issue (category, accepted_at, issue_id);
-CREATE INDEX issue_status ON issue (status, accepted_at, issue_id);
+CREATE INDEX issue_category ON issue (category, status, accepted_at);
+CREATE INDEX issue_status ON issue (status, accepted_at);
 -- Few latitudes are different on the grid: a box skips from one to the next.
 CREATE INDEX issue_place ON issue (latitude, longitude);
 CREATE INDEX issue_changed_at ON issue (changed_at);

@@ -146,7 +146,6 @@ def _service_processes(
     ports = {name: (free_port(), free_port()) for name in SERVICES}
     places = {
         "IBUURT_TIPS_URL": f"http://127.0.0.1:{ports['tips'][1]}",
-        "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{ports['notify'][0]}",
     }
     services = {}
     for name, (http_port, internal_port) in ports.items():
@@ -155,6 +154,7 @@ def _service_processes(
             "IBUURT_DATABASE_URL": dsn,
             "IBUURT_HTTP_PORT": str(http_port),
             "IBUURT_INTERNAL_PORT": str(internal_port),
+            "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("IBUURT_")}
         child = Child(

@@ -7,12 +7,12 @@ from typing import Any
 
 import structlog
 
-from services.tips import consumer, http, recovery, retention
+from services.tips import consumer, http, publishing, recovery, retention
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
-from services.tips.queries import reports
+from services.tips.queries import issues, reports
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
@@ -22,6 +22,7 @@ from shared.service import Service
 
 DROP_EVERY_SECONDS = 600.0
 KEEP_EVERY_SECONDS = 3_600.0
+SETTLE_AGAIN_SECONDS = 5.0
 log = structlog.get_logger()
 
 
@@ -41,14 +42,17 @@ async def serve(settings: Settings, service: Service) -> None:
         metrics=TipsMetrics(service.registry),
         wake=service.send().wake,
         clock=_now,
+        public_url=settings.public_url,
     )
     service.consume(SUBSCRIPTIONS["tips"], consumer.apply)
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
     service.also("retention", lambda: keep(service.pool, desk, _now))
+    service.also("settle issues", lambda: settle_issues(desk))
     service.answer(reports.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
+    http.add_public_text(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
 
 
@@ -70,6 +74,7 @@ async def forget_submissions(
         try:
             async with pool.acquire() as connection:
                 await reports.drop_submissions(connection, clock())
+                await issues.drop_support(connection, clock())
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
@@ -99,6 +104,23 @@ async def keep(
 
 def _quiet(_line: str) -> None:
     """What a run did is in the journal."""
+
+
+async def settle_issues(desk: http.Desk, again_seconds: float = SETTLE_AGAIN_SECONDS) -> None:
+    """Once at start: what the municipality's folder makes public no more goes; pages that moved are said
+    anew. Then it only waits: this part of the process must not end."""
+    more = True
+    while more:
+        try:
+            async with desk.pool.acquire() as connection, connection.transaction():
+                more = await publishing.settle(connection, desk.municipality, desk.public_url, desk.clock())
+            desk.wake()
+        except Exception as error:
+            if not postgres.is_transient(error):
+                raise
+            log.warning("not_now", part="settle issues", error=type(error).__name__)
+            await asyncio.sleep(again_seconds)
+    await asyncio.Event().wait()
 
 
 def _now() -> datetime:

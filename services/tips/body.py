@@ -25,6 +25,7 @@ EMAIL_CHARACTERS = 254
 PHONE_CHARACTERS = 30
 # When something happened, and dates that are asked for.
 EARLIEST_YEAR, LATEST_YEAR = 1900, 2199
+SUMMARY_CHARACTERS = 1_000
 
 
 def _without_nul(text: str) -> str:
@@ -86,6 +87,10 @@ class _Body(BaseModel):
 # Latitude and longitude have the same limits, so that swapped ones come as far as the check that says so.
 Degrees = Annotated[float, Field(ge=-180, le=180)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+# A person or a part of a unit, as a code, and the way by which they read.
+Reader = Annotated[
+    str, StringConstraints(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$")
+]
 
 
 class Point(_Body):
@@ -231,6 +236,30 @@ class Reading(_Body):
     """Who reads a report's words and why, as codes: the log of readings holds nobody's sentences."""
 
     purpose: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-    reader: Annotated[
-        str, StringConstraints(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$")
-    ]
+    reader: Reader
+
+
+class PublicText(_Body):
+    """Either `text`, a summary that the unit wrote, or `approve`, with the SHA-256 of the words that were
+    read (`description`, in UTF-8, hexadecimal). null and false take a public text back. `by` is who decided.
+    """
+
+    by: Reader
+    text: (
+        Annotated[
+            str,
+            StringConstraints(strip_whitespace=True, min_length=1, max_length=SUMMARY_CHARACTERS),
+            AfterValidator(_without_nul),
+        ]
+        | None
+    ) = None
+    approve: bool | None = None
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if ("text" in self.model_fields_set) == (self.approve is not None):
+            raise PydanticCustomError("one_of", "Give exactly one of text and approve")
+        if (self.digest is not None) != (self.approve is True):
+            raise PydanticCustomError("digest", "Give digest with approve true, and only then")
+        return self

@@ -17,6 +17,11 @@ class Settings(ServiceSettings):
         min_length=32, description="another such secret, that receipts are looked up with"
     )
     key_folder: Path = Field(description="a folder for the months' keys, backed up apart from the database")
+    public_url: str = Field(
+        pattern=r"^https?://[A-Za-z0-9._~:/@-]{1,200}$",
+        description="where residents reach the public port, such as https://reports.example; the pages of"
+        " public issues begin with it",
+    )
     notify_token: SecretStr = Field(min_length=32, description="what `notify` shows when it reads words")
 
     @field_validator("lookup_pepper")

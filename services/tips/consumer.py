@@ -1,13 +1,15 @@
-"""What `tips` does with dispatches: steps that the resident sees, and the status that follows."""
+"""What `tips` does with dispatches: steps that the resident sees, and the status that follows; of an issue
+the public sees it too."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from services.tips import publishing
 from services.tips.core import lifecycle
 from services.tips.queries import reports, steps
-from shared.cloudevents import Envelope
+from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
-from shared.events import Event, ReportEvent
+from shared.events import Event, IssueChanged, ReportEvent
 
 
 async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
@@ -32,3 +34,12 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     known = await steps.steps_of(connection, kinds)
     statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in known.items()}
     await steps.set_statuses(connection, statuses)
+    # The last event about each report: what it changes publicly follows from it.
+    causes = {step.report_id: _cause(envelope) for step, envelope in zip(found, envelopes, strict=True)}
+    await publishing.publish(connection, causes)
+
+
+def _cause(envelope: Envelope[Any]) -> publishing.Cause:
+    # Both services name the same municipality: /<municipality>/notify and /<municipality>/tips.
+    source = f"{envelope.source.rpartition('/')[0]}/tips"
+    return publishing.Cause(derived_id(envelope.id, IssueChanged), envelope.time, source)

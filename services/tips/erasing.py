@@ -1,4 +1,5 @@
-"""Erasing a report: its words and all that was sealed under its key go, in the caller's transaction.
+"""Erasing a report: its words and all that was sealed under its key go, and so does what is public of it,
+in the caller's transaction.
 
 What stays is that there was a report: its category, areas and steps, its count in the statistics, and the log
 of who read what.
@@ -9,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
+from services.tips import publishing
 from services.tips.core.report import Report
 from services.tips.queries import holds, reports
 from shared import outbox
@@ -33,4 +35,5 @@ async def erase(connection: Any, report: Report, reason: Reason, now: datetime, 
     await reports.erase_words(connection, [report.report_id], now.date())
     await reports.save(connection, after)
     await outbox.append(connection, [Envelope.of(event, id=uuid.uuid4(), source=source, now=now)])
+    await publishing.publish(connection, {report.report_id: publishing.Cause(uuid.uuid4(), now, source)})
     return after

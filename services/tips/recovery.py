@@ -9,6 +9,7 @@ from services.tips.core.chain import Entry
 from services.tips.core.report import Report
 from services.tips.queries import disclosures, reports
 from services.tips.receipts import LOOKUP_BYTES
+from services.tips.recovery_issues import take_back_issues
 from shared.cloudevents import Envelope, derived_id
 from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent, hour_of
 from shared.mending.recover import History, Recovered
@@ -19,6 +20,7 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
 
     The words, the receipt and the contact of a report that came after the backup are on no topic: it stays
     as a report without words, which unit and statistics go on knowing, and it is said that they are lost.
+    What is public of issues is taken back by services/tips/recovery_issues.py.
     """
     versions: dict[uuid.UUID, int] = {}
     accepted: dict[uuid.UUID, Envelope[Any]] = {}
@@ -47,7 +49,8 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
     lines = [f"{len(erased & known.keys())} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]
-    return Recovered(lines, events)
+    public = await take_back_issues(connection, history, erased | set(lost), now)
+    return Recovered([*lines, *public.lines], [*events, *public.events])
 
 
 def _erased_again(report_id: uuid.UUID, kind: Kind, now: datetime) -> Entry:

@@ -48,8 +48,8 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         ],
     }
     assert len(tips.wakes) == 1
-    (row,) = await tips.rows("SELECT * FROM outbox")
-    assert (row["topic"], row["source"]) == ("ibuurt.reports.v1", "/ibuurt/tips")
+    (row,) = await tips.rows("SELECT * FROM outbox WHERE topic = 'ibuurt.reports.v1'")
+    assert row["source"] == "/ibuurt/tips"
     event = ReportAccepted.model_validate_json(row["value"])
     assert event.report_id == await tips.report_id()
     assert (event.category, event.areas, event.urgency) == ("street_light", {"district": "oakwood"}, "normal")
@@ -314,6 +314,7 @@ async def test_totals_count_each_report_once(tips: Tips) -> None:
         empty = await reports.totals(connection)
     assert empty == {
         "accepted": 0,
+        "issues": 0,
         "digest": "0" * 16,
         "routed": 0,
         "delivered": 0,

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from shared import municipality, postgres, web
 ROOT = Path(__file__).parents[2]
 IBUURT = ROOT / "deploy/municipalities/ibuurt"
 MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/tips/migrations"]
+PUBLIC_URL = "https://reports.example"
 NOTIFY_TOKEN = "notify-token-" + "n" * 32
 PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
 # Inside Oakwood.
@@ -85,6 +86,16 @@ class Tips:
         url = f"{self.internal_url}/internal/v1/reports/{report_id}/words"
         return await self.request("POST", url, body, {"Authorization": f"Bearer {token}"})
 
+    async def get(self, path: str, **headers: str) -> Answer:
+        """GET of a public path."""
+        return await self.request("GET", path, None, headers)
+
+    async def public_text(self, report_id: object, token: str = NOTIFY_TOKEN, **body: Any) -> Answer:
+        """PUT /internal/v1/reports/{report_id}/public-text"""
+        url = f"{self.internal_url}/internal/v1/reports/{report_id}/public-text"
+        body = {"by": "unit:public_space via desk"} | body
+        return await self.request("PUT", url, body, {"Authorization": f"Bearer {token}"})
+
     async def request(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Answer:
         """`body`: bytes are sent as they are, anything else as JSON, None not at all."""
         address = url if url.startswith("http") else self.url + url
@@ -106,7 +117,7 @@ class Tips:
         """How many rows a submission could have left behind."""
         rows = await self.rows(
             "SELECT (SELECT count(*) FROM report) + (SELECT count(*) FROM submission)"
-            " + (SELECT count(*) FROM outbox) AS stored"
+            " + (SELECT count(*) FROM outbox WHERE topic = 'ibuurt.reports.v1') AS stored"
         )
         return int(rows[0]["stored"])
 
@@ -139,12 +150,24 @@ def tip(**changes: Any) -> dict[str, Any]:
     return issue(kind="tip", category="drug_dealing", location={"address": SECRET_ADDRESS}) | changes
 
 
+def town_with(**changes: Mapping[str, Any]) -> municipality.Municipality:
+    """IBuurt with other settings of some of its categories, by their ids."""
+    town = municipality.read(IBUURT)
+    changed = {name: town.categories[name].model_copy(update=more) for name, more in changes.items()}
+    return town.model_copy(update={"categories": {**town.categories, **changed}})
+
+
 @asynccontextmanager
-async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
-    """`tips` over HTTP on free ports, its database migrated."""
+async def running_tips(
+    dsn: str,
+    key_folder: Path,
+    town: municipality.Municipality | None = None,
+    public_url: str = PUBLIC_URL,
+) -> AsyncIterator[Tips]:
+    """`tips` over HTTP on free ports, its database migrated; the town is IBuurt, unless another is given."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "tips")
-    town = municipality.read(IBUURT)
+    town = town or municipality.read(IBUURT)
     clock, wakes, registry = Clock(), [], CollectorRegistry()
     desk = http.Desk(
         pool=pool,
@@ -155,9 +178,11 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
         metrics=TipsMetrics(registry),
         wake=lambda: wakes.append(time.monotonic()),
         clock=clock,
+        public_url=public_url,
     )
     internal = web.new_app("tips, internal")
     http.add_words(internal, desk, NOTIFY_TOKEN)
+    http.add_public_text(internal, desk, NOTIFY_TOKEN)
     ports = free_port(), free_port()
     servers = [
         web.HttpServer(app, "127.0.0.1", port)

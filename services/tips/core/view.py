@@ -14,7 +14,7 @@ def view(report: Report, steps: Iterable[Step], municipality: Municipality) -> d
     ordered = in_order(steps)
     now = responsible(ordered)
     due = next((step for step in reversed(ordered) if step.acknowledge_by), None)
-    words = _Words(municipality, report.language)
+    words = Words(municipality, report.language)
     accepted = {"status": "accepted", "at": utc(report.accepted_at), "unit": None, "reason": None}
     return {
         "kind": report.kind,
@@ -36,7 +36,7 @@ def utc(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
-class _Words:
+class Words:
     """Codes as texts. A code that this municipality no longer has is shown without one."""
 
     def __init__(self, municipality: Municipality, language: str) -> None:

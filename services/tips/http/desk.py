@@ -33,7 +33,8 @@ class Peppers:
 
 @dataclass(frozen=True)
 class Desk:
-    """What the handlers work with. `clock` gives the time in UTC; `wake` tells the relay."""
+    """What the handlers work with. `clock` gives the time in UTC; `wake` tells the relay;
+    `public_url` is where residents reach this service, and the pages of issues begin with it."""
 
     pool: Any
     municipality: Municipality
@@ -43,6 +44,7 @@ class Desk:
     metrics: TipsMetrics
     wake: Callable[[], None]
     clock: Callable[[], datetime]
+    public_url: str
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
 

@@ -12,14 +12,16 @@ from asyncpg import UniqueViolationError
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips import answers, intake, receipts, sealing
-from services.tips.body import NewReport
+from services.tips import answers, intake, publishing, receipts, sealing
+from services.tips.body import Location, NewReport
+from services.tips.core import grid, public
 from services.tips.core.chain import collected
+from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.described import answer, problems
 from services.tips.http.desk import Desk, Peppers, connection
-from services.tips.queries import disclosures, reports
+from services.tips.queries import disclosures, issues, reports
 from services.tips.sealing import Sealed
 from shared import outbox, web
 from shared.cloudevents import Envelope
@@ -115,7 +117,8 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     name = desk.keys.newest(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
     sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given))
     envelope = Envelope.of(event, id=uuid.uuid4(), source=f"/{desk.municipality.slug}/tips", now=now)
-    earlier = await _store(desk, report, sealed, submission, envelope, now)
+    issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
+    earlier = await _store(desk, report, sealed, submission, envelope, issue, now)
     if earlier is None:
         desk.wake()
         desk.metrics.accepted.inc()
@@ -136,15 +139,22 @@ async def _store(
     sealed: Sealed,
     submission: _Submission,
     envelope: Envelope[Any],
+    issue: Issue | None,
     now: datetime,
 ) -> Report | None:
-    """Store a report and its event; or the report that the same submission has stored before."""
+    """Store a report, what is public of it, and their events; or the report that the same submission has
+    stored before."""
     try:
         async with connection(desk) as taken, taken.transaction():
             if await reports.insert_report(
                 taken, report, sealed, submission.lookup_id, submission.macs, drop_after(now)
             ):
-                await outbox.append(taken, [envelope])
+                events = [envelope]
+                if issue:
+                    await issues.insert_issues(taken, [issue])
+                    cause = publishing.Cause(uuid.uuid4(), now, envelope.source)
+                    events.append(publishing.said(issue, issue.issue_id, cause))
+                await outbox.append(taken, events)
                 await disclosures.record(taken, [collected(report)])
                 return None
             earlier = await reports.submitted(taken, submission.macs[0])
@@ -167,6 +177,12 @@ def _submission(peppers: Peppers, key: str, body: NewReport) -> _Submission:
         receipts.lookup_id(receipt, peppers.lookup),
         receipts.submission_macs(key, body.canonical(), peppers.lookup),
     )
+
+
+def _grid_place(location: Location | None) -> grid.Place | None:
+    """What may be public of a place: a rounded point; of an address or an area nothing."""
+    point = location.point if location else None
+    return grid.rounded(point.latitude, point.longitude) if point else None
 
 
 def _key_of_another_report() -> Problem:

@@ -39,7 +39,7 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             hold = await holds.of(taken, report_id)
             if hold and hold.erase_when_lifted:
                 raise _restricted()
-            words = _unseal(desk, report, sealed)
+            words = unseal(desk, report, sealed)
             now = desk.clock()
             delivered = reading.purpose == "delivery"
             entry = disclosures.Entry(
@@ -81,7 +81,8 @@ def _restricted() -> Problem:
     )
 
 
-def _unseal(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
+def unseal(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
+    """A report's words. Raises Problem 410 where they are gone, 503 where their key is missing."""
     erased = Problem(410, "report-erased", "Erased", "The words are gone for good; do not ask again.")
     if sealed is None:
         raise erased

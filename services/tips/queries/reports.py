@@ -144,6 +144,7 @@ async def totals(connection: Any) -> dict[str, Any]:
     """What an operator reconciles with the other services: counts, and a fingerprint of the report ids."""
     row = await connection.fetchrow(
         """SELECT (SELECT count(*) FROM report) + (SELECT accepted FROM report_gone) AS accepted,
+                  (SELECT count(*) FROM issue) AS issues,
                   (SELECT lpad(to_hex(coalesce(bit_xor(
                               ('x' || left(md5(report_id::text), 16))::bit(64)::bigint), 0)
                               # (SELECT digest FROM report_gone)), 16, '0') FROM report) AS digest,

@@ -1,18 +1,18 @@
 """Erasing a report: its words and all that was sealed under its key go, in the caller's transaction.
 
-What stays is that there was a report: its category, areas and steps, its count in the statistics, and the log
-of who read what.
+What stays is that there was a report: its category, areas and steps, its count in the statistics, the log of
+who read what, and for a time the certificate of what was destroyed.
 """
 
 import uuid
-from dataclasses import replace
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
+from services.tips.acting import take_step
+from services.tips.core.certificate import Erasure
 from services.tips.core.report import Report
-from services.tips.queries import reports
-from shared import outbox
-from shared.cloudevents import Envelope
+from services.tips.queries import erasures, messages, ratings, reports, steps
 from shared.events import ReportErased
 
 Reason = Literal["resident", "retention", "spam", "lost"]
@@ -20,10 +20,26 @@ Reason = Literal["resident", "retention", "spam", "lost"]
 
 async def erase(connection: Any, report: Report, reason: Reason, now: datetime, source: str) -> Report:
     """Erase a report that is locked (queries/reports.py, `lock`) and say so in an event; the report after
-    it. The caller has looked whether it was erased before."""
-    after = replace(report, status="erased", version=report.version + 1)
-    event = ReportErased(report_id=report.report_id, kind=report.kind, version=after.version, reason=reason)
-    await reports.erase_words(connection, [report.report_id])
-    await reports.save(connection, after)
-    await outbox.append(connection, [Envelope.of(event, id=uuid.uuid4(), source=source, now=now)])
+    it. The caller has looked whether it was erased before, and writes the line of the log, last."""
+    had = (await steps.steps_of(connection, [report.report_id]))[report.report_id]
+    destroyed = await destroy(connection, [report.report_id])
+    after, step = await take_step(connection, report, had, ReportErased, now, source, reason=reason)
+    done = Erasure(report.report_id, step.at, reason, destroyed[report.report_id])
+    await erasures.insert_erasures(connection, [done])
     return after
+
+
+async def destroy(connection: Any, report_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, dict[str, int]]:
+    """Destroy everything that was written about reports, and the keys that opened it; a number for each sort
+    of what there was. What else is sealed with a report's key is destroyed and counted here."""
+    had_words = await reports.erase_words(connection, report_ids)
+    written = await messages.delete_messages(connection, report_ids)
+    rated = await ratings.delete_ratings(connection, report_ids)
+    return {
+        report_id: {
+            "words": int(report_id in had_words),
+            "messages": written.get(report_id, 0),
+            "ratings": int(report_id in rated),
+        }
+        for report_id in report_ids
+    }

@@ -157,7 +157,7 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
         clock=clock,
     )
     internal = web.new_app("tips, internal")
-    http.add_words(internal, desk, NOTIFY_TOKEN)
+    http.add_internal(internal, desk, NOTIFY_TOKEN)
     ports = free_port(), free_port()
     servers = [
         web.HttpServer(app, "127.0.0.1", port)

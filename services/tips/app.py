@@ -1,7 +1,7 @@
 """The composition root of `tips`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +10,10 @@ import structlog
 from services.tips import consumer, http, publishing, recovery, retention
 from services.tips.areas import Areas
 from services.tips.config import Settings
+from services.tips.core.certificate import CERTIFICATE_KEPT
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
-from services.tips.queries import issues, reports
+from services.tips.queries import erasures, reports
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
@@ -50,9 +51,9 @@ async def serve(settings: Settings, service: Service) -> None:
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
     service.also("retention", lambda: keep(service.pool, desk, _now))
     service.also("settle issues", lambda: settle_issues(desk))
+    service.also("forget receipts", lambda: forget_receipts(service.pool, _now))
     service.answer(reports.totals)
-    http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
-    http.add_public_text(service.internal, desk, settings.notify_token.get_secret_value())
+    http.add_internal(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
 
 
@@ -70,15 +71,35 @@ async def forget_submissions(
     pool: Any, clock: Callable[[], datetime], every_seconds: float = DROP_EVERY_SECONDS
 ) -> None:
     """Again and again, forget the submissions of more than a day ago, whoever is away meanwhile."""
+    await _again("forget submissions", pool, reports.drop_submissions, clock, every_seconds)
+
+
+async def forget_receipts(
+    pool: Any, clock: Callable[[], datetime], every_seconds: float = DROP_EVERY_SECONDS
+) -> None:
+    """Again and again, forget the receipts and certificates of what was erased long ago."""
+
+    async def forget(connection: Any, now: datetime) -> None:
+        await erasures.forget_receipts(connection, now - CERTIFICATE_KEPT)
+
+    await _again("forget receipts", pool, forget, clock, every_seconds)
+
+
+async def _again(
+    part: str,
+    pool: Any,
+    forget: Callable[[Any, datetime], Awaitable[None]],
+    clock: Callable[[], datetime],
+    every_seconds: float,
+) -> None:
     while True:
         try:
             async with pool.acquire() as connection:
-                await reports.drop_submissions(connection, clock())
-                await issues.drop_support(connection, clock())
+                await forget(connection, clock())
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
-            log.warning("not_now", part="forget submissions", error=type(error).__name__)
+            log.warning("not_now", part=part, error=type(error).__name__)
         await asyncio.sleep(every_seconds)
 
 

@@ -321,7 +321,7 @@ async def test_words_are_for_notify_only(tips: Tips) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/v1/reports", 405),
-        ("DELETE", "/v1/reports/mine", 405),
+        ("PATCH", "/v1/reports/mine", 405),
         ("POST", "/v1/reports/mine", 405),
         ("GET", "/v1/reports/../../etc/passwd", 404),
         ("GET", "/v1/reports/%00", 404),

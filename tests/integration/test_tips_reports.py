@@ -38,13 +38,30 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         "language": "nl",
         "areas": {"district": "oakwood"},
         "status": "accepted",
+        "text": "Wij hebben uw bericht. Wij zoeken nu uit wie het oppakt.",
         "accepted_at": "2026-11-12T13:37:11.123456Z",
         "unit": None,
         "reason": None,
         "acknowledge_by": None,
         "resolve_by": None,
+        "explained": {
+            "who": "Wij zoeken nog uit wie verantwoordelijk is.",
+            "by_when": "Wij weten nog niet wanneer dit klaar is.",
+            "why": None,
+        },
+        "question_open": False,
+        "unread": 0,
+        "possible": ["message", "withdraw", "erase"],
+        "reopen_until": None,
+        "kept_until": "2027-12-01",
         "timeline": [
-            {"status": "accepted", "at": "2026-11-12T13:37:11.123456Z", "unit": None, "reason": None}
+            {
+                "status": "accepted",
+                "text": "Wij hebben uw bericht ontvangen.",
+                "at": "2026-11-12T13:37:11.123456Z",
+                "unit": None,
+                "reason": None,
+            }
         ],
     }
     assert len(tips.wakes) == 1

@@ -181,8 +181,7 @@ async def running_tips(
         public_url=public_url,
     )
     internal = web.new_app("tips, internal")
-    http.add_words(internal, desk, NOTIFY_TOKEN)
-    http.add_public_text(internal, desk, NOTIFY_TOKEN)
+    http.add_internal(internal, desk, NOTIFY_TOKEN)
     ports = free_port(), free_port()
     servers = [
         web.HttpServer(app, "127.0.0.1", port)

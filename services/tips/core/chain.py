@@ -54,15 +54,15 @@ def collected(report: Report) -> Entry:
     return entry(report, report.accepted_at, "collection", "resident", "report")
 
 
-def entry(report: Report, now: datetime, act: str, actor: str, purpose: str) -> Entry:
-    """What this service itself did with a report."""
+def entry(report: Report, now: datetime, act: str, actor: str, purpose: str, service: str = "tips") -> Entry:
+    """What was done with a report, by this service or by the one that asked it to."""
     at = hour_of(now) if report.kind == "tip" else now
-    return Entry(report.report_id, report.kind, at, act, actor, "tips", purpose)
+    return Entry(report.report_id, report.kind, at, act, actor, service, purpose)
 
 
 def link(before: Mark, entry: Entry) -> Mark:
     """The place of an entry that follows `before`. Every part is written with its length, so that no two
-    entries are the same bytes; the migration 0004 writes them too."""
+    entries are the same bytes; the migration 0002 writes them too."""
     number = before.number + 1
     parts = (
         entry.kind,

@@ -68,3 +68,8 @@ def accept(
 def drop_after(now: datetime) -> datetime:
     """Until when a submission that comes `now` is known again: 24 to 25 hours, a whole hour."""
     return hour_of(now) + SUBMISSION_KEPT
+
+
+def time_of(kind: Kind, moment: datetime) -> datetime:
+    """The moment as it may be kept of a report of that kind: a tip's is cut to the hour."""
+    return hour_of(moment) if kind == "tip" else moment

@@ -47,6 +47,11 @@ class Desk:
     public_url: str
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
+    @property
+    def source(self) -> str:
+        """Who speaks in the events that are appended."""
+        return f"/{self.municipality.slug}/tips"
+
 
 @asynccontextmanager
 async def connection(desk: Desk) -> AsyncIterator[Any]:

@@ -12,7 +12,7 @@ from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
 from services.tips.http.open_data import refusals
-from services.tips.http.words import unseal
+from services.tips.http.unsealing import unsealed_words
 from services.tips.queries import disclosures, issues, reports
 from services.tips.sealing import Sealed
 from shared import web
@@ -60,7 +60,7 @@ async def _decide(
     if before is None:
         raise _erased() if sealed is None else _not_public()
     approving = isinstance(wanted, Approval) and wanted.digest is not None
-    words = str(unseal(desk, report, sealed)["description"]) if approving else ""
+    words = str(unsealed_words(desk, report, sealed)["description"]) if approving else ""
     try:
         text, text_by = moderation.decided(wanted, words)
     except moderation.OtherWords:

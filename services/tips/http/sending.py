@@ -21,13 +21,13 @@ from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.described import answer, problems
 from services.tips.http.desk import Desk, Peppers, connection
+from services.tips.http.receipt import STATUS_URL
 from services.tips.queries import disclosures, issues, reports
 from services.tips.sealing import Sealed
 from shared import outbox, web
 from shared.cloudevents import Envelope
 from shared.web import Problem
 
-STATUS_URL = "/v1/reports/mine"
 log = structlog.get_logger()
 _SCHEMA_PLACE = "#/paths/~1v1~1reports/post/requestBody/content/application~1json/schema/$defs/"
 _POST_DESCRIPTION = {

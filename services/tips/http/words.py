@@ -1,25 +1,18 @@
 """The internal API: other services read words, which is logged."""
 
 import uuid
-from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips import sealing
 from services.tips.body import Reading
-from services.tips.core.report import Report
 from services.tips.core.view import utc
-from services.tips.http.desk import LATER, Desk, connection
-from services.tips.keys import KeyDestroyed, KeyLost
+from services.tips.http.desk import Desk, connection
+from services.tips.http.unsealing import unsealed_words
 from services.tips.queries import disclosures, holds, reports
-from services.tips.sealing import Sealed
 from shared import web
 from shared.events import hour_of
 from shared.web import Problem
-
-log = structlog.get_logger()
 
 
 def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
@@ -39,7 +32,7 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             hold = await holds.of(taken, report_id)
             if hold and hold.erase_when_lifted:
                 raise _restricted()
-            words = unseal(desk, report, sealed)
+            words = unsealed_words(desk, report, sealed)
             now = desk.clock()
             delivered = reading.purpose == "delivery"
             entry = disclosures.Entry(
@@ -79,19 +72,3 @@ def _restricted() -> Problem:
         "Locked away",
         "The words are held by law until they are erased, and nobody reads them; do not ask again.",
     )
-
-
-def unseal(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
-    """A report's words. Raises Problem 410 where they are gone, 503 where their key is missing."""
-    erased = Problem(410, "report-erased", "Erased", "The words are gone for good; do not ask again.")
-    if sealed is None:
-        raise erased
-    try:
-        return sealing.unseal(report.report_id, sealed, desk.keys.get(sealed.key_name))
-    except KeyDestroyed:
-        raise erased from None
-    except KeyLost:
-        log.error("key_lost", key=sealed.key_name, mend="restore the key folder from its backup")
-        raise Problem(
-            503, "key-lost", "Cannot be read now", "Ask again later; the operator is told.", headers=LATER
-        ) from None

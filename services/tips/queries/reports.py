@@ -74,6 +74,16 @@ async def lock(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | 
     return _with_words(row) if row else None
 
 
+async def lock_by_lookup_id(connection: Any, lookup_id: bytes) -> tuple[Report, Sealed | None] | None:
+    """As `lock`, the report that a receipt leads to."""
+    row = await connection.fetchrow(
+        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE lookup_id = $1
+            FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
+        lookup_id,
+    )
+    return _with_words(row) if row else None
+
+
 async def save(connection: Any, report: Report) -> None:
     """Store the category, status and version of a report that is locked."""
     await connection.execute(
@@ -114,14 +124,15 @@ async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) 
     )
 
 
-async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> None:
-    """Destroy the words of reports, with the keys that open them."""
-    await connection.execute(
+async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> set[uuid.UUID]:
+    """Destroy the words of reports, with the keys that open them; the reports that had any."""
+    rows = await connection.fetch(
         """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2
-           WHERE report_id = ANY($1::uuid[])""",
+           WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL RETURNING report_id""",
         list(report_ids),
         today,
     )
+    return {row["report_id"] for row in rows}
 
 
 async def set_versions(connection: Any, versions: Mapping[uuid.UUID, int]) -> None:

@@ -13,6 +13,7 @@ from services.tips.config import Settings
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
 from services.tips.queries import reports
+from services.tips.storing import Storing
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
@@ -27,6 +28,7 @@ async def serve(settings: Settings, service: Service) -> None:
     """Run until told to stop. Raises Refusal where the municipality or the key folder cannot be used."""
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
+    wake = service.send().wake
     desk = http.Desk(
         pool=service.pool,
         municipality=town,
@@ -37,7 +39,8 @@ async def serve(settings: Settings, service: Service) -> None:
             settings.lookup_pepper.get_secret_value().encode(),
         ),
         metrics=TipsMetrics(service.registry),
-        wake=service.send().wake,
+        storing=Storing(service.pool, wake),
+        wake=wake,
         clock=_now,
     )
     service.consume(SUBSCRIPTIONS["tips"], consumer.apply)

@@ -18,6 +18,7 @@ from services.tips import http
 from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
+from services.tips.storing import Storing
 from shared import municipality, postgres, web
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +147,10 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
     pool = await postgres.open_pool(dsn, "tips")
     town = municipality.read(IBUURT)
     clock, wakes, registry = Clock(), [], CollectorRegistry()
+
+    def wake() -> None:
+        wakes.append(time.monotonic())
+
     desk = http.Desk(
         pool=pool,
         municipality=town,
@@ -153,7 +158,8 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
         keys=KeyFolder(key_folder),
         peppers=PEPPERS,
         metrics=TipsMetrics(registry),
-        wake=lambda: wakes.append(time.monotonic()),
+        storing=Storing(pool, wake),
+        wake=wake,
         clock=clock,
     )
     internal = web.new_app("tips, internal")

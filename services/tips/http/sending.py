@@ -1,10 +1,10 @@
 """Residents send reports."""
 
+import asyncio
 import hmac
 import time
 import uuid
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -16,14 +16,16 @@ from services.tips import intake, receipts, sealing
 from services.tips.body import NewReport
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
-from services.tips.http.desk import Desk, Peppers, connection
+from services.tips.http.desk import Desk, connection, not_now
 from services.tips.queries import reports
-from services.tips.sealing import Sealed
-from shared import outbox, web
+from services.tips.queries.reports import Submission
+from shared import web
 from shared.cloudevents import Envelope
 from shared.web import Problem
 
 STATUS_URL = "/v1/reports/mine"
+# To wait for the group before and to commit with the next.
+STORE_SECONDS = 10
 log = structlog.get_logger()
 _SCHEMA_PLACE = "#/paths/~1v1~1reports/post/requestBody/content/application~1json/schema/$defs/"
 _POST_DESCRIPTION = {
@@ -44,15 +46,6 @@ _POST_DESCRIPTION = {
         },
     },
 }
-
-
-@dataclass(frozen=True)
-class _Submission:
-    """A submission with its receipt, and what is kept of both."""
-
-    receipt: str
-    lookup_id: bytes
-    macs: tuple[bytes, bytes]
 
 
 def add_sending(app: FastAPI, desk: Desk) -> None:
@@ -76,43 +69,40 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     category = intake.check_category(body, desk.municipality)
     language = intake.check_language(body, desk.municipality)
     areas = intake.check_place(body.location, desk.municipality, desk.areas)
-    submission = _submission(desk.peppers, key, body)
+    receipt = receipts.from_key(key, desk.peppers.receipt)
     now, report_id = desk.clock(), uuid.uuid4()
     report, event = accept(report_id, category, areas, language, desk.municipality.version, now)
     name = sealing.key_name(report.accepted_at, category.regime, category.retention_days)
     sealed = sealing.seal(report_id, name, desk.keys.make(name), _words(body))
     envelope = Envelope.of(event, id=uuid.uuid4(), source=f"/{desk.municipality.slug}/tips", now=now)
-    earlier = await _store(desk, report, sealed, submission, envelope, now)
+    submission = Submission(
+        report,
+        sealed,
+        receipts.lookup_id(receipt, desk.peppers.lookup),
+        receipts.submission_macs(key, body.canonical(), desk.peppers.lookup),
+        drop_after(now),
+    )
+    earlier = await _store(desk, submission, envelope)
     if earlier is None:
-        desk.wake()
         desk.metrics.accepted.inc()
         desk.metrics.intake_seconds.observe(time.perf_counter() - started)
         if report.kind == "issue":
             log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
     return {
-        "receipt": receipts.shown(submission.receipt),
+        "receipt": receipts.shown(receipt),
         # As it was when it was accepted: a repeated submission gets the same answer.
         "report": view(earlier or report, [], desk.municipality),
         "status_url": STATUS_URL,
     }
 
 
-async def _store(
-    desk: Desk,
-    report: Report,
-    sealed: Sealed,
-    submission: _Submission,
-    envelope: Envelope[Any],
-    now: datetime,
-) -> Report | None:
+async def _store(desk: Desk, submission: Submission, envelope: Envelope[Any]) -> Report | None:
     """Store a report and its event; or the report that the same submission has stored before."""
     try:
-        async with connection(desk) as taken, taken.transaction():
-            if await reports.insert_report(
-                taken, report, sealed, submission.lookup_id, submission.macs, drop_after(now)
-            ):
-                await outbox.append(taken, [envelope])
+        async with not_now(), asyncio.timeout(STORE_SECONDS):
+            if await desk.storing.store(submission, envelope):
                 return None
+        async with connection(desk) as taken:
             earlier = await reports.submitted(taken, submission.macs[0])
     except UniqueViolationError as error:
         if error.constraint_name != "report_one_per_receipt":
@@ -124,15 +114,6 @@ async def _store(
     if not hmac.compare_digest(body_mac, submission.macs[1]):
         raise _key_of_another_report()
     return replace(stored, status="accepted")
-
-
-def _submission(peppers: Peppers, key: str, body: NewReport) -> _Submission:
-    receipt = receipts.from_key(key, peppers.receipt)
-    return _Submission(
-        receipt,
-        receipts.lookup_id(receipt, peppers.lookup),
-        receipts.submission_macs(key, body.canonical(), peppers.lookup),
-    )
 
 
 def _words(body: NewReport) -> dict[str, Any]:

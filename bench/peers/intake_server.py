@@ -7,6 +7,7 @@ import asyncio
 import signal
 import sys
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 import uvloop
@@ -17,6 +18,7 @@ from deploy.local.stack import ROOT
 from services.tips import http
 from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
 from services.tips.storing import Storing
 from shared import logs, municipality, postgres, web
@@ -24,6 +26,10 @@ from shared.command import collect_rarely
 
 TOWN = ROOT / "deploy" / "municipalities" / "ibuurt"
 PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _nothing() -> None:
@@ -42,8 +48,9 @@ async def serve(kind: str, dsn: str, folder: Path, port: int) -> None:
         peppers=PEPPERS,
         metrics=TipsMetrics(CollectorRegistry()),
         storing=Storing(pool, _nothing),
+        limits=Limits(_now, unlimited=[ip_network("127.0.0.0/8")]),
         wake=_nothing,
-        clock=lambda: datetime.now(UTC),
+        clock=_now,
     )
     app = http.public_app(desk) if kind == "ours" else usual_app(desk, dsn)
     server = web.HttpServer(app, "127.0.0.1", port)

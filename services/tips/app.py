@@ -11,6 +11,7 @@ from services.tips import consumer, http, recovery
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
 from services.tips.queries import reports
 from services.tips.storing import Storing
@@ -40,6 +41,12 @@ async def serve(settings: Settings, service: Service) -> None:
         ),
         metrics=TipsMetrics(service.registry),
         storing=Storing(service.pool, wake),
+        limits=Limits(
+            _now,
+            proxies=settings.trusted_proxies,
+            shared=settings.shared_networks,
+            unlimited=settings.unlimited_networks,
+        ),
         wake=wake,
         clock=_now,
     )

@@ -1,10 +1,23 @@
 """The settings of `tips`."""
 
+import ipaddress
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
+from services.tips.limits import Network
 from shared.settings import ServiceSettings
+
+
+def _networks(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return tuple(ipaddress.ip_network(one.strip()) for one in text.split(",") if one.strip())
+
+
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class Settings(ServiceSettings):
@@ -17,6 +30,15 @@ class Settings(ServiceSettings):
         min_length=32, description="another such secret, that receipts are looked up with"
     )
     key_folder: Path = Field(description="a folder for the months' keys, backed up apart from the database")
+    trusted_proxies: Networks = Field(
+        (), description="addresses or networks whose X-Forwarded-For is believed, with commas between"
+    )
+    shared_networks: Networks = Field(
+        (), description="addresses that many share, such as an office's or the onion service's: limits × 20"
+    )
+    unlimited_networks: Networks = Field(
+        (), description="the municipality's own systems, which may send as many reports as they like"
+    )
     notify_token: SecretStr = Field(min_length=32, description="what `notify` shows when it reads words")
 
     @field_validator("lookup_pepper")

@@ -3,10 +3,11 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deploy.local.processes import free_port
 from services.tips import http
 from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits, Network
 from services.tips.metrics import TipsMetrics
 from services.tips.storing import Storing
 from shared import municipality, postgres, web
@@ -27,6 +29,7 @@ MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/tips/migrations"]
 NOTIFY_TOKEN = "notify-token-" + "n" * 32
 PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
 # Inside Oakwood.
+HERE = ip_network("127.0.0.0/8")
 LATITUDE, LONGITUDE = 52.05, 5.6
 SECRET_WORDS = "The man at number 14 hides tools in the shed"
 SECRET_ADDRESS = "Kastanjelaan 14, behind the school"
@@ -141,8 +144,10 @@ def tip(**changes: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
-    """`tips` over HTTP on free ports, its database migrated."""
+async def running_tips(
+    dsn: str, key_folder: Path, unlimited: Sequence[Network] = (HERE,)
+) -> AsyncIterator[Tips]:
+    """`tips` over HTTP on free ports, its database migrated; who may send without limit."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "tips")
     town = municipality.read(IBUURT)
@@ -159,6 +164,7 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
         peppers=PEPPERS,
         metrics=TipsMetrics(registry),
         storing=Storing(pool, wake),
+        limits=Limits(clock, unlimited=unlimited),
         wake=wake,
         clock=clock,
     )

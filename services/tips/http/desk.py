@@ -11,6 +11,7 @@ import structlog
 
 from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
 from services.tips.storing import Busy, Storing
 from shared import postgres
@@ -43,6 +44,7 @@ class Desk:
     peppers: Peppers
     metrics: TipsMetrics
     storing: Storing
+    limits: Limits
     wake: Callable[[], None]
     clock: Callable[[], datetime]
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))

@@ -17,6 +17,7 @@ def add_following(app: FastAPI, desk: Desk) -> None:
     @app.get(STATUS_URL)
     async def get_report(request: Request) -> Response:
         """Follow a report: its status, who is responsible, by when, and why."""
+        desk.limits.check(request, "receipts")
         code = _receipt_sent(request)
         receipt = receipts.read(code)
         # The same work for whatever was sent, so that neither answer nor time tells why it leads nowhere.
@@ -24,6 +25,7 @@ def add_following(app: FastAPI, desk: Desk) -> None:
         async with connection(desk) as taken:
             report = await reports.report_by_lookup_id(taken, lookup_id)
             if report is None or receipt is None:
+                desk.limits.take(request, "receipts")
                 raise _unknown_receipt()
             had = await steps.steps_of(taken, [report.report_id])
         return JSONResponse({"report": view(report, had[report.report_id], desk.municipality)})

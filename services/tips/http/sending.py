@@ -64,6 +64,7 @@ def add_sending(app: FastAPI, desk: Desk) -> None:
 
 
 async def _post_report(desk: Desk, request: Request, started: float) -> dict[str, Any]:
+    desk.limits.take(request, "reports")
     key = intake.check_key(request.headers.getlist("idempotency-key"))
     body = await web.read_json(request, NewReport)
     category = intake.check_category(body, desk.municipality)

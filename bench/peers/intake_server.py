@@ -49,6 +49,7 @@ async def serve(kind: str, dsn: str, folder: Path, port: int) -> None:
         metrics=TipsMetrics(CollectorRegistry()),
         storing=Storing(pool, _nothing),
         limits=Limits(_now, unlimited=[ip_network("127.0.0.0/8")]),
+        sender=None,
         wake=_nothing,
         clock=_now,
     )

@@ -10,6 +10,8 @@ import structlog
 from services.tips import consumer, http, recovery
 from services.tips.areas import Areas
 from services.tips.config import Settings
+from services.tips.core.emails import Sender
+from services.tips.emailing import Emailing, MailServer
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
@@ -47,6 +49,7 @@ async def serve(settings: Settings, service: Service) -> None:
             shared=settings.shared_networks,
             unlimited=settings.unlimited_networks,
         ),
+        sender=_sender(settings, town),
         wake=wake,
         clock=_now,
     )
@@ -54,9 +57,35 @@ async def serve(settings: Settings, service: Service) -> None:
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
+    if desk.sender:
+        server = MailServer(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_tls,
+            settings.smtp_user,
+            settings.smtp_password.get_secret_value(),
+        )
+        emailing = Emailing(
+            service.pool,
+            desk.keys,
+            server,
+            desk.sender,
+            town.languages,
+            desk.peppers.lookup,
+            desk.metrics,
+            _now,
+        )
+        service.also("e-mail", emailing.run)
     service.answer(reports.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
+
+
+def _sender(settings: Settings, town: municipality.Municipality) -> Sender | None:
+    if not settings.smtp_host:
+        return None
+    name = town.text(town.names, town.languages[0])
+    return Sender(name, settings.email_from, settings.public_url.rstrip("/"))
 
 
 def applying(_settings: Settings) -> Apply:

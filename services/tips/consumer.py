@@ -1,10 +1,12 @@
 """What `tips` does with dispatches: steps that the resident sees, and the status that follows."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from services.tips.core import lifecycle
-from services.tips.queries import reports, steps
+from services.tips.core.emails import NEWS
+from services.tips.queries import emails, reports, steps
 from shared.cloudevents import Envelope
 from shared.errors import Poison
 from shared.events import Event, ReportEvent
@@ -32,3 +34,10 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     known = await steps.steps_of(connection, kinds)
     statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in known.items()}
     await steps.set_statuses(connection, statuses)
+    news = {
+        uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
+        for step in found
+        if step.step in NEWS and kinds[step.report_id] == "issue"
+    }
+    if news:
+        await emails.add_news(connection, news)

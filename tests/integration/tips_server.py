@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from deploy.local.processes import free_port
 from services.tips import http
 from services.tips.areas import Areas
+from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits, Network
 from services.tips.metrics import TipsMetrics
@@ -29,6 +30,7 @@ MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/tips/migrations"]
 NOTIFY_TOKEN = "notify-token-" + "n" * 32
 PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
 # Inside Oakwood.
+SENDER = Sender("iBuurt", "iBuurt <meldingen@ibuurt.example>", "https://meldingen.ibuurt.example")
 HERE = ip_network("127.0.0.0/8")
 LATITUDE, LONGITUDE = 52.05, 5.6
 SECRET_WORDS = "The man at number 14 hides tools in the shed"
@@ -165,6 +167,7 @@ async def running_tips(
         metrics=TipsMetrics(registry),
         storing=Storing(pool, wake),
         limits=Limits(clock, unlimited=unlimited),
+        sender=SENDER,
         wake=wake,
         clock=clock,
     )

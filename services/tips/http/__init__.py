@@ -7,6 +7,7 @@ tip: its time would be the tip's minute.
 from fastapi import FastAPI
 
 from services.tips.http.desk import Desk, Peppers
+from services.tips.http.email import add_email
 from services.tips.http.following import add_following
 from services.tips.http.sending import add_sending
 from services.tips.http.words import add_words
@@ -20,4 +21,5 @@ def public_app(desk: Desk) -> FastAPI:
     app = web.new_app("IBuurt tips", openapi="/v1/openapi.json")
     add_sending(app, desk)
     add_following(app, desk)
+    add_email(app, desk)
     return app

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from services.tips.areas import Areas
+from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
@@ -45,6 +46,8 @@ class Desk:
     metrics: TipsMetrics
     storing: Storing
     limits: Limits
+    # None where the municipality sends no e-mail.
+    sender: Sender | None
     wake: Callable[[], None]
     clock: Callable[[], datetime]
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))

@@ -1,9 +1,12 @@
 """Residents follow what became of their report."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from services.tips import receipts
+from services.tips.core.report import Report
 from services.tips.core.view import view
 from services.tips.http.desk import Desk, connection
 from services.tips.http.sending import STATUS_URL
@@ -17,18 +20,24 @@ def add_following(app: FastAPI, desk: Desk) -> None:
     @app.get(STATUS_URL)
     async def get_report(request: Request) -> Response:
         """Follow a report: its status, who is responsible, by when, and why."""
-        desk.limits.check(request, "receipts")
-        code = _receipt_sent(request)
-        receipt = receipts.read(code)
-        # The same work for whatever was sent, so that neither answer nor time tells why it leads nowhere.
-        lookup_id = receipts.lookup_id(receipt or receipts.NO_RECEIPT, desk.peppers.lookup)
         async with connection(desk) as taken:
-            report = await reports.report_by_lookup_id(taken, lookup_id)
-            if report is None or receipt is None:
-                desk.limits.take(request, "receipts")
-                raise _unknown_receipt()
+            report = await report_of(request, desk, taken)
             had = await steps.steps_of(taken, [report.report_id])
         return JSONResponse({"report": view(report, had[report.report_id], desk.municipality)})
+
+
+async def report_of(request: Request, desk: Desk, taken: Any) -> Report:
+    """The report that the request's receipt leads to. Raises Problem 401, 404 or 429: for a wrong receipt and
+    an unknown one the same, after the same work, so that neither answer nor time tells which it was."""
+    desk.limits.check(request, "receipts")
+    code = _receipt_sent(request)
+    receipt = receipts.read(code)
+    lookup_id = receipts.lookup_id(receipt or receipts.NO_RECEIPT, desk.peppers.lookup)
+    report = await reports.report_by_lookup_id(taken, lookup_id)
+    if report is None or receipt is None:
+        desk.limits.take(request, "receipts")
+        raise _unknown_receipt()
+    return report
 
 
 def _receipt_sent(request: Request) -> str:

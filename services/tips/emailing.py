@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parseaddr
 from typing import Any
 
 import aiosmtplib
@@ -124,7 +125,10 @@ class Emailing:
         server = self._server
         try:
             await aiosmtplib.send(
-                message,
+                # As bytes: the library would fold the headers its own way.
+                message.as_bytes(),
+                sender=parseaddr(self._sender.address)[1],
+                recipients=[address],
                 hostname=server.host,
                 port=server.port,
                 username=server.user or None,

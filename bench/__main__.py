@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from bench import apply, catchup, issues, latency, relay
+from bench import apply, catchup, intake, issues, latency, relay
 from bench.common import Options, Result
 from deploy.local.processes import ChildFailed
 from shared.command import collect_rarely
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "latency": latency.run,
     "catchup": catchup.run,
     "issues": issues.run,
+    "intake": intake.run,
 }
 SIZES = (0.001, 10.0)
 

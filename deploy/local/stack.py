@@ -130,6 +130,8 @@ def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: st
         "IBUURT_MUNICIPALITY": str(municipality),
         "IBUURT_KAFKA_BOOTSTRAP": infrastructure.bootstrap,
         "IBUURT_OPERATOR_TOKEN": token,
+        # Whoever plays the residents is one address.
+        "IBUURT_UNLIMITED_NETWORKS": "127.0.0.0/8",
         "IBUURT_RECEIPT_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_LOOKUP_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_KEY_FOLDER": str(folder / "keys"),

@@ -11,9 +11,13 @@ from services.tips import consumer, http, publishing, recovery, retention
 from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.core.certificate import CERTIFICATE_KEPT
+from services.tips.core.emails import Sender
+from services.tips.emailing import Emailing, MailServer
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
 from services.tips.queries import erasures, reports
+from services.tips.storing import Storing
 from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
@@ -31,6 +35,7 @@ async def serve(settings: Settings, service: Service) -> None:
     """Run until told to stop. Raises Refusal where the municipality or the key folder cannot be used."""
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
+    wake = service.send().wake
     desk = http.Desk(
         pool=service.pool,
         municipality=town,
@@ -41,7 +46,15 @@ async def serve(settings: Settings, service: Service) -> None:
             settings.lookup_pepper.get_secret_value().encode(),
         ),
         metrics=TipsMetrics(service.registry),
-        wake=service.send().wake,
+        storing=Storing(service.pool, wake),
+        limits=Limits(
+            _now,
+            proxies=settings.trusted_proxies,
+            shared=settings.shared_networks,
+            unlimited=settings.unlimited_networks,
+        ),
+        sender=_sender(settings, town),
+        wake=wake,
         clock=_now,
         public_url=settings.public_url,
     )
@@ -52,9 +65,35 @@ async def serve(settings: Settings, service: Service) -> None:
     service.also("retention", lambda: keep(service.pool, desk, _now))
     service.also("settle issues", lambda: settle_issues(desk))
     service.also("forget receipts", lambda: forget_receipts(service.pool, _now))
+    if desk.sender:
+        server = MailServer(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_tls,
+            settings.smtp_user,
+            settings.smtp_password.get_secret_value(),
+        )
+        emailing = Emailing(
+            service.pool,
+            desk.keys,
+            server,
+            desk.sender,
+            town.languages,
+            desk.peppers.lookup,
+            desk.metrics,
+            _now,
+        )
+        service.also("e-mail", emailing.run)
     service.answer(reports.totals)
     http.add_internal(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
+
+
+def _sender(settings: Settings, town: municipality.Municipality) -> Sender | None:
+    if not settings.smtp_host:
+        return None
+    name = town.text(town.names, town.languages[0])
+    return Sender(name, settings.email_from, settings.public_url.rstrip("/"))
 
 
 def applying(_settings: Settings) -> Apply:

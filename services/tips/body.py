@@ -232,6 +232,14 @@ class NewReport(_Body):
         return written | {"answers": dict(answers)}
 
 
+class EmailAddress(_Body):
+    """Where news may be sent."""
+
+    address: Annotated[
+        str, StringConstraints(max_length=254, pattern=r"^[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,190}$")
+    ]
+
+
 class Reading(_Body):
     """Who reads a report's words and why, as codes: the log of readings holds nobody's sentences."""
 

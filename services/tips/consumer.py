@@ -1,12 +1,14 @@
 """What `tips` does with dispatches: steps that the resident sees, and the status that follows; of an issue
 the public sees it too."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from services.tips import publishing
 from services.tips.core import lifecycle
-from services.tips.queries import reports, steps
+from services.tips.core.emails import NEWS
+from services.tips.queries import emails, reports, steps
 from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
 from shared.events import Event, IssueChanged, ReportEvent
@@ -37,6 +39,13 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     # The last event about each report: what it changes publicly follows from it.
     causes = {step.report_id: _cause(envelope) for step, envelope in zip(found, envelopes, strict=True)}
     await publishing.publish(connection, causes)
+    news = {
+        uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
+        for step in found
+        if step.step in NEWS and kinds[step.report_id] == "issue"
+    }
+    if news:
+        await emails.add_news(connection, news)
 
 
 def _cause(envelope: Envelope[Any]) -> publishing.Cause:

@@ -3,10 +3,11 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from prometheus_client import CollectorRegistry
 from deploy.local.processes import free_port
 from services.tips import http
 from services.tips.areas import Areas
+from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits, Network
 from services.tips.metrics import TipsMetrics
+from services.tips.storing import Storing
 from shared import municipality, postgres, web
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +31,8 @@ PUBLIC_URL = "https://reports.example"
 NOTIFY_TOKEN = "notify-token-" + "n" * 32
 PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
 # Inside Oakwood.
+SENDER = Sender("iBuurt", "iBuurt <meldingen@ibuurt.example>", "https://meldingen.ibuurt.example")
+HERE = ip_network("127.0.0.0/8")
 LATITUDE, LONGITUDE = 52.05, 5.6
 SECRET_WORDS = "The man at number 14 hides tools in the shed"
 SECRET_ADDRESS = "Kastanjelaan 14, behind the school"
@@ -163,12 +169,18 @@ async def running_tips(
     key_folder: Path,
     town: municipality.Municipality | None = None,
     public_url: str = PUBLIC_URL,
+    unlimited: Sequence[Network] = (HERE,),
 ) -> AsyncIterator[Tips]:
-    """`tips` over HTTP on free ports, its database migrated; the town is IBuurt, unless another is given."""
+    """`tips` over HTTP on free ports, its database migrated; the town is IBuurt, unless another is given.
+    `unlimited` are those who may send without limit."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "tips")
     town = town or municipality.read(IBUURT)
     clock, wakes, registry = Clock(), [], CollectorRegistry()
+
+    def wake() -> None:
+        wakes.append(time.monotonic())
+
     desk = http.Desk(
         pool=pool,
         municipality=town,
@@ -176,7 +188,10 @@ async def running_tips(
         keys=KeyFolder(key_folder),
         peppers=PEPPERS,
         metrics=TipsMetrics(registry),
-        wake=lambda: wakes.append(time.monotonic()),
+        storing=Storing(pool, wake),
+        limits=Limits(clock, unlimited=unlimited),
+        sender=SENDER,
+        wake=wake,
         clock=clock,
         public_url=public_url,
     )

@@ -10,6 +10,7 @@ from services.tips.http.closing import add_closing
 from services.tips.http.conversing import add_conversing
 from services.tips.http.desk import Desk, Peppers
 from services.tips.http.duplicates import add_duplicates
+from services.tips.http.email import add_email
 from services.tips.http.erasing import add_erasing, add_erasures
 from services.tips.http.following import add_following
 from services.tips.http.form import add_form
@@ -32,6 +33,7 @@ def public_app(desk: Desk) -> FastAPI:
     add_conversing(app, desk)
     add_closing(app, desk)
     add_erasing(app, desk)
+    add_email(app, desk)
     add_issues(app, desk)
     add_duplicates(app, desk)
     add_issue(app, desk)

@@ -10,8 +10,11 @@ from typing import Any
 import structlog
 
 from services.tips.areas import Areas
+from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
+from services.tips.storing import Busy, Storing
 from shared import postgres
 from shared.municipality import Municipality
 from shared.web import Problem
@@ -42,6 +45,10 @@ class Desk:
     keys: KeyFolder
     peppers: Peppers
     metrics: TipsMetrics
+    storing: Storing
+    limits: Limits
+    # None where the municipality sends no e-mail.
+    sender: Sender | None
     wake: Callable[[], None]
     clock: Callable[[], datetime]
     public_url: str
@@ -56,7 +63,7 @@ class Desk:
 @asynccontextmanager
 async def connection(desk: Desk) -> AsyncIterator[Any]:
     """A connection of the pool. Raises Problem 503 where the database is away or busy."""
-    try:
+    async with not_now():
         # The wait for a turn and the connecting have each their own time: with one for both, those who have
         # waited long would break off each new connection after an outage, and nobody would ever have one.
         await asyncio.wait_for(desk.turns.acquire(), TURN_SECONDS)
@@ -65,8 +72,15 @@ async def connection(desk: Desk) -> AsyncIterator[Any]:
                 yield taken
         finally:
             desk.turns.release()
+
+
+@asynccontextmanager
+async def not_now() -> AsyncIterator[None]:
+    """Raises Problem 503 where the database is away or busy in the block."""
+    try:
+        yield
     except Exception as error:
-        if not postgres.is_transient(error):
+        if not isinstance(error, Busy) and not postgres.is_transient(error):
             raise
         log.warning("database_away", error=type(error).__name__)
         raise Problem(

@@ -32,11 +32,11 @@ def receipt_sent(request: Request) -> str:
 
 
 async def report_of_receipt(connection: Any, request: Request, desk: Desk) -> Report:
-    """The report that the request's receipt leads to. Raises Problem 401 or 404."""
+    """The report that the request's receipt leads to. Raises Problem 401, 404 or 429."""
     lookup_id, can_be = _lookup(request, desk)
     report = await reports.report_by_lookup_id(connection, lookup_id)
     if report is None or not can_be:
-        raise _unknown_receipt()
+        raise _unknown_receipt(request, desk)
     return report
 
 
@@ -45,17 +45,19 @@ async def lock_of_receipt(connection: Any, request: Request, desk: Desk) -> tupl
     lookup_id, can_be = _lookup(request, desk)
     found = await reports.lock_by_lookup_id(connection, lookup_id)
     if found is None or not can_be:
-        raise _unknown_receipt()
+        raise _unknown_receipt(request, desk)
     return found
 
 
 def _lookup(request: Request, desk: Desk) -> tuple[bytes, bool]:
+    desk.limits.check(request, "receipts")
     receipt = receipts.read(receipt_sent(request))
     # The same work for whatever was sent, so that neither answer nor time tells why it leads nowhere.
     return receipts.lookup_id(receipt or receipts.NO_RECEIPT, desk.peppers.lookup), receipt is not None
 
 
-def _unknown_receipt() -> Problem:
+def _unknown_receipt(request: Request, desk: Desk) -> Problem:
+    desk.limits.take(request, "receipts")
     return Problem(
         404,
         "receipt-unknown",

@@ -1,10 +1,10 @@
 """Residents send reports."""
 
+import asyncio
 import hmac
 import time
 import uuid
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -12,22 +12,23 @@ from asyncpg import UniqueViolationError
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips import answers, intake, publishing, receipts, sealing
+from services.tips import answers, intake, receipts, sealing
 from services.tips.body import Location, NewReport
 from services.tips.core import grid, public
-from services.tips.core.chain import collected
 from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.described import answer, problems
-from services.tips.http.desk import Desk, Peppers, connection
+from services.tips.http.desk import Desk, connection, not_now
 from services.tips.http.receipt import STATUS_URL
-from services.tips.queries import disclosures, issues, reports
-from services.tips.sealing import Sealed
-from shared import outbox, web
+from services.tips.queries import reports
+from services.tips.queries.reports import Submission
+from shared import web
 from shared.cloudevents import Envelope
 from shared.web import Problem
 
+# To wait for the group before and to commit with the next.
+STORE_SECONDS = 10
 log = structlog.get_logger()
 _SCHEMA_PLACE = "#/paths/~1v1~1reports/post/requestBody/content/application~1json/schema/$defs/"
 _POST_DESCRIPTION = {
@@ -76,15 +77,6 @@ _ANSWERS = {
 }
 
 
-@dataclass(frozen=True)
-class _Submission:
-    """A submission with its receipt, and what is kept of both."""
-
-    receipt: str
-    lookup_id: bytes
-    macs: tuple[bytes, bytes]
-
-
 def add_sending(app: FastAPI, desk: Desk) -> None:
     """Add what sends a report."""
 
@@ -101,6 +93,7 @@ def add_sending(app: FastAPI, desk: Desk) -> None:
 
 
 async def _post_report(desk: Desk, request: Request, started: float) -> dict[str, Any]:
+    desk.limits.take(request, "reports")
     key = intake.check_key(request.headers.getlist("idempotency-key"))
     body = await web.read_json(request, NewReport)
     category = intake.check_category(body, desk.municipality)
@@ -111,22 +104,28 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     intake.check_happened(body.happened, desk.municipality.tz, now)
     given = answers.check_answers(body.answers, category)
     areas = intake.check_place(body.location, desk.municipality, desk.areas)
-    submission = _submission(desk.peppers, key, body)
+    receipt = receipts.from_key(key, desk.peppers.receipt)
     read = answers.for_rules(given, desk.municipality.answers_read(category.id))
     report, event = accept(report_id, category, areas, language, desk.municipality.version, now, read)
     name = desk.keys.newest(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
     sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given))
-    envelope = Envelope.of(event, id=uuid.uuid4(), source=f"/{desk.municipality.slug}/tips", now=now)
+    envelope = Envelope.of(event, id=uuid.uuid4(), source=desk.source, now=now)
+    submission = Submission(
+        report,
+        sealed,
+        receipts.lookup_id(receipt, desk.peppers.lookup),
+        receipts.submission_macs(key, body.canonical(), desk.peppers.lookup),
+        drop_after(now),
+    )
     issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
-    earlier = await _store(desk, report, sealed, submission, envelope, issue, now)
+    earlier = await _store(desk, submission, envelope, issue)
     if earlier is None:
-        desk.wake()
         desk.metrics.accepted.inc()
         desk.metrics.intake_seconds.observe(time.perf_counter() - started)
         if report.kind == "issue":
             log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
     return {
-        "receipt": receipts.shown(submission.receipt),
+        "receipt": receipts.shown(receipt),
         # As it was when it was accepted: a repeated submission gets the same answer.
         "report": view(earlier or report, [], desk.municipality),
         "status_url": STATUS_URL,
@@ -134,29 +133,15 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
 
 
 async def _store(
-    desk: Desk,
-    report: Report,
-    sealed: Sealed,
-    submission: _Submission,
-    envelope: Envelope[Any],
-    issue: Issue | None,
-    now: datetime,
+    desk: Desk, submission: Submission, envelope: Envelope[Any], issue: Issue | None
 ) -> Report | None:
     """Store a report, what is public of it, and their events; or the report that the same submission has
     stored before."""
     try:
-        async with connection(desk) as taken, taken.transaction():
-            if await reports.insert_report(
-                taken, report, sealed, submission.lookup_id, submission.macs, drop_after(now)
-            ):
-                events = [envelope]
-                if issue:
-                    await issues.insert_issues(taken, [issue])
-                    cause = publishing.Cause(uuid.uuid4(), now, envelope.source)
-                    events.append(publishing.said(issue, issue.issue_id, cause))
-                await outbox.append(taken, events)
-                await disclosures.record(taken, [collected(report)])
+        async with not_now(), asyncio.timeout(STORE_SECONDS):
+            if await desk.storing.store(submission, envelope, issue):
                 return None
+        async with connection(desk) as taken:
             earlier = await reports.submitted(taken, submission.macs[0])
     except UniqueViolationError as error:
         if error.constraint_name != "report_one_per_receipt":
@@ -168,15 +153,6 @@ async def _store(
     if not hmac.compare_digest(body_mac, submission.macs[1]):
         raise _key_of_another_report()
     return replace(stored, status="accepted")
-
-
-def _submission(peppers: Peppers, key: str, body: NewReport) -> _Submission:
-    receipt = receipts.from_key(key, peppers.receipt)
-    return _Submission(
-        receipt,
-        receipts.lookup_id(receipt, peppers.lookup),
-        receipts.submission_macs(key, body.canonical(), peppers.lookup),
-    )
 
 
 def _grid_place(location: Location | None) -> grid.Place | None:

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -12,36 +13,60 @@ from services.tips.sealing import Sealed
 _REPORT = "report_id, kind, category, areas, language, accepted_at, status, version"
 
 
-async def insert_report(
-    connection: Any,
-    report: Report,
-    sealed: Sealed,
-    lookup_id: bytes,
-    submission_macs: tuple[bytes, bytes],
-    drop_after: datetime,
-) -> bool:
-    """Store a report with its submission; False, and nothing is stored, when that submission is there.
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A report as it is stored; until `drop_after` its submission is known by the MACs of key and body."""
 
-    Waits for another transaction that is storing the same submission. Raises UniqueViolationError for
-    constraint `report_one_per_receipt` when the submission is forgotten but its report is not.
+    report: Report
+    sealed: Sealed
+    lookup_id: bytes
+    macs: tuple[bytes, bytes]
+    drop_after: datetime
+
+
+async def insert_reports(connection: Any, submissions: Sequence[Submission]) -> set[uuid.UUID]:
+    """Store reports with their submissions; the ids of those that are new, one of each submission.
+
+    Waits for another transaction that is storing one of them. Raises UniqueViolationError for constraint
+    `report_one_per_receipt` when a submission is forgotten but its report is not.
     """
-    return (
-        await connection.fetchval(
-            f"""WITH submitted AS (
-                    INSERT INTO submission (key_mac, body_mac, report_id, drop_after)
-                    VALUES ($13, $14, $1, $15) ON CONFLICT (key_mac) DO NOTHING RETURNING report_id)
-                INSERT INTO report ({_REPORT}, key_name, wrapped_key, sealed, lookup_id)
-                SELECT $1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12 FROM submitted
-                RETURNING true""",  # noqa: S608 - names of columns
-            *_values(report),
-            sealed.key_name,
-            sealed.wrapped_key,
-            sealed.sealed,
-            lookup_id,
-            *submission_macs,
-            drop_after,
-        )
-        or False
+    rows = await connection.fetch(
+        f"""WITH sent AS (
+                SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[],
+                                     $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::bytea[],
+                                     $11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[],
+                                     $15::timestamptz[])
+                     AS sent ({_REPORT}, key_name, wrapped_key, sealed, lookup_id, key_mac, body_mac,
+                              drop_after)),
+            submitted AS (
+                INSERT INTO submission (key_mac, body_mac, report_id, drop_after)
+                SELECT key_mac, body_mac, report_id, drop_after FROM sent ORDER BY key_mac
+                ON CONFLICT (key_mac) DO NOTHING RETURNING report_id)
+            INSERT INTO report ({_REPORT}, key_name, wrapped_key, sealed, lookup_id)
+            SELECT {_REPORT}, key_name, wrapped_key, sealed, lookup_id
+            FROM sent JOIN submitted USING (report_id)
+            RETURNING report_id""",  # noqa: S608 - names of columns
+        *_columns(submissions),
+    )
+    return {row["report_id"] for row in rows}
+
+
+def _columns(submissions: Sequence[Submission]) -> Iterable[Sequence[Any]]:
+    """An array per column of `insert_reports`."""
+    return zip(
+        *(
+            (
+                *_values(one.report),
+                one.sealed.key_name,
+                one.sealed.wrapped_key,
+                one.sealed.sealed,
+                one.lookup_id,
+                *one.macs,
+                one.drop_after,
+            )
+            for one in submissions
+        ),
+        strict=True,
     )
 
 

@@ -12,6 +12,8 @@ from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.moving import keep_clearing, keep_moving
+from services.tips.photos.store import PhotoStore
 from services.tips.queries import reports
 from shared import municipality, postgres
 from shared.consumer import Apply
@@ -27,6 +29,7 @@ async def serve(settings: Settings, service: Service) -> None:
     """Run until told to stop. Raises Refusal where the municipality or the key folder cannot be used."""
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
+    store = PhotoStore(settings.photo_store)
     desk = http.Desk(
         pool=service.pool,
         municipality=town,
@@ -39,13 +42,17 @@ async def serve(settings: Settings, service: Service) -> None:
         metrics=TipsMetrics(service.registry),
         wake=service.send().wake,
         clock=_now,
+        photo_store=store,
     )
     service.consume(SUBSCRIPTIONS["tips"], consumer.apply)
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
+    service.also("move photos", lambda: keep_moving(service.pool, store, _now))
+    service.also("clear photos", lambda: keep_clearing(service.pool, store, _now))
     service.answer(reports.totals)
     http.add_words(service.internal, desk, settings.notify_token.get_secret_value())
+    http.add_photos_of_reports(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
 
 

@@ -17,6 +17,9 @@ class Settings(ServiceSettings):
         min_length=32, description="another such secret, that receipts are looked up with"
     )
     key_folder: Path = Field(description="a folder for the months' keys, backed up apart from the database")
+    photo_store: str = Field(
+        description="a folder for the sealed photos, or the URL of an object store, such as s3://bucket/photos"
+    )
     notify_token: SecretStr = Field(min_length=32, description="what `notify` shows when it reads words")
 
     @field_validator("lookup_pepper")

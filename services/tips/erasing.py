@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from services.tips.core.report import Report
+from services.tips.photos import holding
 from services.tips.queries import reports
 from shared import outbox
 from shared.cloudevents import Envelope
@@ -24,6 +25,7 @@ async def erase(connection: Any, report: Report, reason: Reason, now: datetime, 
     after = replace(report, status="erased", version=report.version + 1)
     event = ReportErased(report_id=report.report_id, kind=report.kind, version=after.version, reason=reason)
     await reports.erase_words(connection, [report.report_id])
+    await holding.drop_of(connection, [report.report_id], now)
     await reports.save(connection, after)
     await outbox.append(connection, [Envelope.of(event, id=uuid.uuid4(), source=source, now=now)])
     return after

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from services.tips.core.report import Report
+from services.tips.photos import holding
 from services.tips.queries import reports
 from services.tips.receipts import LOOKUP_BYTES
 from shared.cloudevents import Envelope, derived_id
@@ -41,6 +42,7 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
     versions |= {event.event.report_id: event.event.version for event in events}
     await reports.set_versions(connection, versions)
     await reports.erase_words(connection, erased & known.keys())
+    await holding.drop_of(connection, erased & known.keys(), now)
     lines = [f"{len(erased & known.keys())} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]

@@ -1,6 +1,7 @@
 """A real `tips` over HTTP for the tests: both applications on uvicorn, a migrated PostgreSQL behind them."""
 
 import asyncio
+import io
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from services.tips import http
 from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.store import PhotoStore
 from shared import municipality, postgres, web
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,7 @@ class Tips:
     clock: Clock
     session: aiohttp.ClientSession
     registry: CollectorRegistry
+    dsn: str
     wakes: list[float] = field(default_factory=list)
 
     async def post(self, body: Any, key: str | None = None, **headers: str) -> Answer:
@@ -88,7 +91,8 @@ class Tips:
     async def request(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Answer:
         """`body`: bytes are sent as they are, anything else as JSON, None not at all."""
         address = url if url.startswith("http") else self.url + url
-        given = {"data": body} if isinstance(body, bytes) else {"json": body}
+        # aiohttp warns of large bytes.
+        given = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
         if isinstance(body, bytes):
             headers = {"Content-Type": "application/json"} | headers
         async with self.session.request(
@@ -139,6 +143,13 @@ def tip(**changes: Any) -> dict[str, Any]:
     return issue(kind="tip", category="drug_dealing", location={"address": SECRET_ADDRESS}) | changes
 
 
+def photo_folder(key_folder: Path) -> Path:
+    """The folder of the sealed photos, made if there is none."""
+    folder = key_folder / "photos"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @asynccontextmanager
 async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
     """`tips` over HTTP on free ports, its database migrated."""
@@ -155,9 +166,11 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
         metrics=TipsMetrics(registry),
         wake=lambda: wakes.append(time.monotonic()),
         clock=clock,
+        photo_store=PhotoStore(str(photo_folder(key_folder))),
     )
     internal = web.new_app("tips, internal")
     http.add_words(internal, desk, NOTIFY_TOKEN)
+    http.add_photos_of_reports(internal, desk, NOTIFY_TOKEN)
     ports = free_port(), free_port()
     servers = [
         web.HttpServer(app, "127.0.0.1", port)
@@ -170,7 +183,7 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
             while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event
                 await asyncio.sleep(0.01)
         async with aiohttp.ClientSession() as session:
-            yield Tips(url, internal_url, pool, desk, clock, session, registry, wakes)
+            yield Tips(url, internal_url, pool, desk, clock, session, registry, dsn, wakes)
     finally:
         for server in servers:
             server.stop()

@@ -12,6 +12,8 @@ import structlog
 from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.decoders import Decoders
+from services.tips.photos.store import PhotoStore
 from shared import postgres
 from shared.municipality import Municipality
 from shared.web import Problem
@@ -43,6 +45,8 @@ class Desk:
     metrics: TipsMetrics
     wake: Callable[[], None]
     clock: Callable[[], datetime]
+    photo_store: PhotoStore
+    decoders: Decoders = field(default_factory=Decoders)
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
 

@@ -17,19 +17,20 @@ def add_following(app: FastAPI, desk: Desk) -> None:
     @app.get(STATUS_URL)
     async def get_report(request: Request) -> Response:
         """Follow a report: its status, who is responsible, by when, and why."""
-        code = _receipt_sent(request)
+        code = receipt_sent(request)
         receipt = receipts.read(code)
         # The same work for whatever was sent, so that neither answer nor time tells why it leads nowhere.
         lookup_id = receipts.lookup_id(receipt or receipts.NO_RECEIPT, desk.peppers.lookup)
         async with connection(desk) as taken:
             report = await reports.report_by_lookup_id(taken, lookup_id)
             if report is None or receipt is None:
-                raise _unknown_receipt()
+                raise unknown_receipt()
             had = await steps.steps_of(taken, [report.report_id])
         return JSONResponse({"report": view(report, had[report.report_id], desk.municipality)})
 
 
-def _receipt_sent(request: Request) -> str:
+def receipt_sent(request: Request) -> str:
+    """The code in the header of a request. Raises Problem 401."""
     scheme, _, code = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "receipt" or not code.strip():
         raise Problem(
@@ -42,7 +43,8 @@ def _receipt_sent(request: Request) -> str:
     return code
 
 
-def _unknown_receipt() -> Problem:
+def unknown_receipt() -> Problem:
+    """The answer to every code that leads nowhere."""
     return Problem(
         404,
         "receipt-unknown",

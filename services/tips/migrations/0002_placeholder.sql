@@ -1,0 +1,2 @@
+-- Held for another part; the merger puts it in this place.
+SELECT 1;

@@ -5,6 +5,7 @@ import io
 import signal
 import zipfile
 import zlib
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
@@ -296,24 +297,17 @@ async def test_no_more_than_two_processes_work_at_a_time() -> None:
 
 async def test_who_waits_too_long_for_a_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once where too many wait already, and after the patience otherwise; the places come free again."""
-    monkeypatch.setattr(decoders, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(decoders, "WAITING", 1)
-    doing = Decoders()
-    freed = asyncio.Event()
-
-    async def hold() -> None:
-        async with doing.place():
-            await freed.wait()
-
-    holding = [asyncio.create_task(hold()) for _ in range(decoders.PLACES)]
-    # Each waits its turn to take a place that is free.
-    for _ in range(decoders.PLACES):
-        await asyncio.sleep(0.01)
-    late = [asyncio.create_task(hold()) for _ in range(2)]
-    results = await asyncio.gather(*late, return_exceptions=True)
-    assert [type(result) for result in results] == [Busy, Busy]
-    freed.set()
-    await asyncio.gather(*(one for one in holding if not one.done()))
+    doing, patience = Decoders(), 0.2
+    monkeypatch.setattr(decoders, "PATIENCE_SECONDS", patience)
+    async with AsyncExitStack() as places:
+        for _ in range(decoders.PLACES):
+            await places.enter_async_context(doing.place())
+        monkeypatch.setattr(decoders, "WAITING", 1)
+        first, second = (asyncio.create_task(places.enter_async_context(doing.place())) for _ in range(2))
+        for late, waited in ((second, False), (first, True)):
+            with pytest.raises(Busy):
+                await late
+            assert first.done() == waited
     async with doing.place():
         pass
 

@@ -6,7 +6,6 @@ little memory and time, and sees nothing but this one photo: what a hostile file
 
 import ctypes
 import importlib
-import os
 import resource
 import signal
 import sys
@@ -25,7 +24,6 @@ __all__ = ["Refused", "jpeg_of"]
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
 MEMORY_BYTES = 2**30
 CPU_SECONDS = 10
-NICENESS = 10
 _ORIENTATION = 0x0112
 _TURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,7 +138,6 @@ def _confine() -> None:
     # No core file, also where the system hands cores to a program; and no life after the service's.
     system.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     system.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.nice(NICENESS)
     for which, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),

@@ -19,6 +19,7 @@ from services.tips.photos.decoders import Busy, Decoders, Undecodable
 from tests.photos import MARK, PLAIN, chunk, encoded, noise, picture, png, segments, shown, size, tags
 
 KINDS = ("JPEG", "PNG", "WEBP", "HEIF")
+ORIGINALS = {kind: encoded(noise(64, 48), kind, exif=tags(6)) for kind in KINDS}
 UPRIGHT = ["red", "green", "blue", "white"]
 
 
@@ -345,7 +346,7 @@ def test_whatever_is_changed_in_a_file_it_is_a_clean_jpeg_or_a_named_refusal(
     kind: str, data: st.DataObject
 ) -> None:
     """Bytes overwritten, cut out, doubled or put in, at any place of a real file with a place in its EXIF."""
-    file = bytearray(encoded(noise(64, 48), kind, exif=tags(6)))
+    file = bytearray(ORIGINALS[kind])
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(file) - 1))
         length = data.draw(st.integers(0, 40))

@@ -23,7 +23,7 @@ WAITING = 64
 PATIENCE_SECONDS = 30
 # By the clock, on a machine that is busy; by the processor's time the process limits itself.
 DECODE_SECONDS = 40
-NICENESS = 10
+NICENESS = 19
 MAX_JPEG_BYTES = 8 * 2**20
 COMMAND = (sys.executable, "-B", "-m", "services.tips.photos.decoding")
 
@@ -86,8 +86,8 @@ def _decoded(photo: bytes) -> bytes:
     except OSError:  # no memory or no process to be had
         raise Busy from None
     # Before it has begun: it goes behind everything that this service does.
-    with suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, worker.pid, NICENESS)
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, worker.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
     alarm = threading.Timer(DECODE_SECONDS, worker.kill)
     alarm.start()
     try:

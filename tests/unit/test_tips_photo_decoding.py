@@ -84,6 +84,7 @@ async def test_no_metadata_of_any_kind_are_left() -> None:
     whole = encoded(picture(), "PNG")
     files = [
         encoded(picture(), exif=tags(), comment=MARK.encode(), xmp=xmp, icc_profile=profile, dpi=(73, 73)),
+        encoded(picture(), comment=MARK.encode()),
         encoded(picture(), "MPO", save_all=True, append_images=[noise(64, 64)], exif=tags()),
         encoded(picture(), "WEBP", exif=tags(), xmp=xmp, icc_profile=profile),
         encoded(picture(), "HEIF", exif=tags(), xmp=xmp, icc_profile=profile),

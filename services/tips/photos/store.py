@@ -39,7 +39,7 @@ class PhotoStore:
         if self._folder is None:
             if not where.startswith(URLS):
                 raise Refusal(
-                    f"IBUURT_PHOTO_STORE: give a folder, or a URL that begins with {', '.join(URLS)}"
+                    f"IBUURT_PHOTO_STORE: this URL cannot be used; give a folder, or one of {', '.join(URLS)}"
                 )
             try:
                 self._store = from_url(

@@ -20,6 +20,7 @@ from services.tips.areas import Areas
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.store import PhotoStore
 from services.tips.storing import Storing
 from shared import logs, municipality, postgres, web
 from shared.command import collect_rarely
@@ -40,19 +41,22 @@ async def serve(kind: str, dsn: str, folder: Path, port: int) -> None:
     """Answer until SIGTERM."""
     pool = await postgres.open_pool(dsn, "tips")
     town = municipality.read(TOWN)
+    keys = KeyFolder(folder)
+    (folder / "photos").mkdir()
     desk = http.Desk(
         pool=pool,
         municipality=town,
         areas=Areas(town),
-        keys=KeyFolder(folder),
+        keys=keys,
         peppers=PEPPERS,
         metrics=TipsMetrics(CollectorRegistry()),
-        storing=Storing(pool, _nothing),
+        storing=Storing(pool, keys, _nothing, _now),
         limits=Limits(_now, unlimited=[ip_network("127.0.0.0/8")]),
         sender=None,
         wake=_nothing,
         clock=_now,
         public_url="http://localhost:8001",
+        photo_store=PhotoStore(str(folder / "photos")),
     )
     app = http.public_app(desk) if kind == "ours" else usual_app(desk, dsn)
     server = web.HttpServer(app, "127.0.0.1", port)

@@ -124,7 +124,8 @@ def local_stack(
 
 def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: str) -> dict[str, str]:
     folder = infrastructure.folder
-    (folder / "keys").mkdir(mode=0o700)
+    for own in ("keys", "photos"):
+        (folder / own).mkdir(mode=0o700)
     shared_token = secrets.token_urlsafe(32)
     return {
         "IBUURT_MUNICIPALITY": str(municipality),
@@ -135,6 +136,7 @@ def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: st
         "IBUURT_RECEIPT_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_LOOKUP_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_KEY_FOLDER": str(folder / "keys"),
+        "IBUURT_PHOTO_STORE": str(folder / "photos"),
         "IBUURT_NOTIFY_TOKEN": shared_token,
         "IBUURT_TIPS_TOKEN": shared_token,
         "IBUURT_LINK_SECRET": secrets.token_urlsafe(32),

@@ -16,6 +16,8 @@ from services.tips.emailing import Emailing, MailServer
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.moving import keep_clearing, keep_moving
+from services.tips.photos.store import PhotoStore
 from services.tips.queries import erasures, reports
 from services.tips.storing import Storing
 from shared import municipality, postgres
@@ -36,17 +38,19 @@ async def serve(settings: Settings, service: Service) -> None:
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
     wake = service.send().wake
+    store = PhotoStore(settings.photo_store)
+    keys = KeyFolder(settings.key_folder)
     desk = http.Desk(
         pool=service.pool,
         municipality=town,
         areas=Areas(town),
-        keys=KeyFolder(settings.key_folder),
+        keys=keys,
         peppers=http.Peppers(
             settings.receipt_pepper.get_secret_value().encode(),
             settings.lookup_pepper.get_secret_value().encode(),
         ),
         metrics=TipsMetrics(service.registry),
-        storing=Storing(service.pool, wake),
+        storing=Storing(service.pool, keys, wake, _now),
         limits=Limits(
             _now,
             proxies=settings.trusted_proxies,
@@ -57,6 +61,7 @@ async def serve(settings: Settings, service: Service) -> None:
         wake=wake,
         clock=_now,
         public_url=settings.public_url,
+        photo_store=store,
     )
     service.consume(SUBSCRIPTIONS["tips"], consumer.apply)
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
@@ -65,6 +70,8 @@ async def serve(settings: Settings, service: Service) -> None:
     service.also("retention", lambda: keep(service.pool, desk, _now))
     service.also("settle issues", lambda: settle_issues(desk))
     service.also("forget receipts", lambda: forget_receipts(service.pool, _now))
+    service.also("move photos", lambda: keep_moving(service.pool, store, _now))
+    service.also("clear photos", lambda: keep_clearing(service.pool, store, _now))
     if desk.sender:
         server = MailServer(
             settings.smtp_host,

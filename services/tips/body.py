@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from services.tips.photos import MAX_PHOTOS
 
 DESCRIPTION_CHARACTERS = 10_000
 ADDRESS_CHARACTERS = 300
@@ -199,6 +202,10 @@ Answers = Annotated[
 ]
 
 
+# The ids that uploads of photos were answered with.
+Photos = Annotated[list[uuid.UUID], Field(max_length=MAX_PHOTOS)]
+
+
 class NewReport(_Body):
     """What a resident sends. Without `language` the municipality's first one is taken. With
     `not_an_emergency` a report is taken although its words or its category tell of danger now."""
@@ -214,12 +221,13 @@ class NewReport(_Body):
     happened: Happened | None = None
     answers: Answers = Field(default_factory=dict)
     contact: Contact | None = None
+    photos: Photos = Field(default_factory=list)
     language: Name | None = None
     not_an_emergency: bool = False
 
     def canonical(self) -> bytes:
         """The same bytes for the same content, however it was written."""
-        return json.dumps(self.model_dump(by_alias=True), sort_keys=True).encode()
+        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True).encode()
 
     def words(self, answers: Mapping[str, Answer]) -> dict[str, Any]:
         """What is sealed: all that the resident wrote, without what was left out. `answers` as they were
@@ -229,7 +237,7 @@ class NewReport(_Body):
             exclude_none=True,
             include={"description", "location", "happened", "contact", "not_an_emergency"},
         )
-        return written | {"answers": dict(answers)}
+        return written | {"answers": dict(answers), "photos": [str(one) for one in self.photos]}
 
 
 class EmailAddress(_Body):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from services.tips.body import Name, _Body, _without_nul
+from services.tips.body import Name, Photos, _Body, _without_nul
 from services.tips.core.conversation import MESSAGE_CHARACTERS
 from shared.events import Moment
 
@@ -19,9 +19,10 @@ READER = r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$"
 
 
 class NewMessage(_Body):
-    """What a resident writes to the unit. (Photos that belong to it may be named here later.)"""
+    """What a resident writes to the unit."""
 
     text: MessageText
+    photos: Photos = Field(default_factory=list)
 
 
 class NewReopening(_Body):
@@ -43,6 +44,7 @@ class UnitMessage(_Body):
     message_id: uuid.UUID
     unit: Name
     text: MessageText
+    photos: Photos = Field(default_factory=list)
     asks: bool
 
 

@@ -36,6 +36,9 @@ class Settings(ServiceSettings):
         description="where residents reach the public port, such as https://reports.example; the pages of"
         " public issues begin with it, and the links in e-mails",
     )
+    photo_store: str = Field(
+        description="a folder for the sealed photos, or the URL of an object store, such as s3://bucket/photos"
+    )
     smtp_host: str = Field("", description="the mail server; without one no e-mail is offered")
     smtp_port: int = Field(587, ge=1, le=65_535, description="its port")
     smtp_tls: Literal["starttls", "tls", "none"] = Field(

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from services.tips.acting import take_step
 from services.tips.core.certificate import Erasure
 from services.tips.core.report import Report
-from services.tips.queries import erasures, holds, messages, ratings, reports, steps
+from services.tips.photos import holding
+from services.tips.queries import emails, erasures, holds, messages, ratings, reports, steps
 from shared.events import ReportErased
 
 Reason = Literal["resident", "retention", "spam", "lost"]
@@ -44,11 +45,14 @@ async def destroy(
     of what there was. What else is sealed with a report's key is destroyed and counted here."""
     had_words = await reports.erase_words(connection, report_ids, now.date())
     written = await messages.delete_messages(connection, report_ids)
+    dropped = await holding.drop_of(connection, report_ids, now)
+    await emails.forget_of(connection, report_ids)
     rated = await ratings.delete_ratings(connection, report_ids)
     return {
         report_id: {
             "words": int(report_id in had_words),
             "messages": written.get(report_id, 0),
+            "photos": dropped.get(report_id, 0),
             "ratings": int(report_id in rated),
         }
         for report_id in report_ids

@@ -45,6 +45,8 @@ ALLOWANCES = {
     "receipts": Allowance(at_once=20, an_hour=60),
     # E-mails that ask whether somebody wants e-mail: they may go to a stranger.
     "emails": Allowance(at_once=3, an_hour=6),
+    # "This is mine too".
+    "supports": Allowance(at_once=20, an_hour=60),
     "photos": Allowance(at_once=40, an_hour=120),
     "reading": Allowance(at_once=240, an_hour=7_200),
 }

@@ -79,6 +79,7 @@ class MessageView(_Answer):
     sender: Literal["resident", "unit"]
     unit: Named | None
     text: str
+    photos: list[str] = Field(description="ids of the photos that belong to it")
     asks: bool = Field(description="the unit wants an answer")
     at: datetime
 
@@ -167,6 +168,7 @@ class UnitMessageView(_Answer):
     sender: Literal["resident", "unit"]
     unit: str | None
     text: str
+    photos: list[str]
     asks: bool
     at: datetime
 

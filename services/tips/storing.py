@@ -9,11 +9,14 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from services.tips import publishing
 from services.tips.core.chain import collected
 from services.tips.core.public import Issue
+from services.tips.keys import KeyFolder
+from services.tips.photos import holding
 from services.tips.queries import disclosures, issues, reports
 from services.tips.queries.reports import Submission
 from shared import outbox, postgres
@@ -40,8 +43,12 @@ class _Waiting(NamedTuple):
 class Storing:
     """Stores submissions in groups. `committed` is called after each commit that stored something."""
 
-    def __init__(self, pool: Any, committed: Callable[[], None]) -> None:
+    def __init__(
+        self, pool: Any, keys: KeyFolder, committed: Callable[[], None], clock: Callable[[], datetime]
+    ) -> None:
         self._pool = pool
+        self._keys = keys
+        self._clock = clock
         self._committed = committed
         self._waiting: deque[_Waiting] = deque()
         self._committers: set[asyncio.Task[None]] = set()
@@ -50,9 +57,9 @@ class Storing:
         """Store a report with its event, and what is public of it. Whether it was stored now; False when the
         same submission had been. Returns after the commit.
 
-        Raises Busy, UniqueViolationError (`report_one_per_receipt`: the submission is forgotten, its report
-        is not), or what the database raised. Who is cancelled while it waits is not stored, or is stored and
-        not told.
+        Raises Problem 422 for a photo that cannot be taken, Busy, UniqueViolationError
+        (`report_one_per_receipt`: the submission is forgotten, its report is not), or what the database
+        raised. Who is cancelled while it waits is not stored, or is stored and not told.
         """
         if len(self._waiting) >= WAITING_MOST:
             raise Busy
@@ -85,6 +92,10 @@ class Storing:
                 group.append(one)
         return group
 
+    async def _take_photos(self, connection: Any, one: Submission) -> None:
+        report_id = one.report.report_id
+        await holding.attach(connection, self._keys, report_id, one.report_key, one.photos, self._clock())
+
     async def _commit_one_by_one(self, group: Sequence[_Waiting]) -> None:
         for one in group:
             try:
@@ -97,6 +108,8 @@ class Storing:
             new = await reports.insert_reports(connection, [one.submission for one in group])
             if new:
                 added = [one for one in group if one.submission.report.report_id in new]
+                for one in added:
+                    await self._take_photos(connection, one.submission)
                 public = [one.issue for one in added if one.issue]
                 await issues.insert_issues(connection, public)
                 await outbox.append(connection, [event for one in added for event in _events(one)])

@@ -25,6 +25,7 @@ from tests.integration.tips_server import (
     SECRET_WORDS,
     issue,
     new_key,
+    photo_folder,
     tip,
 )
 
@@ -37,6 +38,7 @@ def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:
         receipt_pepper="r" * 32,
         lookup_pepper="l" * 32,
         key_folder=str(key_folder),
+        photo_store=str(photo_folder(key_folder)),
         notify_token=NOTIFY_TOKEN,
         public_url=PUBLIC_URL,
     )
@@ -49,6 +51,8 @@ def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:
         ({"IBUURT_RECEIPT_PEPPER": "short"}, "IBUURT_RECEIPT_PEPPER"),
         ({"IBUURT_KEY_FOLDER": "/nowhere/keys"}, "IBUURT_KEY_FOLDER"),
         ({"IBUURT_PUBLIC_URL": "reports.example"}, "IBUURT_PUBLIC_URL"),
+        ({"IBUURT_PHOTO_STORE": "/nowhere/photos"}, "IBUURT_PHOTO_STORE"),
+        ({"IBUURT_PHOTO_STORE": "memory:///"}, "IBUURT_PHOTO_STORE"),
         ({"IBUURT_NOTIFY_TOKEN": "short"}, "IBUURT_NOTIFY_TOKEN"),
     ],
 )

@@ -1,6 +1,7 @@
 """A real `tips` over HTTP for the tests: both applications on uvicorn, a migrated PostgreSQL behind them."""
 
 import asyncio
+import io
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits, Network
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.store import PhotoStore
 from services.tips.storing import Storing
 from shared import municipality, postgres, web
 
@@ -73,6 +75,7 @@ class Tips:
     clock: Clock
     session: aiohttp.ClientSession
     registry: CollectorRegistry
+    dsn: str
     wakes: list[float] = field(default_factory=list)
 
     async def post(self, body: Any, key: str | None = None, **headers: str) -> Answer:
@@ -105,7 +108,8 @@ class Tips:
     async def request(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Answer:
         """`body`: bytes are sent as they are, anything else as JSON, None not at all."""
         address = url if url.startswith("http") else self.url + url
-        given = {"data": body} if isinstance(body, bytes) else {"json": body}
+        # aiohttp warns of large bytes.
+        given = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
         if isinstance(body, bytes):
             headers = {"Content-Type": "application/json"} | headers
         async with self.session.request(
@@ -163,6 +167,13 @@ def town_with(**changes: Mapping[str, Any]) -> municipality.Municipality:
     return town.model_copy(update={"categories": {**town.categories, **changed}})
 
 
+def photo_folder(key_folder: Path) -> Path:
+    """The folder of the sealed photos, made if there is none."""
+    folder = key_folder / "photos"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @asynccontextmanager
 async def running_tips(
     dsn: str,
@@ -181,18 +192,20 @@ async def running_tips(
     def wake() -> None:
         wakes.append(time.monotonic())
 
+    keys = KeyFolder(key_folder)
     desk = http.Desk(
         pool=pool,
         municipality=town,
         areas=Areas(town),
-        keys=KeyFolder(key_folder),
+        keys=keys,
         peppers=PEPPERS,
         metrics=TipsMetrics(registry),
-        storing=Storing(pool, wake),
+        storing=Storing(pool, keys, wake, clock),
         limits=Limits(clock, unlimited=unlimited),
         sender=SENDER,
         wake=wake,
         clock=clock,
+        photo_store=PhotoStore(str(photo_folder(key_folder))),
         public_url=public_url,
     )
     internal = web.new_app("tips, internal")
@@ -209,7 +222,7 @@ async def running_tips(
             while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event
                 await asyncio.sleep(0.01)
         async with aiohttp.ClientSession() as session:
-            yield Tips(url, internal_url, pool, desk, clock, session, registry, wakes)
+            yield Tips(url, internal_url, pool, desk, clock, session, registry, dsn, wakes)
     finally:
         for server in servers:
             server.stop()

@@ -15,6 +15,7 @@ from services.tips.http.erasing import add_erasing, add_erasures
 from services.tips.http.following import add_following
 from services.tips.http.form import add_form
 from services.tips.http.issues import add_issue, add_issues
+from services.tips.http.photos import add_photos, add_photos_of_reports
 from services.tips.http.public_text import add_public_text
 from services.tips.http.sending import add_sending
 from services.tips.http.units import add_units
@@ -37,6 +38,7 @@ def public_app(desk: Desk) -> FastAPI:
     add_issues(app, desk)
     add_duplicates(app, desk)
     add_issue(app, desk)
+    add_photos(app, desk)
     return app
 
 
@@ -46,3 +48,4 @@ def add_internal(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     add_units(internal, desk, notify_token)
     add_erasures(internal, desk, notify_token)
     add_public_text(internal, desk, notify_token)
+    add_photos_of_reports(internal, desk, notify_token)

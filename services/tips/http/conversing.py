@@ -1,6 +1,7 @@
 """Resident and unit write to each other; both sides' messages are sealed with the report's key."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from services.tips.http.documented import BODY, MINE, RECEIPT, body, problems
 from services.tips.http.mine import Mine, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import report_key
+from services.tips.photos import holding
 from services.tips.queries import disclosures, messages
 from services.tips.schemas import Conversation, MessageAnswer
 from services.tips.sealing import Sealed
@@ -50,6 +52,12 @@ class Draft(NamedTuple):
     text: str
     unit: str | None = None
     asks: bool = False
+    photos: tuple[uuid.UUID, ...] = ()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What is sealed."""
+        return {"text": self.text, "photos": [str(one) for one in self.photos]}
 
 
 def add_conversing(app: FastAPI, desk: Desk) -> None:
@@ -90,7 +98,10 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
             report, sealed = await lock_of_receipt(taken, request, desk)
             mine = await stand(taken, report, desk)
             draft = Draft(
-                message_id(report.report_id, idempotency_key, desk.peppers.lookup), "resident", sent.text
+                message_id(report.report_id, idempotency_key, desk.peppers.lookup),
+                "resident",
+                sent.text,
+                photos=tuple(sent.photos),
             )
             message, new = await add_message(taken, desk, mine, sealed, draft, now)
             if new:
@@ -99,7 +110,7 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
                 await log_message(taken, report, now)
         if new:
             desk.wake()
-        return JSONResponse({"message": _message(desk, report, message, sent.text)}, 201)
+        return JSONResponse({"message": _message(desk, report, message, draft.content)}, 201)
 
 
 async def add_message(
@@ -115,7 +126,8 @@ async def add_message(
     if earlier := await messages.message_text(connection, report_id, draft.message_id):
         known = sealing.unseal_part(key, report_id, draft.message_id, earlier.sealed)
         message = earlier.message
-        if (message.sender, known["text"], message.unit, message.asks) != draft[1:]:
+        same = (message.sender, message.unit, message.asks) == (draft.sender, draft.unit, draft.asks)
+        if not same or known != draft.content:
             raise _another_message()
         return message, False
     mine.check("message", now)
@@ -130,9 +142,9 @@ async def add_message(
         read=draft.sender == "resident",
         at=time_of(mine.report.kind, now),
     )
-    # A photo that belongs to a message would be named here, beside the text.
-    part = sealing.seal_part(key, report_id, draft.message_id, {"text": draft.text})
+    part = sealing.seal_part(key, report_id, draft.message_id, draft.content)
     await messages.insert_message(connection, report_id, message, part)
+    await holding.attach(connection, desk.keys, report_id, key, draft.photos, now)
     return message, True
 
 
@@ -144,18 +156,19 @@ async def log_message(connection: Any, report: Report, now: datetime) -> None:
 
 def told(desk: Desk, report: Report, message: Message, key: bytes, sealed: bytes) -> dict[str, Any]:
     """A message as JSON for the resident."""
-    text = sealing.unseal_part(key, report.report_id, message.message_id, sealed)["text"]
-    return _message(desk, report, message, text)
+    content = sealing.unseal_part(key, report.report_id, message.message_id, sealed)
+    return _message(desk, report, message, content)
 
 
-def _message(desk: Desk, report: Report, message: Message, text: str) -> dict[str, Any]:
+def _message(desk: Desk, report: Report, message: Message, content: Mapping[str, Any]) -> dict[str, Any]:
     unit = desk.municipality.units.get(message.unit or "")
     name = desk.municipality.text(unit.names, report.language) if unit else message.unit
     return {
         "number": message.number,
         "sender": message.sender,
         "unit": {"id": message.unit, "name": name} if message.unit else None,
-        "text": text,
+        "text": content["text"],
+        "photos": content["photos"],
         "asks": message.asks,
         "at": utc(message.at),
     }

@@ -14,6 +14,8 @@ from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.decoders import Decoders
+from services.tips.photos.store import PhotoStore
 from services.tips.storing import Busy, Storing
 from shared import postgres
 from shared.municipality import Municipality
@@ -52,6 +54,8 @@ class Desk:
     wake: Callable[[], None]
     clock: Callable[[], datetime]
     public_url: str
+    photo_store: PhotoStore
+    decoders: Decoders = field(default_factory=Decoders)
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS))
 
     @property

@@ -13,8 +13,9 @@ from services.tips.core.duplicates import NEAR_ISSUES, near
 from services.tips.core.public import OPEN
 from services.tips.core.report import drop_after
 from services.tips.http.desk import Desk, connection
+from services.tips.http.documented import problems
 from services.tips.http.issues import JSON, LIST_URL, feed_of, issue_gone, issue_unknown
-from services.tips.http.open_data import answered, documented, refusals
+from services.tips.http.open_data import answered, documented
 from services.tips.queries import issues, listing
 from shared.events import Code
 from shared.municipality import Category
@@ -54,7 +55,7 @@ def add_duplicates(app: FastAPI, desk: Desk) -> None:
 
     @app.get(
         f"{LIST_URL}/near",
-        responses={**documented(JSON, "Issues nearby.", _NEAR_SCHEMA), **refusals(422, 503)},
+        responses={**documented(JSON, "Issues nearby.", _NEAR_SCHEMA), **problems(422, 503)},
     )
     async def near_issues(
         request: Request,
@@ -83,12 +84,13 @@ def add_duplicates(app: FastAPI, desk: Desk) -> None:
         openapi_extra=_KEY,
         responses={
             200: {"description": "Counted.", "content": {JSON: {"schema": _SUPPORT_SCHEMA}}},
-            **refusals(400, 404, 409, 410, 422, 503),
+            **problems(400, 404, 409, 410, 422, 429, 503),
         },
     )
     async def add_supporter(issue_id: uuid.UUID, request: Request) -> Response:
         """Say "this is mine too": it is counted, and nothing is kept of who says it. Follow it on its page or
         by its feed. With the same Idempotency-Key it counts once, for 24 hours."""
+        desk.limits.take(request, "supports")
         key = intake.check_key(request.headers.getlist("idempotency-key"))
         key_mac = receipts.support_mac(key, issue_id, desk.peppers.lookup)
         async with connection(desk) as taken, taken.transaction():

@@ -15,6 +15,7 @@ from services.tips import sealing
 from services.tips.body import EmailAddress
 from services.tips.core import emails as core
 from services.tips.http.desk import Desk, connection
+from services.tips.http.documented import BODY, MINE, RECEIPT, answer, body, problems
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, report_of_receipt
 from services.tips.http.unsealing import report_key
 from services.tips.queries import emails
@@ -25,6 +26,14 @@ from shared.web import Problem
 CONFIRM_HOURS = 48
 POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 ACTIONS = ("confirm", "end")
+_STATE = answer(
+    "How it stands",
+    {
+        "type": "object",
+        "required": ["email"],
+        "properties": {"email": {"enum": ["none", "unconfirmed", "confirmed"]}},
+    },
+)
 
 
 def add_email(app: FastAPI, desk: Desk) -> None:
@@ -35,12 +44,18 @@ def add_email(app: FastAPI, desk: Desk) -> None:
 
 def _add_asking(app: FastAPI, desk: Desk) -> None:
 
-    @app.put(f"{STATUS_URL}/email", status_code=202)
+    @app.put(
+        f"{STATUS_URL}/email",
+        status_code=202,
+        responses={202: _STATE, **problems(*MINE, *BODY, 409, 410)},
+        dependencies=RECEIPT,
+        openapi_extra=body(EmailAddress),
+    )
     async def put_email(request: Request) -> Response:
         """Ask for e-mail when there is news. One e-mail comes with a link to confirm, within 48 hours."""
         if desk.sender is None:
             raise _not_offered()
-        body = await web.read_json(request, EmailAddress)
+        sent = await web.read_json(request, EmailAddress)
         desk.limits.take(request, "emails")
         now, subscription_id = desk.clock(), uuid.uuid4()
         async with connection(desk) as taken, taken.transaction():
@@ -53,13 +68,13 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
                     "A tip is anonymous, and an e-mail address is not. Come back with your receipt instead.",
                 )
             key = report_key(desk, mine, words)
-            sealed = sealing.seal_part(key, mine.report_id, subscription_id, {"address": body.address})
+            sealed = sealing.seal_part(key, mine.report_id, subscription_id, {"address": sent.address})
             drop_after = hour_of(now) + timedelta(hours=CONFIRM_HOURS + 1)
             await emails.set_address(taken, subscription_id, mine.report_id, sealed, drop_after)
             await emails.add(taken, uuid.uuid4(), subscription_id, core.CONFIRM)
         return JSONResponse({"email": "unconfirmed"}, 202)
 
-    @app.get(f"{STATUS_URL}/email")
+    @app.get(f"{STATUS_URL}/email", responses={200: _STATE, **problems(*MINE)}, dependencies=RECEIPT)
     async def get_email(request: Request) -> Response:
         """Whether e-mail is asked for: none, unconfirmed or confirmed. Never the address."""
         async with connection(desk) as taken:
@@ -68,12 +83,12 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
         said = "none" if confirmed is None else "confirmed" if confirmed else "unconfirmed"
         return JSONResponse({"email": said})
 
-    @app.delete(f"{STATUS_URL}/email", status_code=204)
+    @app.delete(f"{STATUS_URL}/email", status_code=204, responses=problems(*MINE), dependencies=RECEIPT)
     async def delete_email(request: Request) -> Response:
         """No more e-mail; the address is erased."""
         async with connection(desk) as taken, taken.transaction():
             mine = await report_of_receipt(taken, request, desk)
-            await emails.forget_of(taken, mine.report_id)
+            await emails.forget_of(taken, [mine.report_id])
         return Response(status_code=204)
 
 

@@ -8,15 +8,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from services.tips import body
-from services.tips.http.described import answer, problems
 from services.tips.http.desk import Desk
+from services.tips.http.documented import answer
+from services.tips.photos import MAX_PHOTO_BYTES, MAX_PHOTOS
 from shared import web
 from shared.municipality import Category, Municipality, Question
 
 CACHE_SECONDS = 300
-# A report's photos: how many, and how large each may be when it is sent.
-PHOTOS = 5
-PHOTO_BYTES = 15_000_000
 _NAMES = {"type": "object", "additionalProperties": {"type": "string"}}
 _SCHEMA = {
     "type": "object",
@@ -48,7 +46,6 @@ def add_form(app: FastAPI, desk: Desk) -> None:
                 "The form", _SCHEMA, ETag="changes with the form", Cache_Control="how long it is fresh"
             ),
             304: {"description": "The form is still the one of If-None-Match"},
-            **problems({}),
         },
         openapi_extra={
             "parameters": [{"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}]
@@ -89,8 +86,8 @@ def form(municipality: Municipality) -> dict[str, Any]:
             "contact_name_characters": body.CONTACT_NAME_CHARACTERS,
             "email_characters": body.EMAIL_CHARACTERS,
             "phone_characters": body.PHONE_CHARACTERS,
-            "photos": PHOTOS,
-            "photo_bytes": PHOTO_BYTES,
+            "photos": MAX_PHOTOS,
+            "photo_bytes": MAX_PHOTO_BYTES,
         },
     }
 

@@ -15,7 +15,8 @@ from services.tips.core.asked import After
 from services.tips.core.lifecycle import Step
 from services.tips.core.public_view import Feed, Shown
 from services.tips.http.desk import Desk, connection
-from services.tips.http.open_data import answered, check_language, documented, refusals
+from services.tips.http.documented import problems
+from services.tips.http.open_data import answered, check_language, documented
 from services.tips.http.search import Search
 from services.tips.queries import listing, steps
 from shared.web import Problem
@@ -74,7 +75,7 @@ def add_issues(app: FastAPI, desk: Desk) -> None:
     """Add what everybody may read of issues."""
 
     @app.get(
-        LIST_URL, responses={**documented(JSON, "A page of issues.", _LIST_SCHEMA), **refusals(422, 503)}
+        LIST_URL, responses={**documented(JSON, "A page of issues.", _LIST_SCHEMA), **problems(422, 503)}
     )
     async def list_issues(request: Request, search: Wanted) -> Response:
         """Public issues, the newest first. `next` leads to the next page: nothing is doubled or left out
@@ -89,7 +90,7 @@ def add_issues(app: FastAPI, desk: Desk) -> None:
 
     @app.get(
         f"{LIST_URL}.geojson",
-        responses={**documented(GEOJSON, "A page of issues.", _FEATURES_SCHEMA), **refusals(422, 503)},
+        responses={**documented(GEOJSON, "A page of issues.", _FEATURES_SCHEMA), **problems(422, 503)},
     )
     async def list_features(request: Request, search: Wanted) -> Response:
         """The same as GeoJSON (RFC 7946), for maps. An issue whose place is not public has no geometry."""
@@ -104,7 +105,7 @@ def add_issues(app: FastAPI, desk: Desk) -> None:
 
     @app.get(
         f"{LIST_URL}.atom",
-        responses={**documented(ATOM, "A page of issues.", _FEED_SCHEMA), **refusals(422, 503)},
+        responses={**documented(ATOM, "A page of issues.", _FEED_SCHEMA), **problems(422, 503)},
     )
     async def list_entries(request: Request, search: Annotated[SearchFeed, Query()]) -> Response:
         """The same as an Atom feed (RFC 4287), to follow with a feed reader: each filter has a feed."""
@@ -127,7 +128,7 @@ def add_issue(app: FastAPI, desk: Desk) -> None:
 
     @app.get(
         f"{LIST_URL}/{{issue_id}}.atom",
-        responses={**documented(ATOM, "The issue's feed.", _FEED_SCHEMA), **refusals(404, 410, 422, 503)},
+        responses={**documented(ATOM, "The issue's feed.", _FEED_SCHEMA), **problems(404, 410, 422, 503)},
     )
     async def follow_issue(issue_id: uuid.UUID, request: Request, language: Language = None) -> Response:
         """What became of an issue, as an Atom feed with an entry for each step."""
@@ -142,7 +143,7 @@ def add_issue(app: FastAPI, desk: Desk) -> None:
 
     @app.get(
         f"{LIST_URL}/{{issue_id}}",
-        responses={**documented(JSON, "The issue.", _ONE_SCHEMA), **refusals(404, 410, 422, 503)},
+        responses={**documented(JSON, "The issue.", _ONE_SCHEMA), **problems(404, 410, 422, 503)},
     )
     async def get_issue(issue_id: uuid.UUID, request: Request, language: Language = None) -> Response:
         """One issue with its public timeline: each step with its time, who is responsible, and why."""

@@ -14,34 +14,6 @@ from shared.web import Problem
 ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 # An issue that is gone must be gone: whoever keeps a copy asks whether it still holds.
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "pattern": "^urn:ibuurt:problem:"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-}
-_REFUSALS = {
-    400: "The Idempotency-Key is missing or weak, or the body cannot be read.",
-    401: "The token is missing or wrong.",
-    404: "There is no such issue, or no such report.",
-    408: "The body came too slowly.",
-    409: "Not as things are; `type` says why.",
-    410: "It is gone for good; do not ask again.",
-    413: "The body is too large.",
-    415: "The body is not application/json.",
-    422: "What was sent is not as described; `errors` names it.",
-    503: "Not now; try again after Retry-After seconds.",
-}
-
-
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What the OpenAPI document says of refusals with these statuses."""
-    content = {"application/problem+json": {"schema": _PROBLEM}}
-    return {status: {"description": _REFUSALS[status], "content": content} for status in statuses}
 
 
 def documented(media_type: str, what: str, schema: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:

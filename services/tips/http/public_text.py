@@ -11,7 +11,7 @@ from services.tips.core import moderation
 from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
-from services.tips.http.open_data import refusals
+from services.tips.http.documented import problems
 from services.tips.http.unsealing import unsealed_words
 from services.tips.queries import disclosures, issues, reports
 from services.tips.sealing import Sealed
@@ -36,7 +36,7 @@ def add_public_text(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     @internal.put(
         "/internal/v1/reports/{report_id}/public-text",
         openapi_extra=_DESCRIPTION,
-        responses=refusals(400, 401, 404, 408, 409, 410, 413, 415, 422, 503),
+        responses=problems(400, 401, 404, 408, 409, 410, 413, 415, 422, 503),
     )
     async def put_public_text(report_id: uuid.UUID, request: Request) -> Response:
         """Give an issue its public text, or take it back. Saying the same again changes nothing."""

@@ -18,8 +18,8 @@ from services.tips.core import grid, public
 from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
-from services.tips.http.described import answer, problems
 from services.tips.http.desk import Desk, connection, not_now
+from services.tips.http.documented import answer, problems
 from services.tips.http.receipt import STATUS_URL
 from services.tips.queries import reports
 from services.tips.queries.reports import Submission
@@ -64,15 +64,15 @@ _ANSWERS = {
         Location="where the receipt leads back to the report",
     ),
     **problems(
-        {
-            400: "No JSON in UTF-8, or no strong Idempotency-Key",
-            408: "The body came too slowly",
-            409: "The Idempotency-Key was used for another report, or more than a day ago",
-            413: "The body is too large",
-            415: "The body is not application/json",
-            422: "Something is not as asked: `errors` names the fields. With the code `emergency` the report"
-            " tells of danger now: show `detail` and `emergency_number`; `not_an_emergency` true sends it.",
-        }
+        400,
+        408,
+        413,
+        415,
+        429,
+        503,
+        _409="The Idempotency-Key was used for another report, or more than a day ago",
+        _422="Something is not as asked: `errors` names the fields. With the code `emergency` the report"
+        " tells of danger now: show `detail` and `emergency_number`; `not_an_emergency` true sends it.",
     ),
 }
 
@@ -108,7 +108,8 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     read = answers.for_rules(given, desk.municipality.answers_read(category.id))
     report, event = accept(report_id, category, areas, language, desk.municipality.version, now, read)
     name = desk.keys.newest(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
-    sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given))
+    report_key = sealing.new_key()
+    sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given), report_key)
     envelope = Envelope.of(event, id=uuid.uuid4(), source=desk.source, now=now)
     submission = Submission(
         report,
@@ -116,6 +117,8 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
         receipts.lookup_id(receipt, desk.peppers.lookup),
         receipts.submission_macs(key, body.canonical(), desk.peppers.lookup),
         drop_after(now),
+        report_key,
+        body.photos,
     )
     issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
     earlier = await _store(desk, submission, envelope, issue)

@@ -1,6 +1,7 @@
 """The internal API: units write to residents and read the conversation, which is logged."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
@@ -50,12 +51,12 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 raise _unknown_report()
             report, sealed = found
             mine = await stand(taken, report, desk)
-            draft = Draft(sent.message_id, "unit", sent.text, sent.unit, sent.asks)
+            draft = Draft(sent.message_id, "unit", sent.text, sent.unit, sent.asks, tuple(sent.photos))
             message, new = await add_message(taken, desk, mine, sealed, draft, now)
             if new:
                 line = entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
                 await disclosures.record(taken, [line])
-        return JSONResponse({"message": _told(message, sent.text)}, 201 if new else 200)
+        return JSONResponse({"message": _told(message, draft.content)}, 201 if new else 200)
 
     @internal.get(
         MESSAGES_URL,
@@ -84,20 +85,21 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         read = [
             _told(
                 one.message,
-                sealing.unseal_part(key, report_id, one.message.message_id, one.sealed)["text"],
+                sealing.unseal_part(key, report_id, one.message.message_id, one.sealed),
             )
             for one in stored
         ]
         return JSONResponse({"messages": read})
 
 
-def _told(message: Message, text: str) -> dict[str, Any]:
+def _told(message: Message, content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "message_id": str(message.message_id),
         "number": message.number,
         "sender": message.sender,
         "unit": message.unit,
-        "text": text,
+        "text": content["text"],
+        "photos": content["photos"],
         "asks": message.asks,
         "at": utc(message.at),
     }

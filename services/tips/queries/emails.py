@@ -1,7 +1,7 @@
 """Who gets e-mail about an issue, and the e-mails that wait."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,9 +70,9 @@ async def forget(connection: Any, subscription_id: uuid.UUID) -> None:
     await connection.execute("DELETE FROM email_updates WHERE subscription_id = $1", subscription_id)
 
 
-async def forget_of(connection: Any, report_id: uuid.UUID) -> None:
-    """Erase the address of a report, and what waits for it."""
-    await connection.execute("DELETE FROM email_updates WHERE report_id = $1", report_id)
+async def forget_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> None:
+    """Erase the addresses of reports, and what waits for them."""
+    await connection.execute("DELETE FROM email_updates WHERE report_id = ANY ($1::uuid[])", list(report_ids))
 
 
 async def forget_unconfirmed(connection: Any, now: datetime) -> None:

@@ -15,13 +15,16 @@ _REPORT = "report_id, kind, category, areas, language, accepted_at, status, vers
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A report as it is stored; until `drop_after` its submission is known by the MACs of key and body."""
+    """A report as it is stored; until `drop_after` its submission is known by the MACs of key and body.
+    `photos` are uploads that it takes, their keys wrapped by `report_key`."""
 
     report: Report
     sealed: Sealed
     lookup_id: bytes
     macs: tuple[bytes, bytes]
     drop_after: datetime
+    report_key: bytes
+    photos: Sequence[uuid.UUID]
 
 
 async def insert_reports(connection: Any, submissions: Sequence[Submission]) -> set[uuid.UUID]:

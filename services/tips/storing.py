@@ -110,8 +110,8 @@ class Storing:
                 added = [one for one in group if one.submission.report.report_id in new]
                 for one in added:
                     await self._take_photos(connection, one.submission)
-                public = [one.issue for one in added if one.issue]
-                await issues.insert_issues(connection, public)
+                if public := [one.issue for one in added if one.issue]:
+                    await issues.insert_issues(connection, public)
                 await outbox.append(connection, [event for one in added for event in _events(one)])
                 # Last: it holds the heads of the chains until the commit.
                 await disclosures.record(connection, [collected(one.submission.report) for one in added])

@@ -62,9 +62,10 @@ class Followed:
         return [row["type"].split(".")[1] for row in rows]
 
     async def log(self) -> list[tuple[str, str, str, str]]:
-        """The log about it: act, reader, service and purpose."""
+        """The log about it since it came: act, reader, service and purpose."""
         rows = await self.tips.rows(
-            "SELECT act, actor, service, purpose FROM disclosure WHERE report_id = $1 ORDER BY number",
+            "SELECT act, actor, service, purpose FROM disclosure"
+            " WHERE report_id = $1 AND purpose <> 'report' ORDER BY number",
             self.report_id,
         )
         return [tuple(row) for row in rows]

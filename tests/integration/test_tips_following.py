@@ -142,12 +142,19 @@ async def test_the_export_has_all_that_is_held_and_no_way_to_anybody(tips: Tips)
     assert answer.status == 200
     ExportAnswer.model_validate(answer.body)
     export = answer.body["export"]
-    assert export["words"] == {"description": SECRET_WORDS, "location": {"address": SECRET_ADDRESS}}
+    assert export["words"] == {
+        "description": SECRET_WORDS,
+        "location": {"address": SECRET_ADDRESS},
+        "answers": {},
+        "photos": [],
+        "not_an_emergency": False,
+    }
     assert [one["text"] for one in export["messages"]] == [QUESTION, ANSWER]
     assert [step["status"] for step in export["report"]["timeline"]] == [
         "accepted", "answered", "routed", "resolved",
     ]  # fmt: skip
     assert [(line["act"], line["reader"]) for line in export["log"]] == [
+        ("collection", "resident"),
         ("disclosure", "unit:public_space via webhook"),
         ("alteration", "unit:public_space"),
         ("collection", "resident"),

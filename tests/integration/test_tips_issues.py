@@ -112,7 +112,16 @@ async def test_nothing_private_is_in_any_answer_or_event(tips: Tips) -> None:
     exact, bodies = (52.0512345, 5.6012345), []
     for category in tips.desk.municipality.categories.values():
         location = {"point": {"latitude": exact[0], "longitude": exact[1]}}
-        bodies.append(issue(kind=category.kind, category=category.id, location=location))
+        asked = {one.id: one.options[0].id for one in category.questions if one.required}
+        bodies.append(
+            issue(
+                kind=category.kind,
+                category=category.id,
+                location=location,
+                answers=asked,
+                not_an_emergency=True,
+            )
+        )
     bodies += [tip(), issue(location={"address": SECRET_ADDRESS})]
     random.Random(5).shuffle(bodies)
     for body in bodies:

@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from bench import apply, catchup, latency, relay
+from bench import apply, catchup, intake, issues, latency, photos, relay
 from bench.common import Options, Result
 from deploy.local.processes import ChildFailed
 from shared.command import collect_rarely
@@ -20,6 +20,9 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "apply": apply.run,
     "latency": latency.run,
     "catchup": catchup.run,
+    "issues": issues.run,
+    "intake": intake.run,
+    "photos": photos.run,
 }
 SIZES = (0.001, 10.0)
 

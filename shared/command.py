@@ -34,7 +34,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Program:
     """What a service brings: `serve` runs it, `applying` makes what it does with others' events, `recovering`
-    what it takes back from its own."""
+    what it takes back from its own, `extend` adds commands of its own (see `add_mending`)."""
 
     name: str
     settings: type[ServiceSettings]
@@ -42,6 +42,8 @@ class Program:
     serve: Callable[[Any, Service], Awaitable[None]]
     applying: Callable[[Any], Apply]
     recovering: Callable[[Any], Recover]
+    # Adds commands that only this service has to those of its parser.
+    extend: Callable[[Any], None] = lambda _commands: None
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -82,7 +84,8 @@ def _say_no(program: Program, why: str) -> None:
     print(f"{program.name}: {why}", file=sys.stderr)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """A line of a command's answer."""
     print(line, flush=True)
 
 
@@ -112,7 +115,7 @@ async def _serve(program: Program, settings: ServiceSettings) -> None:
 def _migrate(program: Program, _arguments: argparse.Namespace) -> None:
     dsn = DatabaseSettings.read().database_url.get_secret_value()
     applied = asyncio.run(postgres.migrate(dsn, program.folders))
-    _say(f"{program.name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())
+    say(f"{program.name}: {len(applied)} migrations applied {' '.join(applied)}".rstrip())
 
 
 def _mend(program: Program, work: Callable[[str, Any], Coroutine[Any, Any, None]]) -> None:
@@ -128,6 +131,21 @@ def _mend(program: Program, work: Callable[[str, Any], Coroutine[Any, Any, None]
     asyncio.run(checked())
 
 
+def on_database(program: Program, work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` with a connection to this service's database, which is migrated; Kafka may be away."""
+    dsn = DatabaseSettings.read().database_url.get_secret_value()
+
+    async def checked() -> None:
+        await postgres.check_migrated(dsn, program.folders)
+        connection = await postgres.connect(dsn, f"{program.name}-command")
+        try:
+            await work(connection)
+        finally:
+            await connection.close()
+
+    asyncio.run(checked())
+
+
 def _resend(program: Program, given: argparse.Namespace) -> None:
     _mend(
         program,
@@ -139,7 +157,7 @@ def _resend(program: Program, given: argparse.Namespace) -> None:
             partition=given.partition,
             from_number=given.from_number,
             who=given.by,
-            say=_say,
+            say=say,
         ),
     )
 
@@ -156,7 +174,7 @@ def _recover(program: Program, given: argparse.Namespace) -> None:
             deliver_again=given.deliver_again,
             first_counts=given.first_counts,
             who=given.by,
-            say=_say,
+            say=say,
         ),
     )
 
@@ -165,7 +183,7 @@ def _accept_gap(program: Program, given: argparse.Namespace) -> None:
     _mend(
         program,
         lambda dsn, where: accept_gap(
-            dsn, where, program.name, given.topic, given.partition, who=given.by, say=_say
+            dsn, where, program.name, given.topic, given.partition, who=given.by, say=say
         ),
     )
 
@@ -176,7 +194,7 @@ def _replay(program: Program, given: argparse.Namespace) -> None:
     _mend(
         program,
         lambda dsn, where: replay(
-            dsn, where, program.name, apply, chosen, rate=given.rate, who=given.by, say=_say
+            dsn, where, program.name, apply, chosen, rate=given.rate, who=given.by, say=say
         ),
     )
 
@@ -196,14 +214,14 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     commands.add_parser("migrate", help="migrate its database").set_defaults(run=_migrate)
 
     outbox = commands.add_parser("outbox", help="what this service sends").add_subparsers(required=True)
-    sending = _mending(outbox, "resend", "send again what a topic lost, under the numbers it had", _resend)
+    sending = add_mending(outbox, "resend", "send again what a topic lost, under the numbers it had", _resend)
     sending.add_argument("--topic", help="only this topic")
     sending.add_argument("--partition", type=int, help="only this partition of each topic")
     sending.add_argument(
         "--from-number", type=int, help="everything from this number on, whatever the topic holds"
     )
 
-    back = _mending(
+    back = add_mending(
         outbox, "recover", "after a backup was restored: take back what the topics know", _recover
     )
     back.add_argument(
@@ -216,24 +234,26 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     )
 
     consumer = commands.add_parser("consumer", help="what this service reads").add_subparsers(required=True)
-    gap = _mending(consumer, "accept-gap", "go on without numbers that will never come", _accept_gap)
+    gap = add_mending(consumer, "accept-gap", "go on without numbers that will never come", _accept_gap)
     gap.add_argument("--topic", required=True)
     gap.add_argument("--partition", type=int, required=True)
 
     letters = commands.add_parser("dead-letters", help="what it could not read").add_subparsers(required=True)
-    again = _mending(letters, "replay", "apply in this service's database what can be read now", _replay)
+    again = add_mending(letters, "replay", "apply in this service's database what can be read now", _replay)
     again.add_argument("--topic", help="only what stood on this topic")
     again.add_argument("--reason", help="only what was set aside for this reason, such as unknown_category")
     again.add_argument("--event", help="only the event of this id (ce_id)")
     again.add_argument(
         "--rate", type=float, default=REPLAY_RATE, help=f"at most so many a second ({REPLAY_RATE:g})"
     )
+    program.extend(commands)
     return parser
 
 
-def _mending(
+def add_mending(
     commands: Any, name: str, does: str, run: Callable[[Program, argparse.Namespace], None]
 ) -> argparse.ArgumentParser:
+    """A command that says what it would do, or does it in somebody's name."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=does, description=does)
     parser.set_defaults(run=run)
     which = parser.add_mutually_exclusive_group(required=True)

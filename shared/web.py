@@ -117,7 +117,7 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BO
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != "application/json":
         raise Problem(415, "wrong-content-type", "Not JSON", "Send the body as application/json, in UTF-8.")
-    body = await _read_body(request, limit)
+    body = await read_body(request, limit)
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
@@ -140,15 +140,18 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
-    too_large = Problem(413, "body-too-large", "Too large", f"Send at most {limit} bytes.", limit_bytes=limit)
+async def read_body(
+    request: Request, limit: int, *, code: str = "body-too-large", seconds: float = BODY_SECONDS
+) -> bytes:
+    """Read the body as it is. Raises Problem 400, 408, or 413 with that code."""
+    too_large = Problem(413, code, "Too large", f"Send at most {limit} bytes.", limit_bytes=limit)
     if (request.headers.get("content-length") or "0").isdigit() and int(
         request.headers.get("content-length") or "0"
     ) > limit:
         raise too_large
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
@@ -158,7 +161,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
         raise Problem(400, "cut-off", "Cut off", "Send the whole body.") from None
     except TimeoutError:
         raise Problem(
-            408, "too-slow", "Too slow", f"Send the whole body within {BODY_SECONDS} seconds."
+            408, "too-slow", "Too slow", f"Send the whole body within {seconds:g} seconds."
         ) from None
     return bytes(body)
 

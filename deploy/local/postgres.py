@@ -149,7 +149,13 @@ class Postgres:
         ChildFailed with what pg_restore said. Blocks as `dump` does."""
         self._run_client("pg_restore", ["--single-transaction", f"--dbname={database}", str(file)])
 
-    def _run_client(self, program: str, arguments: list[str]) -> None:
+    def pgbench(self, database: str, script: Path, *, clients: int, threads: int, seconds: int) -> str:
+        """Run a script of SQL again and again, each a transaction; what pgbench said. Blocks."""
+        arguments = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--jobs={threads}"]
+        arguments += [f"--time={seconds}", f"--file={script}", database]
+        return self._run_client("pgbench", arguments)
+
+    def _run_client(self, program: str, arguments: list[str]) -> str:
         server = {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.port),
@@ -165,6 +171,7 @@ class Postgres:
         )
         if result.returncode != 0:
             raise ChildFailed(f"{program} failed with {result.returncode}: {result.stderr.strip()}")
+        return result.stdout
 
     def _new_child(self, name: str, program: str, arguments: list[str]) -> Child:
         if self._programs is None:

@@ -124,15 +124,19 @@ def local_stack(
 
 def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: str) -> dict[str, str]:
     folder = infrastructure.folder
-    (folder / "keys").mkdir(mode=0o700)
+    for own in ("keys", "photos"):
+        (folder / own).mkdir(mode=0o700)
     shared_token = secrets.token_urlsafe(32)
     return {
         "IBUURT_MUNICIPALITY": str(municipality),
         "IBUURT_KAFKA_BOOTSTRAP": infrastructure.bootstrap,
         "IBUURT_OPERATOR_TOKEN": token,
+        # Whoever plays the residents is one address.
+        "IBUURT_UNLIMITED_NETWORKS": "127.0.0.0/8",
         "IBUURT_RECEIPT_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_LOOKUP_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_KEY_FOLDER": str(folder / "keys"),
+        "IBUURT_PHOTO_STORE": str(folder / "photos"),
         "IBUURT_NOTIFY_TOKEN": shared_token,
         "IBUURT_TIPS_TOKEN": shared_token,
         "IBUURT_LINK_SECRET": secrets.token_urlsafe(32),
@@ -146,7 +150,6 @@ def _service_processes(
     ports = {name: (free_port(), free_port()) for name in SERVICES}
     places = {
         "IBUURT_TIPS_URL": f"http://127.0.0.1:{ports['tips'][1]}",
-        "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{ports['notify'][0]}",
     }
     services = {}
     for name, (http_port, internal_port) in ports.items():
@@ -155,6 +158,7 @@ def _service_processes(
             "IBUURT_DATABASE_URL": dsn,
             "IBUURT_HTTP_PORT": str(http_port),
             "IBUURT_INTERNAL_PORT": str(internal_port),
+            "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("IBUURT_")}
         child = Child(

@@ -1,14 +1,14 @@
-"""`python -m services.tips [run|migrate|outbox|consumer|dead-letters]`"""
+"""`python -m services.tips [run|migrate|outbox|consumer|dead-letters|disclosures|keys|retention|hold]`"""
 
 import sys
 from pathlib import Path
 
-from services.tips import app
+from services.tips import app, commands
 from services.tips.config import Settings
 from shared.command import Program, main
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-PROGRAM = Program("tips", Settings, MIGRATIONS, app.serve, app.applying, app.recovering)
+PROGRAM = Program("tips", Settings, MIGRATIONS, app.serve, app.applying, app.recovering, commands.extend)
 
 if __name__ == "__main__":
     sys.exit(main(PROGRAM))

@@ -1,19 +1,86 @@
 """What others send, as strict models: an unknown field is refused, and no refusal repeats a value."""
 
 import json
-from typing import Annotated, Literal, Self
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
+
+from services.tips.photos import MAX_PHOTOS
 
 DESCRIPTION_CHARACTERS = 10_000
 ADDRESS_CHARACTERS = 300
+CONTACT_NAME_CHARACTERS = 100
+EMAIL_CHARACTERS = 254
+PHONE_CHARACTERS = 30
+# When something happened, and dates that are asked for.
+EARLIEST_YEAR, LATEST_YEAR = 1900, 2199
+SUMMARY_CHARACTERS = 1_000
 
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("nul", "Leave out the character U+0000")
     return text
+
+
+def _one_line(text: str) -> str:
+    if any(char < " " or char == "\x7f" for char in text):
+        raise PydanticCustomError("one_line", "Write it on one line, without control characters")
+    return text
+
+
+def _visible(text: str) -> str:
+    # An address with a character that nobody sees leads to somebody else, or nowhere.
+    if not text.isprintable():
+        raise PydanticCustomError("visible", "Leave out characters that cannot be seen")
+    return text
+
+
+def _when(text: str) -> str:
+    if moment_of(text) is None:
+        raise PydanticCustomError(
+            "when",
+            "Write a day such as 2026-01-31, or a day and a time such as 2026-01-31T22:00, in the"
+            f" municipality's time, from {EARLIEST_YEAR} to {LATEST_YEAR}",
+        )
+    return text
+
+
+def day_of(text: str) -> date | None:
+    """The day that is written as 2026-01-31, or None."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if EARLIEST_YEAR <= day.year <= LATEST_YEAR else None
+
+
+def moment_of(text: str) -> datetime | None:
+    """The begin of a day that is written as 2026-01-31, or a minute, as 2026-01-31T22:00; None where it is
+    neither. Without a zone: it is the municipality's."""
+    day, separator, time = text.partition("T")
+    if (found := day_of(day)) is None or not re.fullmatch(
+        r"([01][0-9]|2[0-3]):[0-5][0-9]" if separator else "", time
+    ):
+        return None
+    hour, minute = (int(part) for part in time.split(":")) if separator else (0, 0)
+    return datetime(found.year, found.month, found.day, hour, minute)  # noqa: DTZ001 - see above
 
 
 class _Body(BaseModel):
@@ -23,6 +90,10 @@ class _Body(BaseModel):
 # Latitude and longitude have the same limits, so that swapped ones come as far as the check that says so.
 Degrees = Annotated[float, Field(ge=-180, le=180)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+# A person or a part of a unit, as a code, and the way by which they read.
+Reader = Annotated[
+    str, StringConstraints(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$")
+]
 
 
 class Point(_Body):
@@ -53,8 +124,91 @@ class Location(_Body):
         return self
 
 
+When = Annotated[
+    str,
+    AfterValidator(_when),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?$"}),
+]
+
+
+class Happened(_Body):
+    """When it happened, in the municipality's time: a day (2026-01-31) or a minute (2026-01-31T22:00), and
+    where it lasted until when."""
+
+    begin: When = Field(alias="from")
+    end: When | None = Field(None, alias="to")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        begin, end = moment_of(self.begin), moment_of(self.end or self.begin)
+        # A whole day as the end lasts until its midnight.
+        if begin and end and (begin.date() > end.date() or (begin > end and "T" in (self.end or ""))):
+            raise PydanticCustomError("in_order", "Give a `to` that is not before `from`")
+        return self
+
+
+def _line(characters: int) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, min_length=1, max_length=characters)
+
+
+class Contact(_Body):
+    """How a resident wants to be reached: at least one of the three."""
+
+    name: Annotated[str, _line(CONTACT_NAME_CHARACTERS), AfterValidator(_one_line)] | None = None
+    email: (
+        Annotated[
+            str,
+            _line(EMAIL_CHARACTERS),
+            StringConstraints(
+                pattern=r'^[^\s@<>",;:\\()\[\]]{1,64}@[^\s@<>",;:\\()\[\]]+\.[^\s@<>",;:\\()\[\].]+$'
+            ),
+            AfterValidator(_visible),
+        ]
+        | None
+    ) = None
+    phone: (
+        Annotated[
+            str,
+            _line(PHONE_CHARACTERS),
+            StringConstraints(pattern=r"^\+?[0-9(][0-9 ()./-]{4,}$"),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.name is None and self.email is None and self.phone is None:
+            raise PydanticCustomError("no_contact", "Give a name, an email or a phone, or leave contact out")
+        return self
+
+
+Answer = str | int | float | list[str]
+Answers = Annotated[
+    dict[Name, JsonValue],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "By the id of a question: a text, a number, a date (2026-01-31), the id of an"
+            " option, or a list of such ids. GET /v1/form tells the questions of each category.",
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "number"},
+                    {"type": "array", "items": {"type": "string"}},
+                ]
+            },
+        }
+    ),
+]
+
+
+# The ids that uploads of photos were answered with.
+Photos = Annotated[list[uuid.UUID], Field(max_length=MAX_PHOTOS)]
+
+
 class NewReport(_Body):
-    """What a resident sends. Without `language` the municipality's first one is taken."""
+    """What a resident sends. Without `language` the municipality's first one is taken. With
+    `not_an_emergency` a report is taken although its words or its category tell of danger now."""
 
     kind: Literal["issue", "tip"]
     category: Name
@@ -63,18 +217,65 @@ class NewReport(_Body):
         StringConstraints(strip_whitespace=True, min_length=1, max_length=DESCRIPTION_CHARACTERS),
         AfterValidator(_without_nul),
     ]
-    location: Location
+    location: Location | None = None
+    happened: Happened | None = None
+    answers: Answers = Field(default_factory=dict)
+    contact: Contact | None = None
+    photos: Photos = Field(default_factory=list)
     language: Name | None = None
+    not_an_emergency: bool = False
 
     def canonical(self) -> bytes:
         """The same bytes for the same content, however it was written."""
-        return json.dumps(self.model_dump(), sort_keys=True).encode()
+        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True).encode()
+
+    def words(self, answers: Mapping[str, Answer]) -> dict[str, Any]:
+        """What is sealed: all that the resident wrote, without what was left out. `answers` as they were
+        checked."""
+        written = self.model_dump(
+            by_alias=True,
+            exclude_none=True,
+            include={"description", "location", "happened", "contact", "not_an_emergency"},
+        )
+        return written | {"answers": dict(answers), "photos": [str(one) for one in self.photos]}
+
+
+class EmailAddress(_Body):
+    """Where news may be sent."""
+
+    address: Annotated[
+        str, StringConstraints(max_length=254, pattern=r"^[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,190}$")
+    ]
 
 
 class Reading(_Body):
     """Who reads a report's words and why, as codes: the log of readings holds nobody's sentences."""
 
     purpose: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-    reader: Annotated[
-        str, StringConstraints(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$")
-    ]
+    reader: Reader
+
+
+class PublicText(_Body):
+    """Either `text`, a summary that the unit wrote, or `approve`, with the SHA-256 of the words that were
+    read (`description`, in UTF-8, hexadecimal). null and false take a public text back. `by` is who decided.
+    """
+
+    by: Reader
+    text: (
+        Annotated[
+            str,
+            StringConstraints(strip_whitespace=True, min_length=1, max_length=SUMMARY_CHARACTERS),
+            AfterValidator(_without_nul),
+        ]
+        | None
+    ) = None
+    approve: bool | None = None
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if ("text" in self.model_fields_set) == (self.approve is not None):
+            raise PydanticCustomError("one_of", "Give exactly one of text and approve")
+        if (self.digest is not None) != (self.approve is True):
+            raise PydanticCustomError("digest", "Give digest with approve true, and only then")
+        return self

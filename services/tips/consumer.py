@@ -1,13 +1,17 @@
-"""What `tips` does with dispatches: steps that the resident sees, and the status that follows."""
+"""What `tips` does with dispatches: steps that the resident sees, and the status that follows; of an issue
+the public sees it too."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from services.tips import queries
+from services.tips import publishing
 from services.tips.core import lifecycle
-from shared.cloudevents import Envelope
+from services.tips.core.emails import NEWS
+from services.tips.queries import emails, reports, steps
+from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
-from shared.events import Event, ReportEvent
+from shared.events import Event, IssueChanged, ReportEvent
 
 
 async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
@@ -18,8 +22,8 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     """
     dispatches = [(envelope, envelope.event) for envelope in envelopes]
     report_ids = {event.report_id for _, event in dispatches if isinstance(event, ReportEvent)}
-    kinds = await queries.lock_reports(connection, report_ids)
-    steps = []
+    kinds = await reports.lock_reports(connection, report_ids)
+    found = []
     for envelope, event in dispatches:
         if not isinstance(event, ReportEvent) or type(event) not in lifecycle.STEPS:
             raise Poison("unexpected_type", event.type)
@@ -27,8 +31,24 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
             raise Poison("unknown_report")
         if event.kind != kinds[event.report_id]:
             raise Poison("wrong_kind")
-        steps.append(lifecycle.step_of(envelope, event.kind))
-    await queries.insert_steps(connection, steps)
-    known = await queries.steps_of(connection, kinds)
+        found.append(lifecycle.step_of(envelope, event.kind))
+    await steps.insert_steps(connection, found)
+    known = await steps.steps_of(connection, kinds)
     statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in known.items()}
-    await queries.set_statuses(connection, statuses)
+    await steps.set_statuses(connection, statuses)
+    # The last event about each report: what it changes publicly follows from it.
+    causes = {step.report_id: _cause(envelope) for step, envelope in zip(found, envelopes, strict=True)}
+    await publishing.publish(connection, causes)
+    news = {
+        uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
+        for step in found
+        if step.step in NEWS and kinds[step.report_id] == "issue"
+    }
+    if news:
+        await emails.add_news(connection, news)
+
+
+def _cause(envelope: Envelope[Any]) -> publishing.Cause:
+    # Both services name the same municipality: /<municipality>/notify and /<municipality>/tips.
+    source = f"{envelope.source.rpartition('/')[0]}/tips"
+    return publishing.Cause(derived_id(envelope.id, IssueChanged), envelope.time, source)

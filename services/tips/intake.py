@@ -4,13 +4,18 @@ Every refusal names what is possible instead, and repeats nothing of what was se
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
-from services.tips import receipts
+from services.tips import answers, receipts
 from services.tips.areas import Areas
-from services.tips.body import Location, NewReport, Point
+from services.tips.body import Contact, Happened, Location, NewReport, Point, moment_of
+from services.tips.core.emergency import emergency
 from shared.municipality import Category, Municipality
 from shared.web import Problem
 
+# Clocks differ, and a day that has begun elsewhere is no mistake.
+FUTURE = timedelta(days=1)
 _MINT = "mint it from 128 random bits, such as 22 characters of base64url, once for each report"
 
 
@@ -51,8 +56,59 @@ def check_language(body: NewReport, municipality: Municipality) -> str:
     return language
 
 
-def check_place(location: Location, municipality: Municipality, areas: Areas) -> dict[str, str]:
+def check_emergency(body: NewReport, category: Category, language: str, municipality: Municipality) -> None:
+    """Raises Problem 422 where the report tells of danger now and the sender has not said otherwise: nothing
+    of it is kept."""
+    if body.not_an_emergency:
+        return
+    written = [body.description, *answers.texts(body.answers, category)]
+    matched = emergency(category, written, municipality.emergency_wording)
+    if matched is None:
+        return
+    raise Problem(
+        422,
+        "emergency",
+        "Danger now?",
+        municipality.danger_text(language),
+        errors=[("/not_an_emergency", "send true where there is no danger now: then the report is taken")],
+        emergency_number=municipality.emergency_number,
+        matched=matched,
+        language=language,
+    )
+
+
+def check_contact(contact: Contact | None, category: Category) -> None:
+    """Whether a category takes contact data. Raises Problem 422."""
+    if contact is None or category.contact:
+        return
+    why = "a tip is anonymous" if category.kind == "tip" else "this category takes no contact data"
+    raise Problem(
+        422,
+        "contact-not-possible",
+        "No contact data here",
+        f"Send the report without contact: {why}.",
+        errors=[("/contact", f"{why}: leave out contact")],
+    )
+
+
+def check_happened(happened: Happened | None, zone: ZoneInfo, now: datetime) -> None:
+    """Whether it can have happened. Raises Problem 422 for what is later than a day from `now` (UTC)."""
+    if happened is None:
+        return
+    latest = (now + FUTURE).astimezone(zone).replace(tzinfo=None)
+    faults = [
+        (f"/happened/{name}", "this is more than a day ahead: give when it happened, or leave it out")
+        for name, text in (("from", happened.begin), ("to", happened.end))
+        if text and (moment := moment_of(text)) and moment > latest
+    ]
+    if faults:
+        raise Problem(422, "not-yet", "Not happened yet", "Mend the times named in `errors`.", errors=faults)
+
+
+def check_place(location: Location | None, municipality: Municipality, areas: Areas) -> dict[str, str]:
     """The area per area set that a place lies in, as far as it is known. Raises Problem 422."""
+    if location is None:
+        return {}
     if location.point:
         return _areas_of(location.point, municipality, areas)
     if location.area:

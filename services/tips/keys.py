@@ -1,17 +1,19 @@
-"""The months' keys: three calls over a folder of files, which a KMS or Vault can stand behind later.
+"""The months' keys: calls over a folder of files, which a KMS or Vault can stand behind later.
 
 Blocking, but a file is read or written once per month and regime, and for each reading of words.
 """
 
 import os
-import re
 import secrets
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
+from services.tips.core.keeping import KEY_NAME, generation
 from shared.errors import Refusal
 
 KEY_BYTES = 32
-_NAME = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-[a-z]{1,10}", re.ASCII)
 
 
 class KeyDestroyed(Exception):  # noqa: N818 - an outcome
@@ -46,13 +48,40 @@ class KeyFolder:
 
         Raises KeyDestroyed.
         """
+        # Each time: another process may have destroyed it since.
+        self._check_not_destroyed(name)
         if name not in self._made:
             path = self._path(name)
-            self._check_not_destroyed(name)
             if not path.exists():
                 self._create(path)
             self._made[name] = self.get(name)
         return self._made[name]
+
+    def newest(self, base: str) -> str:
+        """The name of the generation that a key is in: a key that is rotated is followed by the next."""
+        number = 1
+        while self._destroyed(name := generation(base, number)) or self._known(generation(base, number + 1)):
+            number += 1
+        return name
+
+    def names(self) -> set[str]:
+        """All keys that there are, and that there were."""
+        return {
+            name
+            for file in self._folder.iterdir()
+            if KEY_NAME.fullmatch(name := file.name.removesuffix(".destroyed"))
+        }
+
+    def state(self, name: str) -> Literal["there", "destroyed", "missing"]:
+        """What has become of a key."""
+        if self._destroyed(name):
+            return "destroyed"
+        return "there" if self._path(name).exists() else "missing"
+
+    def made_at(self, name: str) -> datetime | None:
+        """The hour (UTC) in which a key was made that is there."""
+        path = self._path(name)
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.exists() else None
 
     def get(self, name: str) -> bytes:
         """The key of that name. Raises KeyDestroyed or KeyLost."""
@@ -71,7 +100,19 @@ class KeyFolder:
         marker = os.open(self._marker(name), os.O_CREAT | os.O_WRONLY, 0o600)
         os.close(marker)
         self._sync_folder()
-        self._path(name).unlink(missing_ok=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what a process that died has left of keys: those that are marked as destroyed, and copies of
+        those that were made."""
+        for file in self._folder.iterdir():
+            name = file.name
+            if name.startswith("."):
+                made = name[1:].rpartition(".")[0]
+                if KEY_NAME.fullmatch(made) and self._known(made):
+                    file.unlink(missing_ok=True)
+            elif KEY_NAME.fullmatch(name) and self._destroyed(name):
+                file.unlink(missing_ok=True)
         self._sync_folder()
 
     def _create(self, path: Path) -> None:
@@ -81,13 +122,16 @@ class KeyFolder:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
                 file.flush()
+                # Made by the first report of a month, which may be a tip: no finer than the hour.
+                hour = int(time.time()) // 3600 * 3600
+                os.utime(descriptor, (hour, hour))
                 os.fsync(file.fileno())
             # A link is made whole or not at all, and only the first one is.
             os.link(draft, path)
-        except FileExistsError:
-            pass
+        except (FileExistsError, FileNotFoundError):
+            pass  # another was first, and its `tidy` may have taken the draft away
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         # By whoever made it: a report must not be sealed with a key that a power cut takes away.
         self._sync_folder()
 
@@ -99,12 +143,18 @@ class KeyFolder:
             os.close(descriptor)
 
     def _check_not_destroyed(self, name: str) -> None:
-        if self._marker(name).exists():
+        if self._destroyed(name):
             raise KeyDestroyed(name)
 
+    def _destroyed(self, name: str) -> bool:
+        return self._marker(name).exists()
+
+    def _known(self, name: str) -> bool:
+        return self._path(name).exists() or self._destroyed(name)
+
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise ValueError("a key's name is YYYY-MM-regime")
+        if not KEY_NAME.fullmatch(name):
+            raise ValueError("a key's name is YYYY-MM-regime-days or hold-ID, and .N from the second on")
         return self._folder / name
 
     def _marker(self, name: str) -> Path:

@@ -21,5 +21,11 @@ class TipsMetrics:
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )
+        # E-mails by what came of the attempt: sent, later, refused, erased. Only issues have any.
+        self.emails = Counter("emails", "Attempts to send an e-mail", ("outcome",), registry=registry)
         # Readings of words that were logged and answered.
         self.words_read = Counter("report_words_read", "Readings of words", registry=registry)
+        # Photos stored, of tips and issues alike, and those that no report took in the end too.
+        self.photos_taken = Counter("photo_taken", "Photos stored", registry=registry)
+        # Photos refused, by the code of the answer: a fixed list, nothing that was sent.
+        self.photos_refused = Counter("photo_refused", "Photos refused", ("code",), registry=registry)

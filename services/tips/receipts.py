@@ -7,6 +7,7 @@ which is all that is stored. Neither step can be taken back.
 import hashlib
 import hmac
 import re
+import uuid
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -72,6 +73,13 @@ def submission_macs(idempotency_key: str, body: bytes, lookup_pepper: bytes) -> 
     key_mac = hmac.digest(lookup_pepper, b"ibuurt submission key 1\0" + idempotency_key.encode(), "sha256")
     body_key = hmac.digest(lookup_pepper, b"ibuurt submission body 1\0" + idempotency_key.encode(), "sha256")
     return key_mac, hmac.digest(body_key, body, "sha256")
+
+
+def support_mac(idempotency_key: str, issue_id: uuid.UUID, lookup_pepper: bytes) -> bytes:
+    """What is kept of "this is mine too" to know it again: 32 bytes that name neither issue nor sender."""
+    return hmac.digest(
+        lookup_pepper, b"ibuurt support 1\0" + issue_id.bytes + idempotency_key.encode(), "sha256"
+    )
 
 
 def _check_character(receipt: str) -> str:

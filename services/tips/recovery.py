@@ -2,14 +2,21 @@
 
 import os
 import uuid
+from collections.abc import Sequence, Set
 from datetime import datetime
 from typing import Any
 
-from services.tips import queries
+from services.tips import erasing
+from services.tips.core import lifecycle
+from services.tips.core.certificate import Erasure
+from services.tips.core.chain import Entry
+from services.tips.core.lifecycle import OWN_STEPS, STEPS, seen, step_of
 from services.tips.core.report import Report
+from services.tips.queries import disclosures, erasures, reports, steps
 from services.tips.receipts import LOOKUP_BYTES
+from services.tips.recovery_issues import take_back_issues
 from shared.cloudevents import Envelope, derived_id
-from shared.events import ReportAccepted, ReportErased, ReportEvent
+from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent, hour_of
 from shared.mending.recover import History, Recovered
 
 
@@ -18,10 +25,11 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
 
     The words, the receipt and the contact of a report that came after the backup are on no topic: it stays
     as a report without words, which unit and statistics go on knowing, and it is said that they are lost.
+    What is public of issues is taken back by services/tips/recovery_issues.py.
     """
     versions: dict[uuid.UUID, int] = {}
     accepted: dict[uuid.UUID, Envelope[Any]] = {}
-    erased: set[uuid.UUID] = set()
+    erased: dict[uuid.UUID, Envelope[Any]] = {}
     for envelope in history.own:
         event = envelope.event
         if isinstance(event, ReportEvent):
@@ -29,22 +37,72 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
         if isinstance(event, ReportAccepted):
             accepted[event.report_id] = envelope
         elif isinstance(event, ReportErased):
-            erased.add(event.report_id)
-    known = await queries.lock_reports(connection, versions)
+            erased[event.report_id] = envelope
+    known = await reports.lock_reports(connection, versions)
     lost = [report_id for report_id in accepted if report_id not in known]
     for report_id in lost:
-        await queries.insert_lost_report(
+        await reports.insert_lost_report(
             connection, _without_words(accepted[report_id]), os.urandom(LOOKUP_BYTES)
         )
     told = [accepted[report_id] for report_id in lost if report_id not in erased]
     events = [_lost(envelope, versions[envelope.event.report_id] + 1, now) for envelope in told]
     versions |= {event.event.report_id: event.event.version for event in events}
-    await queries.set_versions(connection, versions)
-    await queries.erase_words(connection, erased & known.keys())
-    lines = [f"{len(erased & known.keys())} reports were erased after the backup; they are erased again"]
+    await reports.set_versions(connection, versions)
+    here = known.keys() | set(lost)
+    await _take_steps(connection, here, [*history.own, *events], history.heard)
+    again = [erased[report_id] for report_id in erased.keys() & known.keys()]
+    await _erase_again(connection, again, now)
+    lines = [f"{len(again)} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]
-    return Recovered(lines, events)
+    public = await take_back_issues(connection, history, erased.keys() | set(lost), now)
+    return Recovered([*lines, *public.lines], [*events, *public.events])
+
+
+def _erased_again(report_id: uuid.UUID, kind: Kind, now: datetime) -> Entry:
+    at = hour_of(now) if kind == "tip" else now
+    return Entry(report_id, kind, at, "erasure", "operator", "tips", "erased_before_restore")
+
+
+async def _take_steps(
+    connection: Any,
+    here: Set[uuid.UUID],
+    own: Sequence[Envelope[Any]],
+    heard: Sequence[Envelope[Any]],
+) -> None:
+    """Store the steps that our own events made. What was known when they happened is on no topic: it is taken
+    to be the dispatches that had happened by then, a tip's by the end of the hour."""
+    ours = [
+        envelope for envelope in own if type(envelope.event) in OWN_STEPS and envelope.event.report_id in here
+    ]
+    had = await steps.steps_of(connection, {envelope.event.report_id for envelope in ours})
+    for envelope in heard:
+        if type(envelope.event) in STEPS and envelope.event.report_id in had:
+            had[envelope.event.report_id].append(step_of(envelope, envelope.event.kind))
+    taken = []
+    for envelope in ours:
+        of_report = had[envelope.event.report_id]
+        before = seen(step for step in of_report if step.at <= envelope.time)
+        taken.append(step_of(envelope, envelope.event.kind, before))
+        of_report.append(taken[-1])
+    await steps.insert_steps(connection, taken)
+    # What was heard comes again by the consumer; until then its steps are not stored.
+    stored = await steps.steps_of(connection, had)
+    statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in stored.items()}
+    await steps.set_statuses(connection, statuses)
+
+
+async def _erase_again(connection: Any, erased: Sequence[Envelope[ReportErased]], now: datetime) -> None:
+    report_ids = [envelope.event.report_id for envelope in erased]
+    destroyed = await erasing.destroy(connection, report_ids, now)
+    done = [
+        Erasure(report_id, envelope.time, envelope.event.reason, destroyed[report_id])
+        for envelope in erased
+        for report_id in [envelope.event.report_id]
+    ]
+    await erasures.insert_erasures(connection, done)
+    entries = [_erased_again(envelope.event.report_id, envelope.event.kind, now) for envelope in erased]
+    await disclosures.record(connection, entries)
 
 
 def _without_words(envelope: Envelope[ReportAccepted]) -> Report:

@@ -11,13 +11,14 @@ from shared.municipality.model import (
     AreaSet,
     Category,
     Municipality,
-    Rule,
     Targets,
-    Texts,
     Unit,
     Webhook,
-    When,
 )
+from shared.municipality.parts import Texts
+from shared.municipality.phrases import Wording, normalised
+from shared.municipality.questions import Option, Question
+from shared.municipality.rules import Rule, When
 
 __all__ = [
     "LONGEST_WAIT_MINUTES",
@@ -25,11 +26,15 @@ __all__ = [
     "AreaSet",
     "Category",
     "Municipality",
+    "Option",
+    "Question",
     "Rule",
     "Targets",
     "Texts",
     "Unit",
     "Webhook",
     "When",
+    "Wording",
+    "normalised",
     "read",
 ]

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.municipality.findings import Findings, join
-from shared.municipality.model import Area, Id, Texts
+from shared.municipality.model import Area
+from shared.municipality.parts import Id, Texts
 from shared.municipality.references import check_texts
 
 SWAPPED = "swap the two numbers: GeoJSON writes [longitude, latitude]"

@@ -28,6 +28,7 @@ PROBLEMS = {
     "dict_type": "this is no table",
     "model_type": "this is no table",
     "too_short": "this is empty",
+    "too_long": "there are too many",
     "string_pattern_mismatch": "this is not written in the form that is needed",
     "literal_error": "this is none of the words that are possible",
     "greater_than": "the number is too small",
@@ -121,7 +122,7 @@ class Findings:
             return
         context = details.get("ctx", {})
         problem = PROBLEMS.get(details["type"], details["msg"])
-        if details["type"] not in ("missing", "wrong", "too_short"):
+        if details["type"] not in ("missing", "wrong", "too_short", "too_long"):
             problem = f"{problem}: {reprlib.repr(details['input'])}"
         mend = context.get("mend", f"write {_described(model, place)[0]}")
         self.add(file, where or WHOLE_FILE, problem, mend)

@@ -11,14 +11,18 @@ from shared.errors import Mistake, MunicipalityError
 from shared.municipality.areas import AreaFile, AreaReader
 from shared.municipality.files import Files
 from shared.municipality.findings import Findings, M, join
-from shared.municipality.model import AreaSet, Category, Header, Municipality, ReasonFile, Rule, Unit
+from shared.municipality.model import AreaSet, Category, Header, Municipality, ReasonFile, Unit
+from shared.municipality.phrases import EmergencyFile
+from shared.municipality.questions import claimed
 from shared.municipality.references import Known, check_ids, check_order, check_rules, check_texts, id_of
+from shared.municipality.rules import Rule
 
 MUNICIPALITY = "municipality.toml"
 CATEGORIES = "categories.toml"
 UNITS = "units.toml"
 ROUTING = "routing.toml"
 REASONS = "reasons.toml"
+EMERGENCY = "emergency.toml"
 
 
 def read(folder: Path) -> Municipality:
@@ -69,13 +73,17 @@ class _Reading:
     def municipality(self) -> Municipality | None:
         header, area_sets = self._municipality_file()
         categories = self._entries(CATEGORIES, "categories", Category, self._files.toml(CATEGORIES))
+        for number, entry in enumerate(categories.raw):
+            self._check_questions(join("categories", number, "questions"), entry)
         units = self._entries(UNITS, "units", Unit, self._files.toml(UNITS))
         rules = self._entries(ROUTING, "rules", Rule, self._files.toml(ROUTING))
         reasons = self._reasons(self._files.toml(REASONS))
-        known = Known(units.ids, categories.ids, frozenset(reasons), self._areas, self._languages)
+        emergency = self._emergency(self._files.toml(EMERGENCY))
+        questions = {one: claimed(entry) for entry in categories.raw if (one := id_of(entry))}
+        known = Known(units.ids, categories.ids, questions, frozenset(reasons), self._areas, self._languages)
         check_rules(self._findings, ROUTING, rules.raw, known)
         check_order(self._findings, ROUTING, rules.models)
-        if header is None or self._findings.mistakes:
+        if header is None or emergency is None or self._findings.mistakes:
             return None
         return Municipality(
             **dict(header),
@@ -84,6 +92,8 @@ class _Reading:
             units={unit.id: unit for unit in units.sound()},
             rules=tuple(rules.sound()),
             reasons=reasons,
+            emergency_text=emergency.text,
+            emergency_wording=emergency.wording(),
             version=self._files.version(),
         )
 
@@ -144,6 +154,38 @@ class _Reading:
         for code, texts in claimed.items():
             check_texts(self._findings, REASONS, join("reasons", code), texts, self._languages)
         return found.reasons if found else {code: {} for code in claimed}
+
+    def _check_questions(self, path: str, category: object) -> None:
+        """The ids and texts of a category's questions, whatever else is wrong with them."""
+        listed = category.get("questions") if isinstance(category, dict) else None
+        if not isinstance(listed, list):
+            return
+        check_ids(self._findings, CATEGORIES, path, listed)
+        for number, question in enumerate(listed):
+            options = question.get("options") if isinstance(question, dict) else None
+            asked = [(join(path, number), question)]
+            if isinstance(options, list):
+                asked += [
+                    (join(path, number, "options", place), option) for place, option in enumerate(options)
+                ]
+            for where, one in asked:
+                names = one.get("names") if isinstance(one, dict) else None
+                check_texts(self._findings, CATEGORIES, join(where, "names"), names, self._languages)
+
+    def _emergency(self, table: dict[str, Any] | None) -> EmergencyFile | None:
+        if table is None:
+            return None
+        found = self._findings.model(EMERGENCY, "", EmergencyFile, table)
+        for key in ("text", "phrases"):
+            check_texts(self._findings, EMERGENCY, key, table.get(key), self._languages)
+        # Not every language needs harmless phrases.
+        harmless = table.get("harmless", {})
+        for language in harmless if isinstance(harmless, dict) and self._languages else ():
+            if language not in (self._languages or ()):
+                self._findings.unknown(
+                    EMERGENCY, join("harmless", language), language, self._languages or (), "language"
+                )
+        return found
 
     def _claimed_languages(self, table: dict[str, Any]) -> tuple[str, ...] | None:
         """The languages where only another key of the file is wrong: texts are held against them then."""

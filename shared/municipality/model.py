@@ -8,74 +8,33 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     Strict,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
+
+from shared.municipality.parts import (
+    AreaId,
+    Flag,
+    Hours,
+    Id,
+    Identified,
+    Language,
+    Part,
+    Texts,
+    different,
+    wrong,
+)
+from shared.municipality.phrases import NUMBER, Wording
+from shared.municipality.questions import QUESTIONS_PER_CATEGORY, Question
+from shared.municipality.rules import Rule
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 LONGEST_WAIT_MINUTES = 30
 
 
-def wrong(problem: str, mend: str) -> PydanticCustomError:
-    """A mistake with its own mend, to be raised by a validator."""
-    return PydanticCustomError("wrong", "{problem}", {"problem": problem, "mend": mend})
-
-
-def _one_line(text: str) -> str:
-    if not text.strip():
-        raise wrong("the text is empty", "write the words that a resident reads")
-    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
-        raise wrong("the text holds a line break or another control character", "write it on one line")
-    return text
-
-
-def _different(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(values)) < len(values):
-        raise wrong("a value stands in the list twice", "name each value once")
-    return values
-
-
-Id = Annotated[
-    str,
-    Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="a lower-case letter, then up to 39 of a-z 0-9 _"),
-]
-AreaId = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$",
-        description="1 to 40 of A-Z a-z 0-9 _ . -, beginning with a letter or digit",
-    ),
-]
-Language = Annotated[
-    str, Field(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$", description='a language tag such as "nl" or "nl-BE"')
-]
-Text = Annotated[str, AfterValidator(_one_line)]
-Texts = Annotated[
-    Mapping[str, Text], Field(description='one text per language, such as {nl = "Park", en = "Park"}')
-]
-Flag = Annotated[bool, Strict()]
-Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-
-
-class _Part(BaseModel):
-    """Frozen; an unknown key is refused. Equal and hashed by what it holds and by its id."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class _Identified(_Part):
-    id: Id
-
-    def __hash__(self) -> int:
-        return hash((type(self).__name__, self.id))
-
-
-class Targets(_Part):
+class Targets(Part):
     """The clock of a category, in plain hours."""
 
     acknowledge_hours: Hours = Field(description="hours as a number above 0, such as 24")
@@ -96,7 +55,7 @@ def _usual_wait(data: dict[str, Any]) -> int:
     return LONGEST_WAIT_MINUTES if data.get("kind") == "tip" and not data.get("urgent") else 0
 
 
-class Category(_Identified):
+class Category(Identified):
     """What a report is about. `kind` decides what may ever become public: a tip never does."""
 
     kind: Literal["tip", "issue"] = Field(description='"tip" or "issue"')
@@ -105,6 +64,17 @@ class Category(_Identified):
     regime: Literal["gdpr", "led"] = Field(description='"gdpr" or "led"')
     names: Texts
     targets: Targets = Field(description="{acknowledge_hours = 24, resolve_hours = 72}")
+    # Words are kept until so many days after the end of the month in which they came (UTC).
+    retention_days: Annotated[int, Strict()] = Field(
+        365, ge=1, le=36_500, description="whole days, 1 to 36500"
+    )
+    public_text: Literal["none", "summary", "words"] = Field(
+        "none", description='"none", "summary" or "words"'
+    )
+    # How near another public issue must be to be shown as a possible duplicate; 0 for never.
+    duplicates_metres: Annotated[int, Strict()] = Field(
+        50, ge=0, le=1_000, description="whole metres, 0 to 1000"
+    )
     delivery_wait_minutes: Annotated[int, Strict()] = Field(
         default_factory=_usual_wait,
         ge=0,
@@ -112,12 +82,36 @@ class Category(_Identified):
         description=f"the longest random wait before delivery: whole minutes, 0 to {LONGEST_WAIT_MINUTES}",
     )
 
+    questions: tuple[Question, ...] = Field(
+        (),
+        max_length=QUESTIONS_PER_CATEGORY,
+        description=f"at most {QUESTIONS_PER_CATEGORY} questions, each a table with id, kind and names",
+    )
+    # Whether a resident may leave a name, an e-mail address and a telephone number.
+    contact: Flag = Field(False, description="true or false")
+    # Whether choosing it means danger now: the resident is told to call before anything is stored.
+    danger: Flag = Field(False, description="true or false")
+
+    @field_validator("contact")
+    @classmethod
+    def _tips_are_anonymous(cls, contact: bool, info: ValidationInfo) -> bool:
+        if contact and info.data.get("kind") == "tip":
+            raise wrong("a tip is anonymous", "write contact = false, or make it an issue")
+        return contact
+
     @field_validator("public")
     @classmethod
     def _tips_stay_private(cls, public: bool, info: ValidationInfo) -> bool:
         if public and info.data.get("kind") == "tip":
             raise wrong("a tip is never published", "write public = false, or make it an issue")
         return public
+
+    @field_validator("public_text")
+    @classmethod
+    def _only_of_public_issues(cls, public_text: str, info: ValidationInfo) -> str:
+        if public_text != "none" and not info.data.get("public", True):
+            raise wrong("only a public category has a public text", 'write "none", or public = true')
+        return public_text
 
     @field_validator("delivery_wait_minutes")
     @classmethod
@@ -129,7 +123,7 @@ class Category(_Identified):
         return minutes
 
 
-class Webhook(_Part):
+class Webhook(Part):
     """A signed HTTP call. The signing secret is not in the folder.
 
     `acknowledged_field` is the dotted name of the field of the receiver's JSON answer that means that
@@ -165,52 +159,14 @@ class Webhook(_Part):
         return url
 
 
-class Unit(_Identified):
+class Unit(Identified):
     """Who is responsible, and the ways to reach them."""
 
     names: Texts
     channels: tuple[Webhook, ...] = Field(min_length=1, description="at least one [[units.channels]]")
 
 
-def _values(description: str) -> Any:
-    return Field(default=None, min_length=1, description=f"a list of at least one value: {description}")
-
-
-class When(_Part):
-    """Conditions of a rule: all of those that are given must hold; one holds when any value fits."""
-
-    category: Annotated[tuple[Id, ...], AfterValidator(_different)] | None = _values("ids of categories")
-    kind: Annotated[tuple[Literal["tip", "issue"], ...], AfterValidator(_different)] | None = _values(
-        '"tip", "issue"'
-    )
-    urgency: Annotated[tuple[Literal["normal", "urgent"], ...], AfterValidator(_different)] | None = _values(
-        '"normal", "urgent"'
-    )
-    source: Annotated[tuple[Id, ...], AfterValidator(_different)] | None = _values("ids of sources")
-    language: Annotated[tuple[Language, ...], AfterValidator(_different)] | None = _values("language tags")
-    area: (
-        Mapping[Id, Annotated[tuple[AreaId, ...], Field(min_length=1), AfterValidator(_different)]] | None
-    ) = Field(default=None, min_length=1, description='lists of areas per area set: {district = ["centre"]}')
-
-    def conditions(self) -> dict[str, frozenset[str]]:
-        """The conditions that are given, by their path under `when`, such as `area.district`."""
-        plain = {
-            name: frozenset(values)
-            for name in ("category", "kind", "urgency", "source", "language")
-            if (values := getattr(self, name)) is not None
-        }
-        return plain | {f"area.{set_id}": frozenset(ids) for set_id, ids in (self.area or {}).items()}
-
-
-class Rule(_Identified):
-    """One step of the routing: the first rule whose conditions hold decides; the last has none."""
-
-    unit: Id = Field(description="the id of a unit")
-    reason: Id = Field(description="a code of reasons.toml")
-    when: When | None = Field(default=None, description='conditions such as {category = ["street_light"]}')
-
-
-class Area(_Part):
+class Area(Part):
     """A place that is counted and routed by. `geometry` is GeoJSON's, WGS 84, [longitude, latitude]."""
 
     id: AreaId
@@ -221,7 +177,7 @@ class Area(_Part):
         return hash(self.id)
 
 
-class AreaSet(_Identified):
+class AreaSet(Identified):
     """Areas of one sort, in the order of their file: where two touch, the first one has the place."""
 
     names: Texts
@@ -229,18 +185,20 @@ class AreaSet(_Identified):
     areas: Mapping[str, Area]
 
 
-class Header(_Part):
+class Header(Part):
     """municipality.toml, without its area sets."""
 
     slug: str = Field(
         pattern=r"^[a-z][a-z0-9-]{0,39}$", description="a lower-case letter, then up to 39 of a-z 0-9 -"
     )
     names: Texts
-    languages: Annotated[tuple[Language, ...], AfterValidator(_different)] = Field(
+    languages: Annotated[tuple[Language, ...], AfterValidator(different)] = Field(
         min_length=1, description='a list of language tags, the default first: ["nl", "en"]'
     )
     zone: str = Field(description='an IANA time zone such as "Europe/Amsterdam"')
     emergency_number: str = Field(pattern=r"^\+?[0-9][0-9 ]{1,15}$", description='digits such as "112"')
+    # How long after it was resolved or refused a resident may say that it is not solved.
+    reopen_days: Annotated[int, Strict()] = Field(14, ge=0, le=365, description="whole days, 0 to 365")
 
     @field_validator("zone")
     @classmethod
@@ -250,7 +208,7 @@ class Header(_Part):
         return zone
 
 
-class ReasonFile(_Part):
+class ReasonFile(Part):
     """reasons.toml: what a resident reads about why a report went where it went."""
 
     reasons: Mapping[Id, Texts] = Field(
@@ -267,6 +225,9 @@ class Municipality(Header):
     units: Mapping[str, Unit]
     rules: tuple[Rule, ...]
     reasons: Mapping[str, Texts]
+    # What a resident in danger now is told; {number} stands for the emergency number.
+    emergency_text: Texts
+    emergency_wording: Wording
     version: str = Field(pattern=r"^[0-9a-f]{16}$")
 
     @property
@@ -279,9 +240,22 @@ class Municipality(Header):
         """The id of the first area set, which statistics use."""
         return next(iter(self.area_sets))
 
+    def answers_read(self, category: str) -> frozenset[str]:
+        """The questions whose answers some rule reads for reports of a category."""
+        return frozenset(
+            question
+            for rule in self.rules
+            if rule.when and rule.when.answers and category in (rule.when.category or ())
+            for question in rule.when.answers
+        )
+
     def text(self, texts: Mapping[str, str], language: str) -> str:
         """The text in `language`, or in the municipality's default language where it has not that one."""
         return texts.get(language, texts[self.languages[0]])
+
+    def danger_text(self, language: str) -> str:
+        """What a resident in danger now is told."""
+        return self.text(self.emergency_text, language).replace(NUMBER, self.emergency_number)
 
     def __hash__(self) -> int:
         return hash((self.slug, self.version))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.municipality.findings import Findings, join
-from shared.municipality.model import Rule
+from shared.municipality.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Known:
 
     units: frozenset[str] | None
     categories: frozenset[str] | None
+    # Per category, its choice questions with the ids of their options.
+    questions: Mapping[str, Mapping[str, frozenset[str]]]
     reasons: frozenset[str] | None
     areas: Mapping[str, frozenset[str] | None] | None
     languages: tuple[str, ...] | None
@@ -51,12 +53,38 @@ def check_rules(findings: Findings, file: str, rules: list[Any], known: Known) -
 def _check_when(findings: Findings, file: str, path: str, when: dict[str, Any], known: Known) -> None:
     _refer_all(findings, file, join(path, "category"), when.get("category"), known.categories, "category")
     _refer_all(findings, file, join(path, "language"), when.get("language"), known.languages, "language")
+    _check_answers(findings, file, path, when, known)
     area = when.get("area")
     if not known.areas or not isinstance(area, dict):
         return
     for set_id, ids in area.items():
         _refer(findings, file, join(path, "area", set_id), set_id, known.areas, "area set")
         _refer_all(findings, file, join(path, "area", set_id), ids, known.areas.get(set_id), "area")
+
+
+def _check_answers(findings: Findings, file: str, path: str, when: dict[str, Any], known: Known) -> None:
+    """Each question that is read is a choice of every category that the rule names, with these options."""
+    answers = when.get("answers")
+    if not known.categories or not isinstance(answers, dict):
+        return
+    if not isinstance(when.get("category"), list):
+        findings.add(
+            file,
+            join(path, "answers"),
+            "the rule reads answers and does not say of which categories",
+            "add category = [...] with the categories that ask these questions",
+        )
+        return
+    named = [one for one in when["category"] if isinstance(one, str) and one in known.categories]
+    for question, options in answers.items():
+        place = join(path, "answers", question)
+        for category in named:
+            asked = known.questions.get(category, {})
+            if question not in asked:
+                what = f"choice question of the category {category}"
+                findings.unknown(file, place, question, sorted(asked), what)
+            else:
+                _refer_all(findings, file, place, options, asked[question], "option")
 
 
 def _refer_all(

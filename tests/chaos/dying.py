@@ -88,10 +88,11 @@ def _places(service: str) -> dict[str, Place]:
         "after apply's commit": Place(Consumer, "_commit", always=True),
     }
     if service == "tips":
-        from services.tips import http, queries
+        from services.tips.queries import disclosures
+        from services.tips.storing import Storing
 
-        places["before the answer"] = Place(http, "_store", always=True)
-        places["between the words and their log"] = Place(queries, "insert_disclosure", before=True)
+        places["before the answer"] = Place(Storing, "_commit", always=True)
+        places["between the words and their log"] = Place(disclosures, "record", before=True)
     if service == "notify":
         from services.notify import calls, delivery
         from services.notify import queries as deliveries

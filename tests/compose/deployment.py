@@ -83,6 +83,8 @@ class Deployment:
             "IBUURT_TIPS_PORT": self.tips_port,
             "IBUURT_NOTIFY_PORT": self.notify_port,
             "IBUURT_PROMETHEUS_PORT": self.prometheus_port,
+            # The tests play a whole town from one address.
+            "IBUURT_UNLIMITED_NETWORKS": "0.0.0.0/0",
             "IBUURT_TEST_UNIT_PORTS": ",".join(str(port) for port in self.unit_ports.values()),
         } | dict(settings or {})
         environment |= {

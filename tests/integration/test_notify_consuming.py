@@ -14,9 +14,12 @@ from shared.errors import Poison
 from shared.events import (
     Event,
     ReportAccepted,
+    ReportAnswered,
     ReportErased,
     ReportRecategorised,
+    ReportReopened,
     ReportRouted,
+    ReportSupplemented,
     ReportWithdrawn,
 )
 from tests.conftest import MakeDatabase
@@ -148,6 +151,23 @@ async def test_other_events_are_noted_and_change_nothing_else(notify: Notify) ->
     await notify.apply(moved(one.event, 3), moved(one.event, 2), moved(unknown.event, 2))
     (row,) = await notify.rows("SELECT status, version, report_version, category FROM dispatch")
     assert tuple(row) == ("routed", 1, 3, "street_light")
+
+
+@pytest.mark.parametrize("event", [ReportSupplemented, ReportAnswered, ReportReopened])
+async def test_what_a_resident_adds_is_no_poison_and_leaves_the_delivery_open(
+    notify: Notify, event: type[ReportSupplemented] | type[ReportAnswered] | type[ReportReopened]
+) -> None:
+    """In the same batch, again, and about a report that is not here."""
+    one, unknown = accepted(now=NOW), accepted(now=NOW)
+    added = later(event(**ABOUT | {"report_id": one.event.report_id, "version": 2}))
+    strange = later(event(**ABOUT | {"report_id": unknown.event.report_id, "version": 2}))
+    await notify.apply(one, added, strange)
+    await notify.apply(added)
+    (row,) = await notify.rows(
+        "SELECT status, state, report_version FROM dispatch JOIN delivery USING (report_id)"
+    )
+    assert tuple(row) == ("routed", "open", 2)
+    assert len(await notify.said()) == 1
 
 
 async def test_a_category_that_the_folder_lacks_is_poison_with_a_mend(notify: Notify) -> None:

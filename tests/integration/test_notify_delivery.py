@@ -68,6 +68,10 @@ async def test_a_unit_gets_the_report_signed_and_whole(tips: Tips, notify: Notif
         "areas": {"district": "oakwood"},
         "unit": "public_space",
         "description": SECRET_WORDS,
+        "happened": None,
+        "answers": {},
+        "contact": None,
+        "not_an_emergency": False,
         "language": "nl",
         "accepted_at": "2026-11-12T13:37:11.123456Z",
         "acknowledge_by": routed.acknowledge_by.isoformat().replace("+00:00", "Z"),
@@ -127,7 +131,7 @@ async def test_every_reading_of_words_is_logged_with_the_unit_that_got_them(
     (report_id,) = await send(tips, notify)
     notify.work()
     await notify.settled()
-    rows = await tips.rows("SELECT report_id, reader, purpose FROM disclosure")
+    rows = await tips.rows("SELECT report_id, actor, purpose FROM disclosure WHERE act = 'disclosure'")
     assert [tuple(row) for row in rows] == [(report_id, "unit:public_space via webhook", "delivery")] * 2
 
 
@@ -246,7 +250,9 @@ async def test_an_answer_that_cannot_be_read_is_delivered_and_nothing_more(
     }
     notify.units.answers.update(answers.values())
     tips_too = {"worry_about_someone", "fraud"}
-    await send(tips, notify, *[(tip if name in tips_too else issue)(category=name) for name in answers])
+    asked = {"fraud": {"answers": {"what": "scam"}}}
+    bodies = [(tip if name in tips_too else issue)(category=name, **asked.get(name, {})) for name in answers]
+    await send(tips, notify, *bodies)
     await notify.rows(LONG_AGO)
     notify.work()
     await notify.settled(5)

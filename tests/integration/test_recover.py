@@ -1,7 +1,7 @@
 """What a database restored from a backup takes back from its service's own topics, and what it refuses."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,23 @@ from shared.cloudevents import Envelope
 from shared.errors import Refusal
 from shared.events import (
     Event,
+    IssueGone,
     ReportAccepted,
     ReportAcknowledged,
     ReportDelivered,
     ReportErased,
+    ReportReopened,
+    ReportResolved,
     ReportRouted,
+    ReportWithdrawn,
     hour_of,
 )
 from shared.mending.recover import History, Recovered, recover
 from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.followed import followed
+from tests.integration.test_tips_consumer import apply
+from tests.integration.test_tips_consumer import envelope as dispatched
 from tests.integration.tips_server import issue, new_key, running_tips
 from tests.spine import (
     envelope,
@@ -145,7 +152,8 @@ async def test_another_writers_record_is_no_past_of_ours(
 async def test_what_was_erased_after_the_backup_is_erased_again(
     infrastructure: Infrastructure, database: MakeDatabase, tmp_path: Path
 ) -> None:
-    """The backup brings the words back; the topic says that they are gone. Nothing needs to be said anew."""
+    """The backup brings the words back; the topic says that they are gone. All that is said anew
+    is that its issue is gone: that was not on its topic yet."""
     async with running_tips(await database(), tmp_path) as tips:
         for _ in range(2):
             assert (await tips.post(issue(), new_key())).status == 201
@@ -154,11 +162,39 @@ async def test_what_was_erased_after_the_backup_is_erased_again(
         history = History([_said(erased, "tips")], [], deliver_again=False)
         async with tips.desk.pool.acquire() as connection, connection.transaction():
             found = await tips_recovery.take_back(connection, history, NOW)
-        assert not found.events
+        assert [type(one.event) for one in found.events] == [IssueGone]
         assert (await tips.words(gone)).status == 410
         assert (await tips.words(kept)).status == 200
-        (row,) = await tips.rows("SELECT version FROM report WHERE report_id = $1", gone)
-        assert row["version"] == 2
+        (row,) = await tips.rows("SELECT version, status FROM report WHERE report_id = $1", gone)
+        assert tuple(row) == (2, "erased")
+        (certificate,) = await tips.rows("SELECT report_id, reason FROM erasure")
+        assert tuple(certificate) == (gone, "resident")
+
+
+async def test_what_residents_did_after_the_backup_is_taken_back_as_steps(
+    infrastructure: Infrastructure, database: MakeDatabase, tmp_path: Path
+) -> None:
+    """What was reopened is open, also where the dispatch before it comes again only later; what was taken
+    back stays so; an event of a report that is nowhere is left alone."""
+    async with running_tips(await database(), tmp_path) as tips:
+        tips.clock.now = NOW - timedelta(hours=2)
+        reopened, withdrawn = await followed(tips), await followed(tips)
+        for mine in (reopened, withdrawn):
+            await mine.dispatch(ReportRouted)
+        row = {"report_id": reopened.report_id, "kind": "issue"}
+        resolved = dispatched(row, ReportResolved, 2, tips.clock.now)
+        own = [
+            _said(ReportReopened(report_id=reopened.report_id, kind="issue", version=2), "tips"),
+            _said(ReportWithdrawn(report_id=withdrawn.report_id, kind="issue", version=2), "tips"),
+            _said(ReportWithdrawn(report_id=uuid.uuid4(), kind="issue", version=2), "tips"),
+        ]
+        async with tips.desk.pool.acquire() as connection, connection.transaction():
+            await tips_recovery.take_back(connection, History(own, [resolved], deliver_again=False), NOW)
+        assert (await withdrawn.view())["status"] == "withdrawn"
+        await apply(tips, [resolved])
+        view = await reopened.view()
+        assert [step["status"] for step in view["timeline"]][1:] == ["routed", "resolved", "reopened"]
+        assert view["status"] == "routed"
 
 
 def _said(event: Event, service: str) -> Envelope[Event]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.tips import consumer, queries
+from services.tips import consumer
+from services.tips.queries.reports import totals as count_all
 from shared import events
 from shared.cloudevents import Envelope
 from shared.errors import Poison
@@ -191,7 +192,7 @@ async def test_totals_count_what_was_ever_reached(tips: Tips) -> None:
     await apply(tips, [envelope(reports[0], events.ReportDelivered, 9, tips.clock.now)])
     await apply(tips, [envelope(reports[1], events.ReportRouted, 1, tips.clock.now)])
     async with tips.pool.acquire() as connection:
-        totals = await queries.totals(connection)
+        totals = await count_all(connection)
     assert [totals[name] for name in ("accepted", "routed", "delivered", "acknowledged")] == [3, 2, 1, 1]
 
 

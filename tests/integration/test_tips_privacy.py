@@ -1,13 +1,13 @@
 """What the database and the logs of `tips` tell: no words, no place, no minute of a tip."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 import structlog
 
-from services.tips import consumer
+from services.tips import consumer, holding, retention
 from shared import events, outbox
 from tests.integration.test_tips_consumer import envelope
 from tests.integration.tips_server import (
@@ -92,10 +92,10 @@ async def test_words_address_and_receipt_are_nowhere_in_the_database(tips: Tips)
 
 
 async def test_a_point_is_nowhere_in_the_database(tips: Tips) -> None:
-    """Only the area that it lies in, not one of its decimals."""
+    """Only the area that it lies in and, of a public issue, three of its decimals."""
     await lived(tips, issue(location={"point": {"latitude": 52.0512345, "longitude": 5.6012345}}))
     dump = await everything(tips)
-    for secret in ("0512345", "6012345", "52.05"):
+    for secret in ("0512345", "6012345", "52.0512", "5.6012"):
         for form in {secret, secret.encode().hex()}:
             assert [table for table, text in dump.items() if form in text] == []
     assert "oakwood" in dump["report"]
@@ -105,7 +105,7 @@ async def test_the_months_keys_are_not_in_the_database(tips: Tips) -> None:
     """Whoever has the database alone has nothing that opens it."""
     await lived(tips, tip())
     dump = await everything(tips)
-    key = tips.desk.keys.get("2026-11-led")
+    key = tips.desk.keys.get("2026-11-led-365")
     assert [table for table, text in dump.items() if key.hex() in text] == []
 
 
@@ -173,3 +173,34 @@ async def test_no_metric_tells_tips_from_issues(tips: Tips) -> None:
         if label[0] != "le"
     }
     assert labels == {("code", "invalid-request")}
+
+
+async def test_holds_retention_and_the_log_tell_no_minute_of_a_tip(tips: Tips) -> None:
+    """Neither where it is held, nor extended, nor erased; the journal has the minute in which somebody ran a
+    command, and names no tip that nobody named."""
+    await lived(tips, tip())
+    tips.clock.now += timedelta(minutes=1)
+    (first,) = await tips.rows("SELECT report_id FROM report")
+    held = first["report_id"]
+    for _ in range(2):
+        await tips.post(tip())
+    (still,) = await tips.rows("SELECT report_id FROM report WHERE report_id <> $1 LIMIT 1", held)
+    until = date(2028, 1, 31)
+    later = datetime(2027, 12, 1, 13, 37, 11, 123456, tzinfo=UTC)
+    async with tips.pool.acquire() as connection:
+        await holding.place(connection, held, "court_order", until, tips.clock.now, "jansen", say_nothing)
+        await connection.execute("UPDATE report SET status = 'planned' WHERE report_id <> $1", held)
+        await connection.execute("UPDATE report SET status = 'resolved' WHERE report_id = $1", still[0])
+        await retention.run(connection, tips.desk.keys, tips.desk.municipality, later, "test", say_nothing)
+    dump = await everything(tips)
+    assert dump["hold"]
+    assert str(still[0]) not in dump.pop("mending")
+    for form in ("37:11", "38:11", ":37", ":38", "123456"):
+        assert [table for table, text in dump.items() if form in text and form not in tips_noise(text)] == []
+    journal = {row["at"] for row in await tips.rows("SELECT at FROM mending")}
+    times = [value for value in await all_times(tips) if value and value not in journal]
+    assert {(value.minute, value.second, value.microsecond) for value in times} == {(0, 0, 0)}
+
+
+def say_nothing(_line: str) -> None:
+    """What a command says is for a person."""

@@ -9,7 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.tips import app, queries, receipts
+from services.tips import app, receipts
+from services.tips.core.chain import Entry
+from services.tips.queries import disclosures, reports
 from shared import outbox
 from shared.cloudevents import from_record
 from shared.events import ReportAccepted
@@ -36,18 +38,35 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         "language": "nl",
         "areas": {"district": "oakwood"},
         "status": "accepted",
+        "text": "Wij hebben uw bericht. Wij zoeken nu uit wie het oppakt.",
         "accepted_at": "2026-11-12T13:37:11.123456Z",
         "unit": None,
         "reason": None,
         "acknowledge_by": None,
         "resolve_by": None,
+        "explained": {
+            "who": "Wij zoeken nog uit wie verantwoordelijk is.",
+            "by_when": "Wij weten nog niet wanneer dit klaar is.",
+            "why": None,
+        },
+        "question_open": False,
+        "unread": 0,
+        "possible": ["message", "withdraw", "erase"],
+        "reopen_until": None,
+        "kept_until": "2027-12-01",
         "timeline": [
-            {"status": "accepted", "at": "2026-11-12T13:37:11.123456Z", "unit": None, "reason": None}
+            {
+                "status": "accepted",
+                "text": "Wij hebben uw bericht ontvangen.",
+                "at": "2026-11-12T13:37:11.123456Z",
+                "unit": None,
+                "reason": None,
+            }
         ],
     }
     assert len(tips.wakes) == 1
-    (row,) = await tips.rows("SELECT * FROM outbox")
-    assert (row["topic"], row["source"]) == ("ibuurt.reports.v1", "/ibuurt/tips")
+    (row,) = await tips.rows("SELECT * FROM outbox WHERE topic = 'ibuurt.reports.v1'")
+    assert row["source"] == "/ibuurt/tips"
     event = ReportAccepted.model_validate_json(row["value"])
     assert event.report_id == await tips.report_id()
     assert (event.category, event.areas, event.urgency) == ("street_light", {"district": "oakwood"}, "normal")
@@ -171,7 +190,7 @@ async def test_a_submission_is_not_forgotten_within_a_day(tips: Tips) -> None:
     """The answer may have been lost for 24 hours."""
     await tips.post(issue())
     async with tips.pool.acquire() as connection:
-        await queries.drop_submissions(connection, tips.clock.now + timedelta(hours=24))
+        await reports.drop_submissions(connection, tips.clock.now + timedelta(hours=24))
     assert len(await tips.rows("SELECT FROM submission")) == 1
 
 
@@ -213,30 +232,37 @@ async def test_words_are_read_with_a_log_entry(tips: Tips) -> None:
         "areas": {"district": "oakwood"},
         "description": SECRET_WORDS,
         "location": {"point": {"latitude": LATITUDE, "longitude": LONGITUDE}},
+        "happened": None,
+        "answers": {},
+        "contact": None,
+        "not_an_emergency": False,
         "accepted_at": "2026-11-12T13:37:11.123456Z",
     }
     await tips.words(report_id, purpose="follow_up", reader="officer:k.jansen")
-    rows = [dict(row) for row in await tips.rows("SELECT * FROM disclosure ORDER BY id")]
-    assert [row.pop("id") for row in rows] == [1, 2]
-    common = {"at": tips.clock.now, "report_id": report_id, "service": "notify"}
-    assert rows == [
-        common | {"reader": "unit:public_space via webhook", "purpose": "delivery", "act": "disclosure"},
-        common | {"reader": "officer:k.jansen", "purpose": "follow_up", "act": "consultation"},
+    async with tips.pool.acquire() as connection, connection.transaction():
+        logged = [one async for one in disclosures.walk(connection, "issue")]
+    now = tips.clock.now
+    unit, officer = "unit:public_space via webhook", "officer:k.jansen"
+    assert [one.entry for one in logged] == [
+        Entry(report_id, "issue", now, "collection", "resident", "tips", "report"),
+        Entry(report_id, "issue", now, "disclosure", unit, "notify", "delivery", unit),
+        Entry(report_id, "issue", now, "consultation", officer, "notify", "follow_up"),
     ]
+    assert [one.mark.number for one in logged] == [1, 2, 3]
     assert tips.registry.get_sample_value("report_words_read_total") == 2
 
 
 async def test_a_reading_that_cannot_be_logged_does_not_happen(tips: Tips) -> None:
     """The log and the answer stand or fall together."""
     await tips.post(issue())
-    await tips.rows("ALTER TABLE disclosure ADD CHECK (reader <> 'unit:parking')")
+    await tips.rows("ALTER TABLE disclosure ADD CHECK (actor <> 'unit:parking')")
     answer = await tips.words(await tips.report_id(), reader="unit:parking")
     assert answer.status == 500
     assert SECRET_WORDS not in answer.content.decode()
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE disclosure SET reader = 'x'", "DELETE FROM disclosure", "TRUNCATE disclosure"]
+    "statement", ["UPDATE disclosure SET actor = 'x'", "DELETE FROM disclosure", "TRUNCATE disclosure"]
 )
 async def test_the_log_of_readings_cannot_be_changed(statement: str, tips: Tips) -> None:
     """Not even by the service's own account."""
@@ -244,7 +270,7 @@ async def test_the_log_of_readings_cannot_be_changed(statement: str, tips: Tips)
     await tips.words(await tips.report_id())
     with pytest.raises(Exception, match="only added to"):
         await tips.rows(statement)
-    assert len(await tips.rows("SELECT FROM disclosure")) == 1
+    assert len(await tips.rows("SELECT FROM disclosure")) == 2
 
 
 async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> None:
@@ -255,19 +281,19 @@ async def test_erased_words_are_gone_and_asking_is_not_logged(tips: Tips) -> Non
     assert (await tips.words(report_id)).code == "report-erased"
     await tips.rows("DELETE FROM report")
     await tips.post(tip())
-    tips.desk.keys.destroy("2026-11-led")
+    tips.desk.keys.destroy("2026-11-led-365")
     answer = await tips.words(await tips.report_id())
     assert (answer.status, answer.code) == (410, "report-erased")
-    assert not await tips.rows("SELECT FROM disclosure")
+    assert not await tips.rows("SELECT FROM disclosure WHERE act <> 'collection'")
 
 
 async def test_a_lost_month_key_is_no_erasure(tips: Tips, tmp_path: Path) -> None:
     """The key folder was not restored: later it can be, so nobody is told that the words are gone."""
     await tips.post(issue())
-    (tmp_path / "2026-11-gdpr").rename(tmp_path / "elsewhere")
+    (tmp_path / "2026-11-gdpr-365").rename(tmp_path / "elsewhere")
     answer = await tips.words(await tips.report_id())
     assert (answer.status, answer.code) == (503, "key-lost")
-    (tmp_path / "elsewhere").rename(tmp_path / "2026-11-gdpr")
+    (tmp_path / "elsewhere").rename(tmp_path / "2026-11-gdpr-365")
     assert (await tips.words(await tips.report_id())).status == 200
 
 
@@ -302,9 +328,10 @@ async def test_the_event_can_be_read_by_its_readers(tips: Tips) -> None:
 async def test_totals_count_each_report_once(tips: Tips) -> None:
     """Accepted, and the fingerprint of the ids, whatever their order."""
     async with tips.pool.acquire() as connection:
-        empty = await queries.totals(connection)
+        empty = await reports.totals(connection)
     assert empty == {
         "accepted": 0,
+        "issues": 0,
         "digest": "0" * 16,
         "routed": 0,
         "delivered": 0,
@@ -314,7 +341,7 @@ async def test_totals_count_each_report_once(tips: Tips) -> None:
     for _ in range(3):
         await tips.post(tip())
     async with tips.pool.acquire() as connection:
-        totals = await queries.totals(connection)
+        totals = await reports.totals(connection)
     assert (totals["accepted"], totals["waiting"]) == (3, 3)
     assert totals["digest"] != "0" * 16
 

@@ -21,9 +21,11 @@ from tests.integration.tips_server import (
     IBUURT,
     MIGRATIONS,
     NOTIFY_TOKEN,
+    PUBLIC_URL,
     SECRET_WORDS,
     issue,
     new_key,
+    photo_folder,
     tip,
 )
 
@@ -36,7 +38,9 @@ def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:
         receipt_pepper="r" * 32,
         lookup_pepper="l" * 32,
         key_folder=str(key_folder),
+        photo_store=str(photo_folder(key_folder)),
         notify_token=NOTIFY_TOKEN,
+        public_url=PUBLIC_URL,
     )
 
 
@@ -46,6 +50,9 @@ def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:
         ({"IBUURT_LOOKUP_PEPPER": "r" * 32}, "IBUURT_LOOKUP_PEPPER"),
         ({"IBUURT_RECEIPT_PEPPER": "short"}, "IBUURT_RECEIPT_PEPPER"),
         ({"IBUURT_KEY_FOLDER": "/nowhere/keys"}, "IBUURT_KEY_FOLDER"),
+        ({"IBUURT_PUBLIC_URL": "reports.example"}, "IBUURT_PUBLIC_URL"),
+        ({"IBUURT_PHOTO_STORE": "/nowhere/photos"}, "IBUURT_PHOTO_STORE"),
+        ({"IBUURT_PHOTO_STORE": "memory:///"}, "IBUURT_PHOTO_STORE"),
         ({"IBUURT_NOTIFY_TOKEN": "short"}, "IBUURT_NOTIFY_TOKEN"),
     ],
 )

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.tips import http
+from services.tips.http import desk as http
 from shared import postgres
 from tests.conftest import MakeDatabase
 from tests.integration.tips_server import running_tips
@@ -26,7 +26,7 @@ async def test_who_has_waited_for_a_turn_has_still_time_to_connect(
     try:
         async with running_tips(dsn, tmp_path) as tips:
             desk = replace(tips.desk, pool=pool, turns=asyncio.Semaphore(1))
-            async with http._connection(desk) as first:
+            async with http.connection(desk) as first:
                 waiting = asyncio.create_task(_ask(desk))
                 await asyncio.sleep(3)
                 first.terminate()
@@ -37,7 +37,7 @@ async def test_who_has_waited_for_a_turn_has_still_time_to_connect(
 
 
 async def _ask(desk: http.Desk) -> int:
-    async with http._connection(desk) as connection:
+    async with http.connection(desk) as connection:
         return int(await connection.fetchval("SELECT 1"))
 
 

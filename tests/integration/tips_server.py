@@ -1,12 +1,14 @@
 """A real `tips` over HTTP for the tests: both applications on uvicorn, a migrated PostgreSQL behind them."""
 
 import asyncio
+import io
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,23 @@ from prometheus_client import CollectorRegistry
 from deploy.local.processes import free_port
 from services.tips import http
 from services.tips.areas import Areas
+from services.tips.core.emails import Sender
 from services.tips.keys import KeyFolder
+from services.tips.limits import Limits, Network
 from services.tips.metrics import TipsMetrics
+from services.tips.photos.store import PhotoStore
+from services.tips.storing import Storing
 from shared import municipality, postgres, web
 
 ROOT = Path(__file__).parents[2]
 IBUURT = ROOT / "deploy/municipalities/ibuurt"
 MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/tips/migrations"]
+PUBLIC_URL = "https://reports.example"
 NOTIFY_TOKEN = "notify-token-" + "n" * 32
 PEPPERS = http.Peppers(b"receipt-pepper-" + b"r" * 32, b"lookup-pepper-" + b"l" * 32)
 # Inside Oakwood.
+SENDER = Sender("iBuurt", "iBuurt <meldingen@ibuurt.example>", "https://meldingen.ibuurt.example")
+HERE = ip_network("127.0.0.0/8")
 LATITUDE, LONGITUDE = 52.05, 5.6
 SECRET_WORDS = "The man at number 14 hides tools in the shed"
 SECRET_ADDRESS = "Kastanjelaan 14, behind the school"
@@ -66,6 +75,7 @@ class Tips:
     clock: Clock
     session: aiohttp.ClientSession
     registry: CollectorRegistry
+    dsn: str
     wakes: list[float] = field(default_factory=list)
 
     async def post(self, body: Any, key: str | None = None, **headers: str) -> Answer:
@@ -85,10 +95,21 @@ class Tips:
         url = f"{self.internal_url}/internal/v1/reports/{report_id}/words"
         return await self.request("POST", url, body, {"Authorization": f"Bearer {token}"})
 
+    async def get(self, path: str, **headers: str) -> Answer:
+        """GET of a public path."""
+        return await self.request("GET", path, None, headers)
+
+    async def public_text(self, report_id: object, token: str = NOTIFY_TOKEN, **body: Any) -> Answer:
+        """PUT /internal/v1/reports/{report_id}/public-text"""
+        url = f"{self.internal_url}/internal/v1/reports/{report_id}/public-text"
+        body = {"by": "unit:public_space via desk"} | body
+        return await self.request("PUT", url, body, {"Authorization": f"Bearer {token}"})
+
     async def request(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Answer:
         """`body`: bytes are sent as they are, anything else as JSON, None not at all."""
         address = url if url.startswith("http") else self.url + url
-        given = {"data": body} if isinstance(body, bytes) else {"json": body}
+        # aiohttp warns of large bytes.
+        given = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
         if isinstance(body, bytes):
             headers = {"Content-Type": "application/json"} | headers
         async with self.session.request(
@@ -106,7 +127,7 @@ class Tips:
         """How many rows a submission could have left behind."""
         rows = await self.rows(
             "SELECT (SELECT count(*) FROM report) + (SELECT count(*) FROM submission)"
-            " + (SELECT count(*) FROM outbox) AS stored"
+            " + (SELECT count(*) FROM outbox WHERE topic = 'ibuurt.reports.v1') AS stored"
         )
         return int(rows[0]["stored"])
 
@@ -139,25 +160,56 @@ def tip(**changes: Any) -> dict[str, Any]:
     return issue(kind="tip", category="drug_dealing", location={"address": SECRET_ADDRESS}) | changes
 
 
+def town_with(**changes: Mapping[str, Any]) -> municipality.Municipality:
+    """IBuurt with other settings of some of its categories, by their ids."""
+    town = municipality.read(IBUURT)
+    changed = {name: town.categories[name].model_copy(update=more) for name, more in changes.items()}
+    return town.model_copy(update={"categories": {**town.categories, **changed}})
+
+
+def photo_folder(key_folder: Path) -> Path:
+    """The folder of the sealed photos, made if there is none."""
+    folder = key_folder / "photos"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @asynccontextmanager
-async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
-    """`tips` over HTTP on free ports, its database migrated."""
+async def running_tips(
+    dsn: str,
+    key_folder: Path,
+    town: municipality.Municipality | None = None,
+    public_url: str = PUBLIC_URL,
+    unlimited: Sequence[Network] = (HERE,),
+) -> AsyncIterator[Tips]:
+    """`tips` over HTTP on free ports, its database migrated; the town is IBuurt, unless another is given.
+    `unlimited` are those who may send without limit."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "tips")
-    town = municipality.read(IBUURT)
+    town = town or municipality.read(IBUURT)
     clock, wakes, registry = Clock(), [], CollectorRegistry()
+
+    def wake() -> None:
+        wakes.append(time.monotonic())
+
+    keys = KeyFolder(key_folder)
     desk = http.Desk(
         pool=pool,
         municipality=town,
         areas=Areas(town),
-        keys=KeyFolder(key_folder),
+        keys=keys,
         peppers=PEPPERS,
         metrics=TipsMetrics(registry),
-        wake=lambda: wakes.append(time.monotonic()),
+        storing=Storing(pool, keys, wake, clock),
+        limits=Limits(clock, unlimited=unlimited),
+        sender=SENDER,
+        wake=wake,
         clock=clock,
+        photo_store=PhotoStore(str(photo_folder(key_folder))),
+        public_url=public_url,
     )
     internal = web.new_app("tips, internal")
-    http.add_words(internal, desk, NOTIFY_TOKEN)
+    http.add_internal(internal, desk, NOTIFY_TOKEN)
     ports = free_port(), free_port()
     servers = [
         web.HttpServer(app, "127.0.0.1", port)
@@ -170,7 +222,7 @@ async def running_tips(dsn: str, key_folder: Path) -> AsyncIterator[Tips]:
             while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event
                 await asyncio.sleep(0.01)
         async with aiohttp.ClientSession() as session:
-            yield Tips(url, internal_url, pool, desk, clock, session, registry, wakes)
+            yield Tips(url, internal_url, pool, desk, clock, session, registry, dsn, wakes)
     finally:
         for server in servers:
             server.stop()

@@ -18,6 +18,7 @@ from shared.municipality import Rule, Unit, Webhook, When
 IBUURT = municipality.read(Path(__file__).parents[2] / "deploy/municipalities/ibuurt")
 HOUR = datetime(2026, 11, 2, 9, tzinfo=UTC)
 CATEGORIES, AREAS, SETS = ("light", "waste", "drugs"), ("north", "south"), ("district", "ward")
+QUESTIONS, OPTIONS = ("what", "who"), ("red", "green", "blue")
 
 
 def report(**changes: Any) -> ReportAccepted:
@@ -60,6 +61,23 @@ def test_ibuurts_rules_send_a_report_where_they_say(
     assert chosen.reason in IBUURT.reasons
 
 
+@pytest.mark.parametrize(
+    ("answers", "unit"),
+    [
+        ({"what": ("bags", "chemicals")}, "inspection"),
+        ({"what": "chemicals"}, "inspection"),
+        ({"what": ("bags",)}, "public_space"),
+        ({"what": ()}, "public_space"),
+        ({"blocks_the_way": "chemicals"}, "public_space"),
+        ({}, "public_space"),
+    ],
+)
+def test_an_answer_that_a_rule_reads_decides(answers: dict[str, str | tuple[str, ...]], unit: str) -> None:
+    """Chemicals among the waste go to the inspectors; another answer, another question or none does not."""
+    waste = report(category="bulky_waste", answers=answers)
+    assert route(routes(IBUURT.rules), waste).unit == unit
+
+
 def subset(values: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...] | None]:
     return st.none() | st.lists(st.sampled_from(values), min_size=1, unique=True).map(tuple)
 
@@ -71,6 +89,7 @@ WHENS = st.builds(
     urgency=subset(("normal", "urgent")),
     language=subset(("nl", "en")),
     area=st.none() | st.dictionaries(st.sampled_from(SETS), subset(AREAS).filter(bool), min_size=1),
+    answers=st.none() | st.dictionaries(st.sampled_from(QUESTIONS), subset(OPTIONS).filter(bool), min_size=1),
 )
 REPORTS = st.builds(
     lambda **facts: report(**facts),
@@ -79,6 +98,9 @@ REPORTS = st.builds(
     urgency=st.sampled_from(("normal", "urgent")),
     language=st.sampled_from(("nl", "en", "fr")),
     areas=st.dictionaries(st.sampled_from(SETS), st.sampled_from(AREAS)),
+    answers=st.dictionaries(
+        st.sampled_from(QUESTIONS), st.sampled_from(OPTIONS) | st.lists(st.sampled_from(OPTIONS)).map(tuple)
+    ),
 )
 
 
@@ -91,7 +113,15 @@ def holds(when: When | None, one: ReportAccepted) -> bool:
         for field in ("category", "kind", "urgency", "source", "language")
         if (values := getattr(when, field)) is not None
     )
-    return plain and all(one.areas.get(name) in ids for name, ids in (when.area or {}).items())
+    given = {
+        question: {answer} if isinstance(answer, str) else set(answer)
+        for question, answer in one.answers.items()
+    }
+    return (
+        plain
+        and all(one.areas.get(name) in ids for name, ids in (when.area or {}).items())
+        and all(given.get(name, set()) & set(ids) for name, ids in (when.answers or {}).items())
+    )
 
 
 @given(st.lists(WHENS, max_size=6), REPORTS)

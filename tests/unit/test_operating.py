@@ -108,24 +108,24 @@ def test_a_destroyed_key_does_not_come_back_with_the_keys_that_are_restored(tmp_
         return KeyFolder(folder)
 
     keys = KeyFolder(folder)
-    keys.make("2026-10-led")
-    kept = keys.make("2026-11-led")
+    keys.make("2026-10-led-365")
+    kept = keys.make("2026-11-led-365")
     old = packed("old.tar")
-    keys.destroy("2026-10-led")
+    keys.destroy("2026-10-led-365")
     new = packed("new.tar")
-    (folder / "2026-11-led").unlink()
+    (folder / "2026-11-led-365").unlink()
     with pytest.raises(KeyLost):
-        KeyFolder(folder).get("2026-11-led")
+        KeyFolder(folder).get("2026-11-led-365")
     for copies in ([old], [old, new]):
         if len(copies) > 1:
             for file in folder.iterdir():
                 file.unlink()
         for copy in copies:
             restored = restore(copy)
-        assert restored.get("2026-11-led") == kept
+        assert restored.get("2026-11-led-365") == kept
         with pytest.raises(KeyDestroyed):
-            restored.get("2026-10-led")
-        assert not (folder / "2026-10-led").exists()
+            restored.get("2026-10-led-365")
+        assert not (folder / "2026-10-led-365").exists()
 
 
 def refusals() -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from services.tips.keys import KeyDestroyed, KeyFolder, KeyLost
 from services.tips.sealing import Unreadable, seal, unseal
 from shared.errors import Refusal
 
-REPORT, KEY, NAME = uuid.UUID(int=1), b"k" * 32, "2026-11-led"
+REPORT, KEY, NAME = uuid.UUID(int=1), b"k" * 32, "2026-11-led-365"
 CONTENT = {"description": "café ✔ " * 20, "location": {"point": {"latitude": 52.05, "longitude": 5.6}}}
 
 
@@ -45,7 +45,7 @@ def test_another_reports_or_months_key_cannot_read_it() -> None:
     for report, change, key in (
         (uuid.UUID(int=2), sealed, KEY),
         (REPORT, sealed, b"l" * 32),
-        (REPORT, replace(sealed, key_name="2026-12-led"), KEY),
+        (REPORT, replace(sealed, key_name="2026-12-led-365"), KEY),
         (REPORT, replace(sealed, wrapped_key=seal(REPORT, NAME, KEY, CONTENT).wrapped_key), KEY),
     ):
         with pytest.raises(Unreadable):
@@ -80,8 +80,8 @@ def test_any_changed_or_missing_byte_is_noticed() -> None:
 def test_a_key_is_named_by_month_in_utc_and_regime() -> None:
     """Half past midnight in summer in the Netherlands is still the month before."""
     july = datetime(2026, 7, 1, 0, 30, tzinfo=timezone(timedelta(hours=2)))
-    assert sealing.key_name(july, "gdpr") == "2026-06-gdpr"
-    assert sealing.key_name(datetime(2026, 12, 31, 23, tzinfo=UTC), "led") == "2026-12-led"
+    assert sealing.key_name(july, "gdpr", 365) == "2026-06-gdpr-365"
+    assert sealing.key_name(datetime(2026, 12, 31, 23, tzinfo=UTC), "led", 365) == "2026-12-led-365"
 
 
 def test_a_key_is_made_once_kept_and_closed_to_others(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_a_key_is_made_once_kept_and_closed_to_others(tmp_path: Path) -> None:
     key = KeyFolder(tmp_path).make(NAME)
     assert len(key) == 32
     assert KeyFolder(tmp_path).make(NAME) == KeyFolder(tmp_path).get(NAME) == key
-    assert KeyFolder(tmp_path).make("2026-11-gdpr") != key
-    assert {path.name for path in tmp_path.iterdir()} == {NAME, "2026-11-gdpr"}
+    assert KeyFolder(tmp_path).make("2026-11-gdpr-365") != key
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, "2026-11-gdpr-365"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
@@ -98,7 +98,7 @@ def test_many_that_make_a_key_at_once_get_the_same(tmp_path: Path) -> None:
     """Two processes that start at once must not seal with a key that the other replaces."""
     for month in range(1, 13):
         keys: list[bytes] = []
-        arguments = (tmp_path, f"2026-{month:02d}-led", threading.Barrier(8), keys)
+        arguments = (tmp_path, f"2026-{month:02d}-led-365", threading.Barrier(8), keys)
         threads = [threading.Thread(target=make_at_once, args=arguments) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -148,7 +148,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         KeyFolder(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../2026-11-led", "2026-13-led", "", "2026-11-led/x", "2026-11-LED"])
+@pytest.mark.parametrize(
+    "name", ["../2026-11-led-1", "2026-13-led-1", "", "2026-11-led-1/x", "2026-11-LED-1", "2026-11-led"]
+)
 def test_no_other_file_can_be_named(name: str, tmp_path: Path) -> None:
     """A key's name comes from the database: it must not lead out of the folder."""
     with pytest.raises(ValueError, match="YYYY-MM"):

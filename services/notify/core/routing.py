@@ -27,14 +27,20 @@ def routes(rules: Iterable[Rule]) -> tuple[Route, ...]:
 
 def route(ordered: Sequence[Route], report: ReportAccepted) -> Route:
     """The first rule that holds. Raises LookupError where none does: the folder's last rule always holds."""
-    facts = {
-        "category": report.category,
-        "kind": report.kind,
-        "urgency": report.urgency,
-        "source": report.source,
-        "language": report.language,
-    } | {f"area.{area_set}": area for area_set, area in report.areas.items()}
+    facts: dict[str, tuple[str, ...]] = {
+        "category": (report.category,),
+        "kind": (report.kind,),
+        "urgency": (report.urgency,),
+        "source": (report.source,),
+        "language": (report.language,),
+    }
+    facts |= {f"area.{area_set}": (area,) for area_set, area in report.areas.items()}
+    # Of several answers to one question any may fit.
+    facts |= {
+        f"answers.{question}": (answer,) if isinstance(answer, str) else answer
+        for question, answer in report.answers.items()
+    }
     for candidate in ordered:
-        if all(facts.get(fact) in values for fact, values in candidate.conditions):
+        if all(not values.isdisjoint(facts.get(fact, ())) for fact, values in candidate.conditions):
             return candidate
     raise LookupError("no rule holds; end routing.toml with a rule without conditions")

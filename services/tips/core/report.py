@@ -33,8 +33,10 @@ def accept(
     language: str,
     municipality_version: str,
     now: datetime,
+    answers: Mapping[str, str | tuple[str, ...]] | None = None,
 ) -> tuple[Report, ReportAccepted]:
-    """A new report and its event. `areas` maps area sets to areas, as far as they are known."""
+    """A new report and its event. `areas` maps area sets to areas, as far as they are known; `answers` are
+    those that a rule reads."""
     tip = category.kind == "tip"
     report = Report(
         report_id=report_id,
@@ -58,6 +60,7 @@ def accept(
         source="api",
         language=language,
         municipality_version=municipality_version,
+        answers=dict(answers or {}),
     )
     return report, event
 
@@ -65,3 +68,8 @@ def accept(
 def drop_after(now: datetime) -> datetime:
     """Until when a submission that comes `now` is known again: 24 to 25 hours, a whole hour."""
     return hour_of(now) + SUBMISSION_KEPT
+
+
+def time_of(kind: Kind, moment: datetime) -> datetime:
+    """The moment as it may be kept of a report of that kind: a tip's is cut to the hour."""
+    return hour_of(moment) if kind == "tip" else moment

@@ -1,34 +1,72 @@
-"""What a resident sees of a report: every step, who is responsible, by when, and why it went there."""
+"""What a resident sees of a report: every step, who is responsible, by when, and why it went there; and what
+can be done now."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from services.tips.core.lifecycle import Step, in_order, responsible
+from services.tips.core import texts
+from services.tips.core.acts import Standing, possible, reopen_until
+from services.tips.core.lifecycle import OPEN, Step, done_at, in_order, responsible
 from services.tips.core.report import Report
+from services.tips.core.texts import Texts
 from shared.municipality import Municipality
 
+# The steps that put a report before a unit.
+_MOVES = frozenset({"routed", "handed_over", "reopened"})
 
-def view(report: Report, steps: Iterable[Step], municipality: Municipality) -> dict[str, Any]:
-    """The report as JSON; names and reasons in the report's language, times in UTC."""
+
+def view(
+    report: Report,
+    steps: Iterable[Step],
+    municipality: Municipality,
+    now: datetime | None = None,
+    standing: Standing | None = None,
+) -> dict[str, Any]:
+    """The report as JSON; names and reasons in the report's language, times in UTC. Without `now` and
+    `standing` it is that of a report that was just accepted."""
     ordered = in_order(steps)
-    now = responsible(ordered)
-    due = next((step for step in reversed(ordered) if step.acknowledge_by), None)
-    words = _Words(municipality, report.language)
-    accepted = {"status": "accepted", "at": utc(report.accepted_at), "unit": None, "reason": None}
+    with_unit = responsible(ordered)
+    due = _due(ordered)
+    standing = standing or Standing()
+    until = reopen_until(done_at(ordered), municipality.reopen_days)
+    words = Words(municipality, report.language)
+    accepted = {
+        "status": "accepted",
+        "text": words.of(texts.STEPS["accepted"]),
+        "at": utc(report.accepted_at),
+        "unit": None,
+        "reason": None,
+    }
+    category = None if report.status == "erased" else municipality.categories.get(report.category)
     return {
         "kind": report.kind,
         "category": report.category,
         "language": report.language,
         "areas": dict(report.areas),
         "status": report.status,
+        "text": words.status(report.status, ordered, standing),
         "accepted_at": utc(report.accepted_at),
-        "unit": words.unit(now.unit) if now else None,
-        "reason": words.reason(now.reason) if now else None,
+        "unit": words.unit(with_unit.unit) if with_unit else None,
+        "reason": words.reason(with_unit.reason) if with_unit else None,
         "acknowledge_by": utc(due.acknowledge_by) if due else None,
         "resolve_by": utc(due.resolve_by) if due else None,
+        "explained": words.explained(report.status, ordered, with_unit, due),
+        "question_open": standing.question_open,
+        "unread": standing.unread,
+        "possible": possible(report.status, standing, until, now or report.accepted_at),
+        "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
+        "kept_until": kept_until(report.accepted_at, category.retention_days).isoformat()
+        if category
+        else None,
         "timeline": [accepted, *(words.entry(step) for step in ordered)],
     }
+
+
+def kept_until(accepted_at: datetime, retention_days: int) -> date:
+    """The day until which words are kept: so many days after the end of the month (UTC) they came in."""
+    month = accepted_at.astimezone(UTC).date().replace(day=1)
+    return (month + timedelta(days=32)).replace(day=1) + timedelta(days=retention_days)
 
 
 def utc(moment: datetime | None) -> str | None:
@@ -36,17 +74,85 @@ def utc(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
-class _Words:
+def _due(ordered: Sequence[Step]) -> Step | None:
+    """The step that set the times by which it must be done; none once it was reopened after that."""
+    for step in reversed(ordered):
+        if step.step == "reopened":
+            return None
+        if step.acknowledge_by:
+            return step
+    return None
+
+
+class Words:
     """Codes as texts. A code that this municipality no longer has is shown without one."""
 
     def __init__(self, municipality: Municipality, language: str) -> None:
         self._municipality = municipality
         self._language = language
 
+    def of(self, catalogue: Texts, unit: str | None = None, day: date | None = None) -> str:
+        """A text of our catalogue, filled in; in the first of the report's language, the municipality's and
+        English that it has."""
+        wanted = (self._language, self._municipality.languages[0], texts.LAST_RESORT)
+        language = next(one for one in wanted if one in catalogue)
+        name = self.unit(unit)
+        who = name["name"] if name else texts.NO_UNIT[language]
+        when = f"{day.day} {texts.MONTHS[language][day.month - 1]} {day.year}" if day else ""
+        said = catalogue[language].format(unit=who, day=when)
+        return said[0].upper() + said[1:]
+
+    def status(self, status: str, ordered: Sequence[Step], standing: Standing) -> str:
+        """The present status in plain words."""
+        with_unit = responsible(ordered)
+        unit = with_unit.unit if with_unit else None
+        if standing.question_open and status in OPEN:
+            return self.of(texts.QUESTION, unit)
+        if status == "erased":
+            return self._erased(next((step.reason for step in ordered if step.step == "erased"), None))
+        moved = next((step.step for step in reversed(ordered) if step.step in _MOVES), None)
+        if status == "routed" and moved == "reopened":
+            return self.of(texts.STATUSES["reopened"], unit)
+        planned = next((step.day for step in reversed(ordered) if step.day), None)
+        return self.of(texts.STATUSES[status], unit, planned)
+
+    def explained(
+        self, status: str, ordered: Sequence[Step], with_unit: Step | None, due: Step | None
+    ) -> dict[str, str | None] | None:
+        """Who is responsible, by when, and why, as sentences; None once nobody is."""
+        if status not in OPEN:
+            return None
+        why = self.reason(with_unit.reason) if with_unit else None
+        unit = with_unit.unit if with_unit else None
+        return {
+            "who": self.of(texts.WHO if unit else texts.NOBODY_YET, unit),
+            "by_when": self._by_when(status, unit, due),
+            "why": why["text"] if why else None,
+        }
+
+    def _by_when(self, status: str, unit: str | None, due: Step | None) -> str:
+        if due is None or due.acknowledge_by is None or due.resolve_by is None:
+            return self.of(texts.NO_DAY)
+        resolve = self.of(texts.RESOLVE_BY, unit, self._day(due.resolve_by))
+        if status in ("acknowledged", "planned"):
+            return resolve
+        return f"{self.of(texts.ACKNOWLEDGE_BY, unit, self._day(due.acknowledge_by))} {resolve}"
+
+    def _day(self, moment: datetime) -> date:
+        return moment.astimezone(self._municipality.tz).date()
+
+    def _erased(self, reason: str | None) -> str:
+        return self.of(texts.ERASED.get(reason or "", texts.STATUSES["erased"]))
+
     def entry(self, step: Step) -> dict[str, Any]:
         planned = {"day": step.day.isoformat()} if step.day else {}
+        if step.step == "erased":
+            text = self._erased(step.reason)
+        else:
+            text = self.of(texts.STEPS.get(step.step) or texts.STATUSES[step.step], step.unit, step.day)
         return {
             "status": step.step,
+            "text": text,
             "at": utc(step.at),
             "unit": self.unit(step.unit),
             "reason": self.reason(step.reason),
@@ -65,5 +171,5 @@ class _Words:
     def reason(self, code: str | None) -> dict[str, str | None] | None:
         if code is None:
             return None
-        texts = self._municipality.reasons.get(code)
-        return {"code": code, "text": self._municipality.text(texts, self._language) if texts else None}
+        known = self._municipality.reasons.get(code)
+        return {"code": code, "text": self._municipality.text(known, self._language) if known else None}

@@ -132,7 +132,10 @@ def test_a_category_that_a_reader_lacks(watch: Watch, deployment: Deployment, to
         for name in ("categories.toml", "routing.toml")
     }
     less = re.sub(
-        r'\[\[categories\]\]\nid = "graffiti"\n.*?(?=\[\[)', "", kept["categories.toml"], flags=re.DOTALL
+        r'\[\[categories\]\]\nid = "graffiti"\n.*?(?=\[\[categories\]\])',
+        "",
+        kept["categories.toml"],
+        flags=re.DOTALL,
     )
     (deployment.municipality / "categories.toml").write_text(less, "utf-8")
     (deployment.municipality / "routing.toml").write_text(

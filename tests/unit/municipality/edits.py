@@ -14,13 +14,14 @@ ROOT = Path(__file__).parents[3]
 FOLDERS = ROOT / "deploy" / "municipalities"
 IBUURT = FOLDERS / "ibuurt"
 
-M, C, U, R, W, G = (
+M, C, U, R, W, G, E = (
     "municipality.toml",
     "categories.toml",
     "units.toml",
     "routing.toml",
     "reasons.toml",
     "districts.geojson",
+    "emergency.toml",
 )
 LAMP = 'id = "street_light"\nkind = "issue"'
 CENTRE = "area = { district = ["

@@ -253,12 +253,12 @@ ENTRIES: dict[str, Planted] = {
     "no last rule": Planted(
         append(R, '[rules.when]\nlanguage = ["nl"]\n'),
         R,
-        "rules[11].when",
+        "rules[13].when",
         "may reach nobody",
         "without when",
     ),
     "default rule before the end": Planted(
-        append(R, RULE), R, "rules[11]", "takes every report", "to the end"
+        append(R, RULE), R, "rules[13]", "takes every report", "to the end"
     ),
     "rule that is never reached": Planted(
         swap(

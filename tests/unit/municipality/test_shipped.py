@@ -107,3 +107,31 @@ def test_no_request_changes_its_district_by_the_simplified_outlines(requests: li
         inside = [shape(geometry), shape(ours[one])]
         shapely.prepare(inside)
         assert (shapely.intersects(inside[0], points) == shapely.intersects(inside[1], points)).all()
+
+
+def test_the_emergency_lists_that_ship_say_enough_in_each_language() -> None:
+    """At least 25 phrases a language, each found as it is written; the text names the right number."""
+    for folder, number in ((IBUURT, "112"), (BOSTON, "911")):
+        town = read(folder)
+        lists = tomllib.loads((folder / "emergency.toml").read_text(encoding="utf-8"))["phrases"]
+        assert set(lists) == set(town.languages)
+        for language, phrases in lists.items():
+            assert len(phrases) >= 25
+            assert all(town.emergency_wording.tells(phrase.replace("*", "x")) for phrase in phrases)
+            assert number in town.danger_text(language)
+
+
+def test_nothing_must_be_answered_for_bostons_requests() -> None:
+    """The demo sends them, and the city's export has no answers."""
+    boston = read(BOSTON)
+    assert not any(one.required for category in boston.categories.values() for one in category.questions)
+    assert not any(category.danger for category in boston.categories.values())
+
+
+def test_only_public_issues_have_a_public_text_and_only_issues_contact() -> None:
+    """In both folders every category says how long its words are kept; tips say nothing of anybody."""
+    for town in (read(IBUURT), read(BOSTON)):
+        for category in town.categories.values():
+            assert "retention_days" in category.model_fields_set
+            assert category.contact == (category.kind == "issue")
+            assert category.public or category.public_text == "none"

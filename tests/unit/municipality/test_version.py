@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from shared.municipality import read
-from tests.unit.municipality.edits import IBUURT, C, G, M, R, U, W, append, swap
+from tests.unit.municipality.edits import IBUURT, C, E, G, M, R, U, W, append, swap
 
 
-@pytest.mark.parametrize("file", [M, C, U, R, W, G])
+@pytest.mark.parametrize("file", [M, C, U, R, W, G, E])
 def test_the_version_changes_with_every_file_that_is_read(file: str, folder: Path) -> None:
     """Events carry the version, so two that carry the same one were decided by the same files."""
     before = read(folder).version

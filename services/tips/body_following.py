@@ -1,0 +1,61 @@
+"""What residents send to a report that is there, and units by `notify`, as strict models."""
+
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from services.tips.body import Name, Photos, _Body, _without_nul
+from services.tips.core.conversation import MESSAGE_CHARACTERS
+from shared.events import Moment
+
+MessageText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MESSAGE_CHARACTERS),
+    AfterValidator(_without_nul),
+]
+PURPOSE = r"^[a-z][a-z0-9_]{0,39}$"
+READER = r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$"
+
+
+class NewMessage(_Body):
+    """What a resident writes to the unit."""
+
+    text: MessageText
+    photos: Photos = Field(default_factory=list)
+
+
+class NewReopening(_Body):
+    """That it is not solved; the text becomes a message to the unit."""
+
+    text: MessageText | None = None
+
+
+class NewRating(_Body):
+    """What the resident thinks of how it went; stars from 1 to 5 may be left out."""
+
+    satisfied: bool
+    stars: Annotated[int, Field(ge=1, le=5)] | None = None
+
+
+class UnitMessage(_Body):
+    """What a unit writes to the resident; `message_id` is the same when it is sent again."""
+
+    message_id: uuid.UUID
+    unit: Name
+    text: MessageText
+    photos: Photos = Field(default_factory=list)
+    asks: bool
+
+
+class Spam(_Body):
+    """Who says so, as a code."""
+
+    by: Annotated[str, StringConstraints(pattern=READER)]
+
+
+class Confirmed(_Body):
+    """What a destination says of its copy, and when."""
+
+    state: Literal["confirmed", "cannot"]
+    at: Moment

@@ -1,0 +1,47 @@
+"""What a resident can do with a report now, as a table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from services.tips.core.conversation import Rating
+from services.tips.core.lifecycle import DONE, OPEN
+
+Act = Literal["message", "answer", "rate", "reopen", "withdraw", "erase"]
+
+# From which statuses each act is possible at all; `possible` knows the rest.
+ACTS: Mapping[Act, frozenset[str]] = {
+    "message": OPEN | DONE,
+    "answer": OPEN | DONE,
+    "rate": DONE,
+    "reopen": DONE,
+    "withdraw": OPEN,
+    "erase": OPEN | DONE | {"withdrawn"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
+    messages are unread, and the rating, if there is one."""
+
+    question_open: bool = False
+    unread: int = 0
+    rating: Rating | None = None
+
+
+def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:
+    """Until when it can be said that it is not solved, and a rating be changed; None where it is not done."""
+    return done_at + timedelta(days=reopen_days) if done_at else None
+
+
+def possible(status: str, standing: Standing, until: datetime | None, now: datetime) -> list[Act]:
+    """What can be done now, in the order of the table; `until` is what `reopen_until` says."""
+    in_time = until is not None and now <= until
+    also: Mapping[Act, bool] = {
+        "answer": standing.question_open,
+        "rate": standing.rating is None or in_time,
+        "reopen": in_time,
+    }
+    return [act for act, statuses in ACTS.items() if status in statuses and also.get(act, True)]

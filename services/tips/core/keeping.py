@@ -1,0 +1,96 @@
+"""How long things are kept, and why. Pure; the time is passed in."""
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from services.tips.sealing import key_name
+from shared.municipality import Category
+
+# The longest that a hold may last before somebody places it again: so often at least it is looked at (LED 5).
+HOLD_DAYS_AT_MOST = 2 * 366
+# A report that is erased stays without words for as long as its receipt should answer that it is.
+ERASED_KEPT_DAYS = 366
+# The log stays for as long as damages can be claimed and as long as the longest round of audits (LED 25); the
+# database refuses to let go of any entry that is younger than 1,826 days.
+LOG_KEPT_DAYS = 1_827
+# A periodic review looks so far ahead (LED 5).
+REVIEW_DAYS = 30
+# What no unit works on any more; anything else is open, and its words are needed.
+OVER = frozenset({"resolved", "refused", "withdrawn", "erased"})
+
+# A month's key, or the key of one hold; from the second generation on with its number.
+KEY_NAME = re.compile(
+    r"(?:(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])-(?P<regime>[a-z]{1,10})-(?P<days>[1-9][0-9]{0,4})"
+    r"|hold-(?P<held>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))(?:\.(?P<generation>[1-9][0-9]{0,3}))?",
+    re.ASCII,
+)
+
+
+def generation(name: str, number: int) -> str:
+    """The name of that generation of a key; the first has no number."""
+    base = name.partition(".")[0]
+    return base if number == 1 else f"{base}.{number}"
+
+
+def generation_of(name: str) -> int:
+    """Which generation a key is, from 1 on."""
+    return int(name.partition(".")[2] or 1)
+
+
+def hold_key_name(report_id: uuid.UUID) -> str:
+    """The key of one report's hold, destroyed when the hold ends."""
+    return f"hold-{report_id}"
+
+
+def held_by(name: str) -> uuid.UUID | None:
+    """The report of a hold's key; None for a month's."""
+    base = name.partition(".")[0]
+    return uuid.UUID(base.removeprefix("hold-")) if base.startswith("hold-") else None
+
+
+def last_moment(name: str) -> datetime | None:
+    """When the time of a month's key ends: its days after the end of its month (UTC). None for a hold's."""
+    found = KEY_NAME.fullmatch(name)
+    if found is None or found["held"]:
+        return None
+    month = datetime(int(found["year"]), int(found["month"]), 1, tzinfo=UTC)
+    return next_month(month) + timedelta(days=int(found["days"]))
+
+
+def month_is_over(name: str, now: datetime) -> bool:
+    """Whether no report comes under a key any more by itself."""
+    return not name.startswith(f"{now.astimezone(UTC):%Y-%m}-")
+
+
+def has_ended(name: str, now: datetime, held: Iterable[uuid.UUID]) -> bool:
+    """Whether what is under a key must go: the month's time has ended, or the report is held no more."""
+    end, report_id = last_moment(name), held_by(name)
+    return end <= now if end else report_id is not None and report_id not in held
+
+
+def same_class(name: str, now: datetime, regime: str, days: int) -> str:
+    """The present month's key for a report under a key that has ended: of its class, which a hold's key does
+    not name, so that it is passed in."""
+    found = KEY_NAME.fullmatch(name)
+    if found and found["regime"]:
+        regime, days = found["regime"], int(found["days"])
+    return key_name(now, regime, days)
+
+
+def month_names(categories: Iterable[Category], now: datetime) -> list[str]:
+    """The keys that reports of a municipality's categories come under, in the month of `now`."""
+    return sorted({key_name(now, one.regime, one.retention_days) for one in categories})
+
+
+def next_month(now: datetime) -> datetime:
+    """The first moment of the month after, UTC."""
+    first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def ending(counts: Mapping[str, int], now: datetime) -> int:
+    """How many of the reports under keys end within REVIEW_DAYS, those that have ended included."""
+    until = now + timedelta(days=REVIEW_DAYS)
+    return sum(count for name, count in counts.items() if (end := last_moment(name)) and end <= until)

@@ -1,0 +1,139 @@
+"""The catalogue of what residents read about their report, by code and language. Level B1: short sentences,
+common words. `{unit}` and `{day}` are filled in."""
+
+from collections.abc import Mapping
+
+Texts = Mapping[str, str]
+# A language that has no text here is answered in the municipality's default, and that failing in this one.
+LAST_RESORT = "en"
+
+STATUSES: Mapping[str, Texts] = {
+    "accepted": {
+        "nl": "Wij hebben uw bericht. Wij zoeken nu uit wie het oppakt.",
+        "en": "We have your report. We are finding out who will deal with it.",
+    },
+    "routed": {
+        "nl": "Uw bericht gaat naar {unit}.",
+        "en": "Your report goes to {unit}.",
+    },
+    "reopened": {
+        "nl": "U hebt gezegd dat het niet is opgelost. {unit} kijkt er opnieuw naar.",
+        "en": "You said that it is not solved. {unit} looks at it again.",
+    },
+    "delivered": {
+        "nl": "{unit} heeft uw bericht ontvangen.",
+        "en": "{unit} has received your report.",
+    },
+    "acknowledged": {
+        "nl": "{unit} heeft uw bericht gelezen en gaat ermee aan de slag.",
+        "en": "{unit} has read your report and is working on it.",
+    },
+    "planned": {
+        "nl": "{unit} gaat dit doen op {day}.",
+        "en": "{unit} will do this on {day}.",
+    },
+    "resolved": {
+        "nl": "{unit} is klaar. Is het niet opgelost? Laat het ons weten.",
+        "en": "{unit} has finished. Is it not solved? Let us know.",
+    },
+    "refused": {
+        "nl": "{unit} kan dit niet voor u doen.",
+        "en": "{unit} cannot do this for you.",
+    },
+    "withdrawn": {
+        "nl": "U hebt uw bericht ingetrokken. Wij doen er niets meer mee.",
+        "en": "You took your report back. We do nothing more with it.",
+    },
+    "erased": {
+        "nl": "Wat u schreef is gewist. Niemand kan het terughalen.",
+        "en": "What you wrote is erased. Nobody can get it back.",
+    },
+}
+
+# Why it was erased, in place of the general text.
+ERASED: Mapping[str, Texts] = {
+    "resident": {
+        "nl": "U hebt uw bericht gewist. Niemand kan het terughalen.",
+        "en": "You erased your report. Nobody can get it back.",
+    },
+    "retention": {
+        "nl": "Wij bewaren een bericht niet langer dan nodig. Daarom is het gewist.",
+        "en": "We keep a report no longer than needed. That is why it is erased.",
+    },
+    "spam": {
+        "nl": "Wij zagen dit bericht als spam of misbruik. Daarom is het gewist. Klopt dat niet? Stuur dan"
+        " een nieuw bericht.",
+        "en": "We took this report for spam or abuse. That is why it is erased. Is that wrong? Then send a"
+        " new report.",
+    },
+    "lost": {
+        "nl": "Door een storing zijn wij kwijt wat u schreef. Stuur alstublieft een nieuw bericht.",
+        "en": "Because of a fault we lost what you wrote. Please send a new report.",
+    },
+}
+
+# What a step of the timeline says, where that is not what the status of the same name says.
+STEPS: Mapping[str, Texts] = {
+    "accepted": {"nl": "Wij hebben uw bericht ontvangen.", "en": "We received your report."},
+    "routed": {"nl": "Uw bericht ging naar {unit}.", "en": "Your report went to {unit}."},
+    "delivery_failed": {
+        "nl": "Het lukte niet om uw bericht af te leveren bij {unit}. Een medewerker kijkt ernaar.",
+        "en": "We could not deliver your report to {unit}. Somebody here is looking into it.",
+    },
+    "escalated": {
+        "nl": "{unit} was te laat. De leiding weet het nu.",
+        "en": "{unit} was late. Their manager knows now.",
+    },
+    "acknowledged": {"nl": "{unit} heeft uw bericht gelezen.", "en": "{unit} has read your report."},
+    "answer_asked": {"nl": "{unit} heeft u iets gevraagd.", "en": "{unit} asked you something."},
+    "planned": {"nl": "{unit} koos een dag: {day}.", "en": "{unit} chose a day: {day}."},
+    "resolved": {"nl": "{unit} is klaar.", "en": "{unit} has finished."},
+    "refused": {"nl": "{unit} kan dit niet doen.", "en": "{unit} cannot do this."},
+    "handed_over": {
+        "nl": "Uw bericht ging door naar {unit}.",
+        "en": "Your report was passed on to {unit}.",
+    },
+    "supplemented": {"nl": "U hebt iets toegevoegd.", "en": "You added something."},
+    "answered": {"nl": "U hebt geantwoord.", "en": "You answered."},
+    "reopened": {
+        "nl": "U hebt gezegd dat het niet is opgelost.",
+        "en": "You said that it is not solved.",
+    },
+    "withdrawn": {"nl": "U hebt uw bericht ingetrokken.", "en": "You took your report back."},
+}
+
+QUESTION: Texts = {
+    "nl": "{unit} heeft u iets gevraagd. U kunt hier antwoorden.",
+    "en": "{unit} asked you something. You can answer here.",
+}
+WHO: Texts = {
+    "nl": "{unit} is verantwoordelijk voor uw bericht.",
+    "en": "{unit} is responsible for your report.",
+}
+NOBODY_YET: Texts = {
+    "nl": "Wij zoeken nog uit wie verantwoordelijk is.",
+    "en": "We are still finding out who is responsible.",
+}
+ACKNOWLEDGE_BY: Texts = {
+    "nl": "Uiterlijk op {day} leest {unit} uw bericht.",
+    "en": "{unit} will read your report by {day}.",
+}
+RESOLVE_BY: Texts = {
+    "nl": "Uiterlijk op {day} wil {unit} klaar zijn.",
+    "en": "{unit} wants to be done by {day}.",
+}
+NO_DAY: Texts = {
+    "nl": "Wij weten nog niet wanneer dit klaar is.",
+    "en": "We do not know yet when this will be done.",
+}
+NO_UNIT: Texts = {"nl": "het team", "en": "the team"}
+MONTHS: Mapping[str, tuple[str, ...]] = {
+    "nl": (
+        "januari", "februari", "maart", "april", "mei", "juni", "juli", "augustus", "september", "oktober",
+        "november", "december",
+    ),
+    "en": (
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+        "November", "December",
+    ),
+}  # fmt: skip

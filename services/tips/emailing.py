@@ -1,0 +1,155 @@
+"""The worker that sends e-mail: at least once, each with a Message-ID of its own that a repeat has too.
+
+Nothing is logged of whom it goes to: the mail server knows that, and its operator.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parseaddr
+from typing import Any
+
+import aiosmtplib
+import structlog
+
+from services.tips import sealing
+from services.tips.core import emails as core
+from services.tips.core.emails import Sender
+from services.tips.keys import KeyDestroyed, KeyFolder, KeyLost
+from services.tips.metrics import TipsMetrics
+from services.tips.queries import emails
+from services.tips.queries.emails import Due
+from shared import postgres
+
+POLL_SECONDS = 2.0
+SEND_SECONDS = 30.0
+# Longer than an attempt may take.
+LEASE = timedelta(seconds=90)
+AT_ONCE = 20
+RETRY_BASE, RETRY_CAP = timedelta(seconds=30), timedelta(hours=2)
+# Two days and a half of trying.
+ATTEMPTS_MOST = 40
+FOR_GOOD = 500
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class MailServer:
+    """Where e-mail is handed over. `tls` is "tls" from the start, "starttls", or "none" on this machine."""
+
+    host: str
+    port: int
+    tls: str
+    user: str = ""
+    password: str = ""
+
+
+class Emailing:
+    """Sends for as long as `run` runs."""
+
+    def __init__(
+        self,
+        pool: Any,
+        keys: KeyFolder,
+        server: MailServer,
+        sender: Sender,
+        languages: tuple[str, ...],
+        secret: bytes,
+        metrics: TipsMetrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._pool = pool
+        self._keys = keys
+        self._server = server
+        self._sender = sender
+        self._languages = languages
+        self._secret = secret
+        self._metrics = metrics
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Send until cancelled; whoever is away is waited for."""
+        while True:
+            try:
+                taken = await self._send_due()
+                async with self._pool.acquire() as connection:
+                    await emails.forget_unconfirmed(connection, self._clock())
+            except Exception as error:
+                if not postgres.is_transient(error):
+                    raise
+                log.warning("not_now", part="e-mail", error=type(error).__name__)
+                taken = 0
+            if taken < AT_ONCE:
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _send_due(self) -> int:
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            due = await emails.lease(connection, now, now + LEASE, AT_ONCE)
+        for one in due:
+            await self._deal_with(one)
+        return len(due)
+
+    async def _deal_with(self, due: Due) -> None:
+        address = self._address(due)
+        outcome = "erased" if address is None else await self._send(due, address)
+        self._metrics.emails.labels(outcome).inc()
+        async with self._pool.acquire() as connection:
+            if outcome == "refused":
+                # The address does not exist, or wants nothing of us: it is erased.
+                await emails.forget(connection, due.subscription_id)
+            elif outcome == "later" and due.attempts < ATTEMPTS_MOST:
+                await emails.put_off(connection, due.email_id, self._clock() + _pause(due.attempts))
+            else:
+                await emails.drop(connection, due.email_id)
+
+    def _address(self, due: Due) -> str | None:
+        if due.words is None:
+            return None
+        try:
+            key = sealing.open_key(due.report_id, due.words, self._keys.get(due.words.key_name))
+            opened = sealing.unseal_part(key, due.report_id, due.subscription_id, due.address)
+        except (KeyDestroyed, KeyLost, sealing.Unreadable) as error:
+            log.error("email_address_unreadable", error=type(error).__name__)
+            return None
+        return str(opened["address"])
+
+    async def _send(self, due: Due, address: str) -> str:
+        """What came of it: sent, refused for good, or later."""
+        link = f"/v1/email/{due.subscription_id}/{core.token(due.subscription_id, self._secret)}"
+        said = core.texts(due.language, self._languages)
+        message = core.compose(due.about, address, due.email_id, link, self._sender, said, self._clock())
+        server = self._server
+        try:
+            await aiosmtplib.send(
+                # As bytes: the library would fold the headers its own way.
+                message.as_bytes(),
+                sender=parseaddr(self._sender.address)[1],
+                recipients=[address],
+                hostname=server.host,
+                port=server.port,
+                username=server.user or None,
+                password=server.password or None,
+                use_tls=server.tls == "tls",
+                start_tls=server.tls == "starttls",
+                # Looked up, it may take long, and it tells a name of this machine.
+                local_hostname=self._sender.domain,
+                timeout=SEND_SECONDS,
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            refused = all(one.code >= FOR_GOOD for one in error.recipients)
+            return "refused" if refused else "later"
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            log.warning("email_not_sent", error=type(error).__name__)
+            return "later"
+        return "sent"
+
+
+def _pause(attempts: int) -> timedelta:
+    """Doubled each time, up to a limit, and jittered."""
+    jitter: float = random.uniform(0.5, 1)  # noqa: S311 - no secret
+    pause: timedelta = min(RETRY_BASE * 2 ** min(attempts, 16), RETRY_CAP) * jitter
+    return pause

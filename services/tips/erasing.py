@@ -1,0 +1,59 @@
+"""Erasing a report: its words and all that was sealed under its key go, and so does what is public of it,
+in the caller's transaction.
+
+What stays is that there was a report: its category, areas and steps, its count in the statistics, the log of
+who read what, and for a time the certificate of what was destroyed.
+"""
+
+import uuid
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Literal
+
+from services.tips.acting import take_step
+from services.tips.core.certificate import Erasure
+from services.tips.core.report import Report
+from services.tips.photos import holding
+from services.tips.queries import emails, erasures, holds, messages, ratings, reports, steps
+from shared.events import ReportErased
+
+Reason = Literal["resident", "retention", "spam", "lost"]
+
+
+async def erase(connection: Any, report: Report, reason: Reason, now: datetime, source: str) -> Report:
+    """Erase a report that is locked (queries/reports.py, `lock`) and say so in an event; the report after
+    it. The caller has looked whether it was erased before, and writes the line of the log, last.
+
+    A report that is held stays, and is returned as it was: its words are locked away, and erased when the
+    hold ends (queries/holds.py). What comes out is erased where its status says so.
+    """
+    if await holds.of(connection, report.report_id):
+        await holds.erase_when_lifted(connection, report.report_id, reason)
+        return report
+    had = (await steps.steps_of(connection, [report.report_id]))[report.report_id]
+    destroyed = await destroy(connection, [report.report_id], now)
+    after, step = await take_step(connection, report, had, ReportErased, now, source, reason=reason)
+    done = Erasure(report.report_id, step.at, reason, destroyed[report.report_id])
+    await erasures.insert_erasures(connection, [done])
+    return after
+
+
+async def destroy(
+    connection: Any, report_ids: Collection[uuid.UUID], now: datetime
+) -> dict[uuid.UUID, dict[str, int]]:
+    """Destroy everything that was written about reports, and the keys that opened it; a number for each sort
+    of what there was. What else is sealed with a report's key is destroyed and counted here."""
+    had_words = await reports.erase_words(connection, report_ids, now.date())
+    written = await messages.delete_messages(connection, report_ids)
+    dropped = await holding.drop_of(connection, report_ids, now)
+    await emails.forget_of(connection, report_ids)
+    rated = await ratings.delete_ratings(connection, report_ids)
+    return {
+        report_id: {
+            "words": int(report_id in had_words),
+            "messages": written.get(report_id, 0),
+            "photos": dropped.get(report_id, 0),
+            "ratings": int(report_id in rated),
+        }
+        for report_id in report_ids
+    }

@@ -1,0 +1,51 @@
+"""HTTP: residents send and follow reports; other services read words, which is logged.
+
+Each handler parses, opens one transaction, and wakes the relay after the commit. No line is logged for a
+tip: its time would be the tip's minute.
+"""
+
+from fastapi import FastAPI
+
+from services.tips.http.closing import add_closing
+from services.tips.http.conversing import add_conversing
+from services.tips.http.desk import Desk, Peppers
+from services.tips.http.duplicates import add_duplicates
+from services.tips.http.email import add_email
+from services.tips.http.erasing import add_erasing, add_erasures
+from services.tips.http.following import add_following
+from services.tips.http.form import add_form
+from services.tips.http.issues import add_issue, add_issues
+from services.tips.http.photos import add_photos, add_photos_of_reports
+from services.tips.http.public_text import add_public_text
+from services.tips.http.sending import add_sending
+from services.tips.http.units import add_units
+from services.tips.http.words import add_words
+from shared import web
+
+__all__ = ["Desk", "Peppers", "add_internal", "public_app"]
+
+
+def public_app(desk: Desk) -> FastAPI:
+    """The residents' application."""
+    app = web.new_app("IBuurt tips", openapi="/v1/openapi.json")
+    add_sending(app, desk)
+    add_following(app, desk)
+    add_form(app, desk)
+    add_conversing(app, desk)
+    add_closing(app, desk)
+    add_erasing(app, desk)
+    add_email(app, desk)
+    add_issues(app, desk)
+    add_duplicates(app, desk)
+    add_issue(app, desk)
+    add_photos(app, desk)
+    return app
+
+
+def add_internal(internal: FastAPI, desk: Desk, notify_token: str) -> None:
+    """Add what other services may ask to the internal application."""
+    add_words(internal, desk, notify_token)
+    add_units(internal, desk, notify_token)
+    add_erasures(internal, desk, notify_token)
+    add_public_text(internal, desk, notify_token)
+    add_photos_of_reports(internal, desk, notify_token)

@@ -1,0 +1,206 @@
+"""Resident and unit write to each other; both sides' messages are sealed with the report's key."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from services.tips import receipts, sealing
+from services.tips.acting import take_step
+from services.tips.body_following import NewMessage
+from services.tips.core.chain import entry
+from services.tips.core.conversation import (
+    MESSAGES_PER_SENDER,
+    Message,
+    Sender,
+    full,
+    message_id,
+    open_question,
+)
+from services.tips.core.report import Report, time_of
+from services.tips.core.view import utc
+from services.tips.http.desk import Desk, connection
+from services.tips.http.documented import BODY, MINE, RECEIPT, body, problems
+from services.tips.http.mine import Mine, stand
+from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
+from services.tips.http.unsealing import report_key
+from services.tips.photos import holding
+from services.tips.queries import disclosures, messages
+from services.tips.schemas import Conversation, MessageAnswer
+from services.tips.sealing import Sealed
+from shared import web
+from shared.events import ReportAnswered, ReportSupplemented
+from shared.web import Problem
+
+MESSAGES_URL = f"{STATUS_URL}/messages"
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{receipts.KEY_PATTERN.pattern}$"},
+}
+
+
+class Draft(NamedTuple):
+    """A message that is to be stored."""
+
+    message_id: uuid.UUID
+    sender: Sender
+    text: str
+    unit: str | None = None
+    asks: bool = False
+    photos: tuple[uuid.UUID, ...] = ()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What is sealed."""
+        return {"text": self.text, "photos": [str(one) for one in self.photos]}
+
+
+def add_conversing(app: FastAPI, desk: Desk) -> None:
+    """Add the resident's side of the conversation."""
+
+    @app.get(MESSAGES_URL, response_model=Conversation, responses=problems(*MINE, 410), dependencies=RECEIPT)
+    async def get_messages(request: Request) -> Response:
+        """The conversation, in order. What the unit wrote counts as read from now on."""
+        receipt_sent(request)
+        async with connection(desk) as taken, taken.transaction():
+            report, sealed = await lock_of_receipt(taken, request, desk)
+            key = report_key(desk, report, sealed)
+            stored = await messages.messages_of(taken, report.report_id)
+            await messages.mark_read(taken, report.report_id)
+        question = open_question([one.message for one in stored])
+        return JSONResponse(
+            {
+                "messages": [told(desk, report, one.message, key, one.sealed) for one in stored],
+                "question_open": question is not None,
+            }
+        )
+
+    @app.post(
+        MESSAGES_URL,
+        status_code=201,
+        response_model=MessageAnswer,
+        responses=problems(*MINE, *BODY, 409, 410),
+        dependencies=RECEIPT,
+        openapi_extra=body(NewMessage, parameters=(_KEY_HEADER,)),
+    )
+    async def post_message(request: Request) -> Response:
+        """Write to the unit: an answer where it asked something, else something to add."""
+        receipt_sent(request)
+        idempotency_key = _key_sent(request)
+        sent = await web.read_json(request, NewMessage)
+        now = desk.clock()
+        async with connection(desk) as taken, taken.transaction():
+            report, sealed = await lock_of_receipt(taken, request, desk)
+            mine = await stand(taken, report, desk)
+            draft = Draft(
+                message_id(report.report_id, idempotency_key, desk.peppers.lookup),
+                "resident",
+                sent.text,
+                photos=tuple(sent.photos),
+            )
+            message, new = await add_message(taken, desk, mine, sealed, draft, now)
+            if new:
+                said = ReportAnswered if mine.standing.question_open else ReportSupplemented
+                await take_step(taken, report, mine.steps, said, now, desk.source)
+                await log_message(taken, report, now)
+        if new:
+            desk.wake()
+        return JSONResponse({"message": _message(desk, report, message, draft.content)}, 201)
+
+
+async def add_message(
+    connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None, draft: Draft, now: datetime
+) -> tuple[Message, bool]:
+    """Store a message of a report that is locked; the message, and False where it was there already.
+
+    Raises Problem 410 where the words are gone, 409 where the id belongs to another message, where the report
+    takes none any more, and above MESSAGES_PER_SENDER.
+    """
+    report_id = mine.report.report_id
+    key = report_key(desk, mine.report, sealed)
+    if earlier := await messages.message_text(connection, report_id, draft.message_id):
+        known = sealing.unseal_part(key, report_id, draft.message_id, earlier.sealed)
+        message = earlier.message
+        same = (message.sender, message.unit, message.asks) == (draft.sender, draft.unit, draft.asks)
+        if not same or known != draft.content:
+            raise _another_message()
+        return message, False
+    mine.check("message", now)
+    if full(mine.messages, draft.sender):
+        raise _too_many()
+    message = Message(
+        number=len(mine.messages) + 1,
+        message_id=draft.message_id,
+        sender=draft.sender,
+        unit=draft.unit,
+        asks=draft.asks,
+        read=draft.sender == "resident",
+        at=time_of(mine.report.kind, now),
+    )
+    part = sealing.seal_part(key, report_id, draft.message_id, draft.content)
+    await messages.insert_message(connection, report_id, message, part)
+    await holding.attach(connection, desk.keys, report_id, key, draft.photos, now)
+    return message, True
+
+
+async def log_message(connection: Any, report: Report, now: datetime) -> None:
+    """Log that the resident wrote more, last in the transaction."""
+    line = entry(report, now, "collection", "resident", "message")
+    await disclosures.record(connection, [line])
+
+
+def told(desk: Desk, report: Report, message: Message, key: bytes, sealed: bytes) -> dict[str, Any]:
+    """A message as JSON for the resident."""
+    content = sealing.unseal_part(key, report.report_id, message.message_id, sealed)
+    return _message(desk, report, message, content)
+
+
+def _message(desk: Desk, report: Report, message: Message, content: Mapping[str, Any]) -> dict[str, Any]:
+    unit = desk.municipality.units.get(message.unit or "")
+    name = desk.municipality.text(unit.names, report.language) if unit else message.unit
+    return {
+        "number": message.number,
+        "sender": message.sender,
+        "unit": {"id": message.unit, "name": name} if message.unit else None,
+        "text": content["text"],
+        "photos": content["photos"],
+        "asks": message.asks,
+        "at": utc(message.at),
+    }
+
+
+def _key_sent(request: Request) -> str:
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) != 1 or not receipts.KEY_PATTERN.fullmatch(keys[0]):
+        raise Problem(
+            400,
+            "idempotency-key-missing",
+            "No Idempotency-Key",
+            "Send one header Idempotency-Key of 22 to 128 characters of A-Z a-z 0-9 _ -; mint a new one for"
+            " each message, and use it again only to send the same message again.",
+        )
+    return keys[0]
+
+
+def _another_message() -> Problem:
+    return Problem(
+        409,
+        "message-id-reused",
+        "This id or key belongs to another message",
+        "Mint a new one for each message.",
+    )
+
+
+def _too_many() -> Problem:
+    return Problem(
+        409,
+        "too-many-messages",
+        "Too many messages",
+        f"Each side may write {MESSAGES_PER_SENDER} messages about one report; send a new report.",
+        limit_messages=MESSAGES_PER_SENDER,
+    )

@@ -1,0 +1,77 @@
+"""What the OpenAPI document says of routes that read their own requests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import BaseModel
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "pattern": "^urn:ibuurt:problem:"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+_SAYS = {
+    400: "The body is not whole, not UTF-8 or no JSON; or the Idempotency-Key is missing or weak",
+    401: "No receipt, or no token",
+    404: "Nothing of that receipt or id is here",
+    408: "The body came too slowly",
+    409: "Not possible now; `status_of_report` and `possible` say what is",
+    410: "Gone for good; do not ask again",
+    413: "The body is too large",
+    415: "The body is not application/json",
+    422: "Not as described; `errors` says where",
+    429: "Too many from your network; `Retry-After` says when to try again",
+    503: "Not now; try again",
+}
+BODY = (400, 408, 413, 415, 422)
+# What every route behind a receipt, and every internal one, may answer.
+MINE = (401, 404, 429, 503)
+
+# Read by http/receipt.py and shared/web.py; here they only stand in the document.
+RECEIPT = [
+    Security(
+        APIKeyHeader(
+            name="Authorization",
+            scheme_name="Receipt",
+            description="`Receipt` and the code that was shown when the report was sent",
+            auto_error=False,
+        )
+    )
+]
+TOKEN = [Security(HTTPBearer(scheme_name="Token", description="this service's token", auto_error=False))]
+
+
+def problems(*statuses: int, **says: str) -> dict[int | str, dict[str, Any]]:
+    """The refusals that a route may answer with, by status; `says`, such as `_422`, is for those of which
+    there is more to say."""
+    content = {"application/problem+json": {"schema": _PROBLEM}}
+    described = _SAYS | {int(status.removeprefix("_")): why for status, why in says.items()}
+    wanted = {*statuses, *(int(status.removeprefix("_")) for status in says)}
+    return {status: {"description": described[status], "content": content} for status in sorted(wanted)}
+
+
+def answer(why: str, schema: Mapping[str, Any], **headers: str) -> dict[str, Any]:
+    """An answer in JSON; `headers` are its headers with what they say."""
+    return {
+        "description": why,
+        "content": {"application/json": {"schema": dict(schema)}},
+        "headers": {
+            name.replace("_", "-"): {"description": says, "schema": {"type": "string"}}
+            for name, says in headers.items()
+        },
+    }
+
+
+def body(model: type[BaseModel], *, parameters: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    """The JSON that a route reads, and its headers."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    described: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
+    return described | ({"parameters": list(parameters)} if parameters else {})

@@ -1,0 +1,84 @@
+"""Residents follow what became of their report, and take home all that is held about it."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from services.tips.core.certificate import certificate
+from services.tips.core.report import Report
+from services.tips.core.view import utc
+from services.tips.http.conversing import told
+from services.tips.http.desk import Desk, connection
+from services.tips.http.documented import MINE, RECEIPT, problems
+from services.tips.http.mine import Mine, stand
+from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent, report_of_receipt
+from services.tips.http.unsealing import report_key, unsealed_words
+from services.tips.queries import erasures, messages
+from services.tips.schemas import ExportAnswer, ReportAnswer
+from services.tips.sealing import Sealed
+from shared.web import Problem
+
+
+def add_following(app: FastAPI, desk: Desk) -> None:
+    """Add what a receipt shows."""
+
+    @app.get(STATUS_URL, response_model=ReportAnswer, responses=problems(*MINE), dependencies=RECEIPT)
+    async def get_report(request: Request) -> Response:
+        """Follow a report: its status, who is responsible, by when, and why, and what can be done now."""
+        receipt_sent(request)
+        async with connection(desk) as taken, taken.transaction(isolation="repeatable_read", readonly=True):
+            report = await report_of_receipt(taken, request, desk)
+            mine = await stand(taken, report, desk)
+        return JSONResponse({"report": mine.view(desk, desk.clock())})
+
+    @app.get(
+        f"{STATUS_URL}/export", response_model=ExportAnswer, responses=problems(*MINE), dependencies=RECEIPT
+    )
+    async def get_export(request: Request) -> Response:
+        """Everything that is held about the report, as one JSON document; nothing in it leads back here."""
+        receipt_sent(request)
+        async with connection(desk) as taken, taken.transaction():
+            report, sealed = await lock_of_receipt(taken, request, desk)
+            mine = await stand(taken, report, desk)
+            return JSONResponse({"export": await _export(taken, desk, mine, sealed)})
+
+
+async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None) -> dict[str, Any]:
+    report, rating = mine.report, mine.standing.rating
+    readings = await erasures.readings_of(connection, report.report_id)
+    erasure = await erasures.erasure_of(connection, report.report_id)
+    confirmations = await erasures.confirmations_of(connection, report.report_id)
+    words, written = await _written(connection, desk, report, sealed)
+    return {
+        "format": "ibuurt.export.v1",
+        "report": mine.view(desk, desk.clock()),
+        "words": words,
+        "messages": written,
+        "rating": {"satisfied": rating.satisfied, "stars": rating.stars} if rating else None,
+        "log": [
+            {
+                "at": utc(reading.at),
+                "act": reading.act,
+                "reader": reading.reader,
+                "service": reading.service,
+                "purpose": reading.purpose,
+            }
+            for reading in readings
+        ],
+        "certificate": certificate(erasure, readings, confirmations) if erasure else None,
+    }
+
+
+async def _written(
+    connection: Any, desk: Desk, report: Report, sealed: Sealed | None
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The words and the conversation; nothing where they are erased or their month's key is destroyed."""
+    try:
+        words, key = unsealed_words(desk, report, sealed), report_key(desk, report, sealed)
+    except Problem as problem:
+        if problem.status != 410:
+            raise
+        return None, []
+    stored = await messages.messages_of(connection, report.report_id)
+    return words, [told(desk, report, one.message, key, one.sealed) for one in stored]

@@ -1,0 +1,54 @@
+"""What the routes behind a receipt share: how the report stands, and the refusal of what cannot be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.tips.core.acts import Act, Standing, possible, reopen_until
+from services.tips.core.conversation import Message, open_question, unread
+from services.tips.core.lifecycle import Step, done_at, in_order
+from services.tips.core.report import Report
+from services.tips.core.view import view
+from services.tips.http.desk import Desk
+from services.tips.http.unsealing import erased
+from services.tips.queries import messages, ratings, steps
+from shared.web import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """A report, its steps in order, its messages without their texts, and how it stands."""
+
+    report: Report
+    steps: Sequence[Step]
+    messages: Sequence[Message]
+    standing: Standing
+    reopen_until: datetime | None
+
+    def view(self, desk: Desk, now: datetime) -> dict[str, Any]:
+        return view(self.report, self.steps, desk.municipality, now, self.standing)
+
+    def check(self, act: Act, now: datetime) -> None:
+        """Raises Problem 410 where the report is erased, 409 where the act is not possible now."""
+        if self.report.status == "erased":
+            raise erased()
+        can = possible(self.report.status, self.standing, self.reopen_until, now)
+        if act not in can:
+            raise Problem(
+                409,
+                "not-possible-now",
+                "Not possible now",
+                f"The report is {self.report.status}; choose one of those in `possible`.",
+                status_of_report=self.report.status,
+                possible=can,
+            )
+
+
+async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
+    """How a report stands, in the caller's transaction."""
+    had = in_order((await steps.steps_of(connection, [report.report_id]))[report.report_id])
+    written = await messages.heads_of(connection, report.report_id)
+    rating = await ratings.rating_of(connection, report.report_id)
+    standing = Standing(open_question(written) is not None, unread(written), rating)
+    return Mine(report, had, written, standing, reopen_until(done_at(had), desk.municipality.reopen_days))

@@ -1,0 +1,182 @@
+"""Residents send reports."""
+
+import asyncio
+import hmac
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from asyncpg import UniqueViolationError
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from services.tips import answers, intake, receipts, sealing
+from services.tips.body import Location, NewReport
+from services.tips.core import grid, public
+from services.tips.core.public import Issue
+from services.tips.core.report import Report, accept, drop_after
+from services.tips.core.view import view
+from services.tips.http.desk import Desk, connection, not_now
+from services.tips.http.documented import answer, problems
+from services.tips.http.receipt import STATUS_URL
+from services.tips.queries import reports
+from services.tips.queries.reports import Submission
+from shared import web
+from shared.cloudevents import Envelope
+from shared.web import Problem
+
+# To wait for the group before and to commit with the next.
+STORE_SECONDS = 10
+log = structlog.get_logger()
+_SCHEMA_PLACE = "#/paths/~1v1~1reports/post/requestBody/content/application~1json/schema/$defs/"
+_POST_DESCRIPTION = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{receipts.KEY_PATTERN.pattern}$"},
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": NewReport.model_json_schema(ref_template=_SCHEMA_PLACE + "{model}")
+            }
+        },
+    },
+}
+_ANSWERS = {
+    201: answer(
+        "The report is stored; the same submission again within 24 hours gets the same answer",
+        {
+            "type": "object",
+            "required": ["receipt", "report", "status_url"],
+            "properties": {
+                "receipt": {"type": "string", "description": "the only way back to the report"},
+                "report": {"type": "object"},
+                "status_url": {"type": "string"},
+            },
+        },
+        Location="where the receipt leads back to the report",
+    ),
+    **problems(
+        400,
+        408,
+        413,
+        415,
+        429,
+        503,
+        _409="The Idempotency-Key was used for another report, or more than a day ago",
+        _422="Something is not as asked: `errors` names the fields. With the code `emergency` the report"
+        " tells of danger now: show `detail` and `emergency_number`; `not_an_emergency` true sends it.",
+    ),
+}
+
+
+def add_sending(app: FastAPI, desk: Desk) -> None:
+    """Add what sends a report."""
+
+    @app.post("/v1/reports", status_code=201, openapi_extra=_POST_DESCRIPTION, responses=_ANSWERS)
+    async def post_report(request: Request) -> Response:
+        """Send a report. The answer has the receipt, which is the only way back to it."""
+        started = time.perf_counter()
+        try:
+            stored = await _post_report(desk, request, started)
+        except Problem as problem:
+            desk.metrics.refused.labels(problem.body["type"].rpartition(":")[2]).inc()
+            raise
+        return JSONResponse(stored, 201, {"Location": STATUS_URL})
+
+
+async def _post_report(desk: Desk, request: Request, started: float) -> dict[str, Any]:
+    desk.limits.take(request, "reports")
+    key = intake.check_key(request.headers.getlist("idempotency-key"))
+    body = await web.read_json(request, NewReport)
+    category = intake.check_category(body, desk.municipality)
+    language = intake.check_language(body, desk.municipality)
+    intake.check_emergency(body, category, language, desk.municipality)
+    now, report_id = desk.clock(), uuid.uuid4()
+    intake.check_contact(body.contact, category)
+    intake.check_happened(body.happened, desk.municipality.tz, now)
+    given = answers.check_answers(body.answers, category)
+    areas = intake.check_place(body.location, desk.municipality, desk.areas)
+    receipt = receipts.from_key(key, desk.peppers.receipt)
+    read = answers.for_rules(given, desk.municipality.answers_read(category.id))
+    report, event = accept(report_id, category, areas, language, desk.municipality.version, now, read)
+    name = desk.keys.newest(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
+    report_key = sealing.new_key()
+    sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given), report_key)
+    envelope = Envelope.of(event, id=uuid.uuid4(), source=desk.source, now=now)
+    submission = Submission(
+        report,
+        sealed,
+        receipts.lookup_id(receipt, desk.peppers.lookup),
+        receipts.submission_macs(key, body.canonical(), desk.peppers.lookup),
+        drop_after(now),
+        report_key,
+        body.photos,
+    )
+    issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
+    earlier = await _store(desk, submission, envelope, issue)
+    if earlier is None:
+        desk.metrics.accepted.inc()
+        desk.metrics.intake_seconds.observe(time.perf_counter() - started)
+        if report.kind == "issue":
+            log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
+    return {
+        "receipt": receipts.shown(receipt),
+        # As it was when it was accepted: a repeated submission gets the same answer.
+        "report": view(earlier or report, [], desk.municipality),
+        "status_url": STATUS_URL,
+    }
+
+
+async def _store(
+    desk: Desk, submission: Submission, envelope: Envelope[Any], issue: Issue | None
+) -> Report | None:
+    """Store a report, what is public of it, and their events; or the report that the same submission has
+    stored before."""
+    try:
+        async with not_now(), asyncio.timeout(STORE_SECONDS):
+            if await desk.storing.store(submission, envelope, issue):
+                return None
+        async with connection(desk) as taken:
+            earlier = await reports.submitted(taken, submission.macs[0])
+    except UniqueViolationError as error:
+        if error.constraint_name != "report_one_per_receipt":
+            raise
+        raise _key_of_another_day() from None
+    if earlier is None:  # forgotten between the two statements
+        raise _key_of_another_day()
+    body_mac, stored = earlier
+    if not hmac.compare_digest(body_mac, submission.macs[1]):
+        raise _key_of_another_report()
+    return replace(stored, status="accepted")
+
+
+def _grid_place(location: Location | None) -> grid.Place | None:
+    """What may be public of a place: a rounded point; of an address or an area nothing."""
+    point = location.point if location else None
+    return grid.rounded(point.latitude, point.longitude) if point else None
+
+
+def _key_of_another_report() -> Problem:
+    return Problem(
+        409,
+        "idempotency-key-reused",
+        "This Idempotency-Key belongs to another report",
+        "Mint a new Idempotency-Key for each report.",
+    )
+
+
+def _key_of_another_day() -> Problem:
+    return Problem(
+        409,
+        "idempotency-key-expired",
+        "This Idempotency-Key was used more than a day ago",
+        "Its report is stored, and its receipt still leads to it. Mint a new key for another report.",
+    )

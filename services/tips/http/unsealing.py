@@ -1,0 +1,47 @@
+"""A report's key, or the refusal that says why there is none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from services.tips import sealing
+from services.tips.core.report import Report
+from services.tips.http.desk import LATER, Desk
+from services.tips.keys import KeyDestroyed, KeyLost
+from services.tips.sealing import Sealed
+from shared.web import Problem
+
+log = structlog.get_logger()
+
+
+def unsealed_words(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
+    """What the resident sent. Raises Problem as `report_key`."""
+    words: dict[str, Any] = _opened(desk, report, sealed, sealing.unseal)
+    return words
+
+
+def report_key(desk: Desk, report: Report, sealed: Sealed | None) -> bytes:
+    """The report's own key. Raises Problem 410 where the words are erased, 503 where the month's key is
+    lost."""
+    key: bytes = _opened(desk, report, sealed, sealing.open_key)
+    return key
+
+
+def _opened(desk: Desk, report: Report, sealed: Sealed | None, by: Callable[..., Any]) -> Any:
+    if sealed is None:
+        raise erased()
+    try:
+        return by(report.report_id, sealed, desk.keys.get(sealed.key_name))
+    except KeyDestroyed:
+        raise erased() from None
+    except KeyLost:
+        log.error("key_lost", key=sealed.key_name, mend="restore the key folder from its backup")
+        raise Problem(
+            503, "key-lost", "Cannot be read now", "Ask again later; the operator is told.", headers=LATER
+        ) from None
+
+
+def erased() -> Problem:
+    """The refusal for whatever needs words that are gone."""
+    return Problem(410, "report-erased", "Erased", "The words are gone for good; do not ask again.")

@@ -1,0 +1,74 @@
+"""The internal API: other services read words, which is logged."""
+
+import uuid
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from services.tips.body import Reading
+from services.tips.core.view import utc
+from services.tips.http.desk import Desk, connection
+from services.tips.http.unsealing import unsealed_words
+from services.tips.queries import disclosures, holds, reports
+from shared import web
+from shared.events import hour_of
+from shared.web import Problem
+
+
+def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
+    """Add the reading of words to the internal application, for `notify`."""
+    tokens = {"notify": notify_token}
+
+    @internal.post("/internal/v1/reports/{report_id}/words")
+    async def read_words(report_id: uuid.UUID, request: Request) -> Response:
+        """A report's words, after logging who reads them and why."""
+        service = web.caller(request, tokens)
+        reading = await web.read_json(request, Reading)
+        async with connection(desk) as taken, taken.transaction():
+            found = await reports.report_for_reading(taken, report_id)
+            if found is None:
+                raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
+            report, sealed = found
+            hold = await holds.of(taken, report_id)
+            if hold and hold.erase_when_lifted:
+                raise _restricted()
+            words = unsealed_words(desk, report, sealed)
+            now = desk.clock()
+            delivered = reading.purpose == "delivery"
+            entry = disclosures.Entry(
+                report_id=report_id,
+                kind=report.kind,
+                at=hour_of(now) if report.kind == "tip" else now,
+                act="disclosure" if delivered else "consultation",
+                actor=reading.reader,
+                service=service,
+                purpose=reading.purpose,
+                recipient=reading.reader if delivered else None,
+            )
+            await disclosures.record(taken, [entry])
+        desk.metrics.words_read.inc()
+        return JSONResponse(
+            {
+                "report_id": str(report_id),
+                "kind": report.kind,
+                "category": report.category,
+                "language": report.language,
+                "areas": dict(report.areas),
+                "description": words["description"],
+                "location": words.get("location"),
+                "happened": words.get("happened"),
+                "answers": words.get("answers", {}),
+                "contact": words.get("contact"),
+                "not_an_emergency": words.get("not_an_emergency", False),
+                "accepted_at": utc(report.accepted_at),
+            }
+        )
+
+
+def _restricted() -> Problem:
+    return Problem(
+        410,
+        "report-restricted",
+        "Locked away",
+        "The words are held by law until they are erased, and nobody reads them; do not ask again.",
+    )

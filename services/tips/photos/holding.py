@@ -1,0 +1,129 @@
+"""A photo's life in the database: uploaded, taken by a report, dropped with it. Each in the caller's
+transaction."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from services.tips import sealing
+from services.tips.keys import KeyDestroyed, KeyFolder, KeyLost
+from services.tips.photos import MAX_PHOTOS
+from services.tips.photos.store import PhotoStore
+from services.tips.queries import photos
+from services.tips.queries.photos import Held, Upload
+from shared.events import hour_of
+from shared.web import Problem
+
+# From the beginning of the hour in which it came: 24 to 25 hours.
+UPLOAD_KEPT = timedelta(hours=25)
+# No put of an object lasts from its photo's end into the second hour after (photos/store.py).
+DELETION_REPEATED = timedelta(hours=2)
+log = structlog.get_logger()
+_UPLOADS = ("upload", 1)
+
+
+class PhotoMissing(Exception):  # noqa: N818 - an outcome
+    """The database has the photo and the object store has not."""
+
+
+async def stage(connection: Any, keys: KeyFolder, jpeg: bytes, now: datetime) -> uuid.UUID:
+    """Store an upload, sealed; the id that it can be taken by for a day."""
+    photo_id = uuid.uuid4()
+    name = sealing.key_name(now, *_UPLOADS)
+    wrapped_key, sealed = sealing.seal_photo(photo_id, name, keys.make(name), jpeg)
+    await photos.insert_upload(connection, photo_id, name, wrapped_key, sealed, hour_of(now) + UPLOAD_KEPT)
+    return photo_id
+
+
+async def attach(
+    connection: Any,
+    keys: KeyFolder,
+    report_id: uuid.UUID,
+    report_key: bytes,
+    photo_ids: Sequence[uuid.UUID],
+    now: datetime,
+) -> None:
+    """Make uploads a report's photos, for good: their keys are wrapped by the report's own from then on.
+
+    The report's row is stored or locked by the caller. Raises Problem 422 where one cannot be taken, 503
+    where the uploads' key is lost; `/photos/N` in its errors is the place among `photo_ids`.
+    """
+    if len(photo_ids) > MAX_PHOTOS:
+        raise _refused(
+            "too-many-photos", "Too many photos", f"Send at most {MAX_PHOTOS} photos.", [MAX_PHOTOS]
+        )
+    if twice := [place for place, one in enumerate(photo_ids) if one in photo_ids[:place]]:
+        raise _refused("photo-twice", "A photo stands twice", "Name each photo once.", twice)
+    if not photo_ids:
+        return
+    uploads = await photos.lock_uploads(connection, photo_ids)
+    unknown = [place for place, one in enumerate(photo_ids) if one not in uploads or _late(uploads[one], now)]
+    if unknown:
+        raise _unknown(unknown)
+    if taken := [place for place, one in enumerate(photo_ids) if uploads[one].key_name is None]:
+        raise _refused(
+            "photo-taken",
+            "A photo belongs to something that was sent before",
+            "Upload the photo again, and send the new id.",
+            taken,
+        )
+    for place, photo_id in enumerate(photo_ids):
+        upload = uploads[photo_id]
+        month_key = _month_key(keys, upload, place)
+        wrapped_key = sealing.take_photo_key(
+            photo_id, str(upload.key_name), month_key, upload.wrapped_key, report_id, report_key
+        )
+        await photos.take_upload(connection, photo_id, report_id, wrapped_key, hour_of(now))
+
+
+async def jpeg_of(store: PhotoStore, report_id: uuid.UUID, report_key: bytes, held: Held) -> bytes:
+    """The JPEG of a report's photo (`queries.photos.photo_of`); outside a transaction, since the store may
+    take its time. Raises PhotoMissing, StoreAway or Unreadable."""
+    sealed = held.sealed
+    if sealed is None and held.object_name is not None:
+        sealed = await store.get(held.object_name)
+    if sealed is None:
+        raise PhotoMissing
+    return sealing.unseal_photo(report_id, report_key, held.photo_id, held.wrapped_key, sealed)
+
+
+async def drop_of(connection: Any, report_ids: Iterable[uuid.UUID], now: datetime) -> dict[uuid.UUID, int]:
+    """Drop the photos of reports; how many each had. Their objects, which nothing opens any more, are deleted
+    soon after."""
+    return await photos.drop_photos(connection, report_ids, hour_of(now) + DELETION_REPEATED)
+
+
+def _late(upload: Upload, now: datetime) -> bool:
+    return upload.drop_after is not None and upload.drop_after <= now
+
+
+def _month_key(keys: KeyFolder, upload: Upload, place: int) -> bytes:
+    try:
+        return keys.get(str(upload.key_name))
+    except KeyDestroyed:
+        raise _unknown([place]) from None
+    except KeyLost:
+        log.error("key_lost", key=upload.key_name, mend="restore the key folder from its backup")
+        raise Problem(
+            503,
+            "key-lost",
+            "Photos cannot be taken now",
+            "Send it later, or without photos; the operator is told.",
+            headers={"Retry-After": "600"},
+        ) from None
+
+
+def _unknown(places: Sequence[int]) -> Problem:
+    return _refused(
+        "photo-unknown",
+        "A photo is not known",
+        "It was never uploaded here, or more than a day ago. Upload it again, and send the new id.",
+        places,
+    )
+
+
+def _refused(code: str, title: str, detail: str, places: Sequence[int]) -> Problem:
+    return Problem(422, code, title, detail, errors=[(f"/photos/{place}", title) for place in places])

@@ -1,0 +1,113 @@
+"""Where sealed photos are: a folder, or an object store such as S3's, through obstore.
+
+obstore's calls run in threads: its own asyncio futures sometimes abort a process that ends just after one.
+"""
+
+import asyncio
+import os
+import uuid
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from shared.errors import Refusal
+
+# Long before the list of objects to delete forgets a name (photos/moving.py) any call has ended.
+CALL_TIMEOUT = timedelta(seconds=30)
+RETRY_TIMEOUT = timedelta(seconds=60)
+MAX_RETRIES = 2
+URLS = ("s3://", "gs://", "az://")
+
+
+class StoreAway(Exception):  # noqa: N818 - an outcome
+    """The store does not answer, or not as it should: worth another try later."""
+
+
+class PhotoStore:
+    """Sealed photos under random names. What is put there is on disk, or with the store, once `put` returns.
+
+    `where` is a folder that is there, or a URL such as s3://bucket/photos, with the access that obstore reads
+    from the environment (AWS_ACCESS_KEY_ID and so on). Raises Refusal where it cannot be used.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._folder = None if "://" in where else Path(where)
+        if self._folder is None:
+            if not where.startswith(URLS):
+                raise Refusal(
+                    f"IBUURT_PHOTO_STORE: this URL cannot be used; give a folder, or one of {', '.join(URLS)}"
+                )
+            try:
+                self._store = from_url(
+                    where,
+                    client_options={"timeout": CALL_TIMEOUT, "connect_timeout": CALL_TIMEOUT},
+                    retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
+                )
+            except (BaseError, ValueError) as error:
+                raise Refusal(
+                    f"IBUURT_PHOTO_STORE: this URL cannot be used ({type(error).__name__}); give one such as"
+                    " s3://bucket/photos, and its access in the environment"
+                ) from None
+        elif not self._folder.is_dir() or not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
+            raise Refusal(
+                f"IBUURT_PHOTO_STORE: there is no folder {where} that can be read and written; make it"
+                " (mkdir -m 700) for this service's account, or restore it from its backup"
+            )
+        else:
+            self._store = LocalStore(self._folder)
+
+    async def put(self, name: uuid.UUID, sealed: bytes) -> None:
+        """Put an object, in the place of the one that is there. Raises StoreAway."""
+        try:
+            await asyncio.to_thread(self._put, str(name), sealed)
+        except (BaseError, OSError) as error:
+            raise StoreAway(type(error).__name__) from None
+
+    async def get(self, name: uuid.UUID) -> bytes | None:
+        """An object, None where there is none. Raises StoreAway."""
+        try:
+            return await asyncio.to_thread(lambda: bytes(obstore.get(self._store, str(name)).bytes()))
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise StoreAway(type(error).__name__) from None
+
+    async def delete(self, name: uuid.UUID) -> None:
+        """Delete an object, and what is left of a put of it that was cut off. Raises StoreAway."""
+        try:
+            await asyncio.to_thread(self._delete, str(name))
+        except (BaseError, OSError) as error:
+            raise StoreAway(type(error).__name__) from None
+
+    def _put(self, name: str, sealed: bytes) -> None:
+        obstore.put(self._store, name, sealed, use_multipart=False)
+        if self._folder:
+            # obstore leaves that to the system: a power cut could take away what the database has let go.
+            _sync(self._folder / name)
+            self._clear_drafts(self._folder, name)
+            _sync(self._folder)
+
+    def _delete(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, name)
+        if self._folder:
+            self._clear_drafts(self._folder, name)
+            _sync(self._folder)
+
+    @staticmethod
+    def _clear_drafts(folder: Path, name: str) -> None:
+        """obstore writes `name#1` and renames it; a process that is killed between leaves that behind."""
+        for draft in folder.glob(f"{name}#*"):
+            draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""One function per SQL statement, connection first. None commits."""

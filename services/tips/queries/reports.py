@@ -1,0 +1,232 @@
+"""Reports, and the submissions that they came by."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from services.tips.core.report import Report
+from services.tips.sealing import Sealed
+
+_REPORT = "report_id, kind, category, areas, language, accepted_at, status, version"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A report as it is stored; until `drop_after` its submission is known by the MACs of key and body.
+    `photos` are uploads that it takes, their keys wrapped by `report_key`."""
+
+    report: Report
+    sealed: Sealed
+    lookup_id: bytes
+    macs: tuple[bytes, bytes]
+    drop_after: datetime
+    report_key: bytes
+    photos: Sequence[uuid.UUID]
+
+
+async def insert_reports(connection: Any, submissions: Sequence[Submission]) -> set[uuid.UUID]:
+    """Store reports with their submissions; the ids of those that are new, one of each submission.
+
+    Waits for another transaction that is storing one of them. Raises UniqueViolationError for constraint
+    `report_one_per_receipt` when a submission is forgotten but its report is not.
+    """
+    rows = await connection.fetch(
+        f"""WITH sent AS (
+                SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[],
+                                     $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::bytea[],
+                                     $11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[],
+                                     $15::timestamptz[])
+                     AS sent ({_REPORT}, key_name, wrapped_key, sealed, lookup_id, key_mac, body_mac,
+                              drop_after)),
+            submitted AS (
+                INSERT INTO submission (key_mac, body_mac, report_id, drop_after)
+                SELECT key_mac, body_mac, report_id, drop_after FROM sent ORDER BY key_mac
+                ON CONFLICT (key_mac) DO NOTHING RETURNING report_id)
+            INSERT INTO report ({_REPORT}, key_name, wrapped_key, sealed, lookup_id)
+            SELECT {_REPORT}, key_name, wrapped_key, sealed, lookup_id
+            FROM sent JOIN submitted USING (report_id)
+            RETURNING report_id""",  # noqa: S608 - names of columns
+        *_columns(submissions),
+    )
+    return {row["report_id"] for row in rows}
+
+
+def _columns(submissions: Sequence[Submission]) -> Iterable[Sequence[Any]]:
+    """An array per column of `insert_reports`."""
+    return zip(
+        *(
+            (
+                *_values(one.report),
+                one.sealed.key_name,
+                one.sealed.wrapped_key,
+                one.sealed.sealed,
+                one.lookup_id,
+                *one.macs,
+                one.drop_after,
+            )
+            for one in submissions
+        ),
+        strict=True,
+    )
+
+
+async def submitted(connection: Any, key_mac: bytes) -> tuple[bytes, Report] | None:
+    """The body's MAC and the report of a submission that is still known."""
+    row = await connection.fetchrow(
+        f"SELECT body_mac, {_REPORT} FROM submission JOIN report USING (report_id) WHERE key_mac = $1",  # noqa: S608 - names of columns
+        key_mac,
+    )
+    return (row["body_mac"], _report(row)) if row else None
+
+
+async def report_by_lookup_id(connection: Any, lookup_id: bytes) -> Report | None:
+    """The report that a receipt leads to."""
+    row = await connection.fetchrow(
+        f"SELECT {_REPORT} FROM report WHERE lookup_id = $1",  # noqa: S608 - names of columns
+        lookup_id,
+    )
+    return _report(row) if row else None
+
+
+async def lock(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None] | None:
+    """A report and its sealed words (None when erased), locked against every other change until the
+    transaction ends: whoever appends an event about it holds this lock."""
+    row = await connection.fetchrow(
+        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1
+            FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
+        report_id,
+    )
+    return _with_words(row) if row else None
+
+
+async def lock_by_lookup_id(connection: Any, lookup_id: bytes) -> tuple[Report, Sealed | None] | None:
+    """As `lock`, the report that a receipt leads to."""
+    row = await connection.fetchrow(
+        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE lookup_id = $1
+            FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
+        lookup_id,
+    )
+    return _with_words(row) if row else None
+
+
+async def save(connection: Any, report: Report) -> None:
+    """Store the category, status and version of a report that is locked."""
+    await connection.execute(
+        "UPDATE report SET category = $2, status = $3, version = $4 WHERE report_id = $1",
+        report.report_id,
+        report.category,
+        report.status,
+        report.version,
+    )
+
+
+async def report_for_reading(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None] | None:
+    """A report and its sealed words (None when erased), kept as they are until the transaction ends."""
+    row = await connection.fetchrow(
+        f"SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1 FOR SHARE",  # noqa: S608 - names of columns
+        report_id,
+    )
+    return _with_words(row) if row else None
+
+
+async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Any]:
+    """The kinds of the reports that exist, their rows locked in one order so that nobody deadlocks."""
+    rows = await connection.fetch(
+        """SELECT report_id, kind FROM report WHERE report_id = ANY($1::uuid[])
+           ORDER BY report_id FOR NO KEY UPDATE""",
+        list(report_ids),
+    )
+    return {row["report_id"]: row["kind"] for row in rows}
+
+
+async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) -> None:
+    """Store a report whose words and receipt are lost; `lookup_id` is one that no receipt leads to."""
+    await connection.execute(
+        f"""INSERT INTO report ({_REPORT}, lookup_id)
+            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)""",  # noqa: S608 - names of columns
+        *_values(report),
+        lookup_id,
+    )
+
+
+async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> set[uuid.UUID]:
+    """Destroy the words of reports, with the keys that open them; the reports that had any."""
+    rows = await connection.fetch(
+        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2
+           WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL RETURNING report_id""",
+        list(report_ids),
+        today,
+    )
+    return {row["report_id"] for row in rows}
+
+
+async def set_versions(connection: Any, versions: Mapping[uuid.UUID, int]) -> None:
+    """Let reports know how many events about them were written; no number goes back."""
+    await connection.execute(
+        """UPDATE report SET version = greatest(report.version, said.version)
+           FROM unnest($1::uuid[], $2::integer[]) AS said (report_id, version)
+           WHERE report.report_id = said.report_id""",
+        list(versions),
+        list(versions.values()),
+    )
+
+
+async def drop_submissions(connection: Any, now: datetime) -> None:
+    """Forget the submissions whose time has passed."""
+    await connection.execute("DELETE FROM submission WHERE drop_after <= $1", now)
+
+
+async def totals(connection: Any) -> dict[str, Any]:
+    """What an operator reconciles with the other services: counts, and a fingerprint of the report ids."""
+    row = await connection.fetchrow(
+        """SELECT (SELECT count(*) FROM report) + (SELECT accepted FROM report_gone) AS accepted,
+                  (SELECT count(*) FROM issue) AS issues,
+                  (SELECT lpad(to_hex(coalesce(bit_xor(
+                              ('x' || left(md5(report_id::text), 16))::bit(64)::bigint), 0)
+                              # (SELECT digest FROM report_gone)), 16, '0') FROM report) AS digest,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'routed')
+                      + (SELECT routed FROM report_gone) AS routed,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'delivered')
+                      + (SELECT delivered FROM report_gone) AS delivered,
+                  count(DISTINCT report_id) FILTER (WHERE step = 'acknowledged')
+                      + (SELECT acknowledged FROM report_gone) AS acknowledged,
+                  (SELECT count(*) FROM outbox)
+                      + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
+           FROM report_step"""
+    )
+    return dict(row)
+
+
+def _with_words(row: Any) -> tuple[Report, Sealed | None]:
+    sealed = Sealed(row["key_name"], row["wrapped_key"], row["sealed"]) if row["sealed"] else None
+    return _report(row), sealed
+
+
+def _values(report: Report) -> tuple[Any, ...]:
+    """What goes into the columns of _REPORT."""
+    return (
+        report.report_id,
+        report.kind,
+        report.category,
+        json.dumps(report.areas),
+        report.language,
+        report.accepted_at,
+        report.status,
+        report.version,
+    )
+
+
+def _report(row: Any) -> Report:
+    return Report(
+        row["report_id"],
+        row["kind"],
+        row["category"],
+        json.loads(row["areas"]),
+        row["language"],
+        row["accepted_at"],
+        row["status"],
+        row["version"],
+    )

@@ -1,0 +1,195 @@
+"""What residents get to read, as the OpenAPI document shows it. Times are UTC; a tip's are whole hours."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.tips.core.acts import Act
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Named(_Answer):
+    """A unit."""
+
+    id: str
+    name: str
+
+
+class Why(_Answer):
+    """A reason's code, and its text where the municipality has one."""
+
+    code: str
+    text: str | None
+
+
+class TimelineEntry(_Answer):
+    """A step: what happened, in a code and in plain words, when, by whom and why."""
+
+    status: str
+    text: str
+    at: datetime
+    unit: Named | None
+    reason: Why | None
+    day: date | None = None
+
+
+class Explained(_Answer):
+    """Who is responsible, by when and why, as sentences."""
+
+    who: str
+    by_when: str
+    why: str | None
+
+
+class ReportView(_Answer):
+    """A report as its sender sees it."""
+
+    kind: Literal["tip", "issue"]
+    category: str
+    language: str
+    areas: dict[str, str]
+    status: str
+    text: str = Field(description="the status in plain words")
+    accepted_at: datetime
+    unit: Named | None
+    reason: Why | None
+    acknowledge_by: datetime | None
+    resolve_by: datetime | None
+    explained: Explained | None = Field(description="null once nobody works on it")
+    question_open: bool = Field(description="the unit asked something and has no answer yet")
+    unread: int = Field(description="messages of the unit that were not read yet")
+    possible: list[Act] = Field(description="what can be done now")
+    reopen_until: datetime | None
+    kept_until: date | None = Field(description="the words are destroyed on this day")
+    timeline: list[TimelineEntry]
+
+
+class ReportAnswer(_Answer):
+    report: ReportView
+
+
+class MessageView(_Answer):
+    """One message; `number` is its place in the conversation."""
+
+    number: int
+    sender: Literal["resident", "unit"]
+    unit: Named | None
+    text: str
+    photos: list[str] = Field(description="ids of the photos that belong to it")
+    asks: bool = Field(description="the unit wants an answer")
+    at: datetime
+
+
+class MessageAnswer(_Answer):
+    message: MessageView
+
+
+class Conversation(_Answer):
+    messages: list[MessageView]
+    question_open: bool
+
+
+class RatingView(_Answer):
+    satisfied: bool
+    stars: int | None
+
+
+class RatingAnswer(_Answer):
+    rating: RatingView
+
+
+class SentTo(_Answer):
+    """Who was sent words, last when, and what became of that copy."""
+
+    reader: str
+    sent_at: datetime
+    state: Literal["waiting", "confirmed", "cannot"]
+    answered_at: datetime | None
+
+
+class ReadBy(_Answer):
+    """Who read words here."""
+
+    reader: str
+    purpose: str
+    at: datetime
+
+
+class CertificateView(_Answer):
+    """What was destroyed, when, and who had been sent words; never the words."""
+
+    erased_at: datetime
+    reason: Literal["resident", "retention", "spam", "lost"]
+    destroyed: dict[str, int] = Field(description="a number for each sort of what there was")
+    sent_to: list[SentTo]
+    read_by: list[ReadBy]
+    certificate_until: datetime = Field(description="until then the receipt leads to this certificate")
+
+
+class CertificateAnswer(_Answer):
+    certificate: CertificateView
+
+
+class LogLine(_Answer):
+    """Who did what with the words, when and why, as codes."""
+
+    at: datetime
+    act: str
+    reader: str
+    service: str
+    purpose: str
+
+
+class Export(_Answer):
+    """Everything that is held about one report. What is erased is null or empty."""
+
+    format: Literal["ibuurt.export.v1"]
+    report: ReportView
+    words: dict[str, Any] | None = Field(description="what was sent, as it was sent")
+    messages: list[MessageView]
+    rating: RatingView | None
+    log: list[LogLine]
+    certificate: CertificateView | None
+
+
+class ExportAnswer(_Answer):
+    export: Export
+
+
+class UnitMessageView(_Answer):
+    """One message, as units read it."""
+
+    message_id: str
+    number: int
+    sender: Literal["resident", "unit"]
+    unit: str | None
+    text: str
+    photos: list[str]
+    asks: bool
+    at: datetime
+
+
+class UnitMessageAnswer(_Answer):
+    message: UnitMessageView
+
+
+class UnitConversation(_Answer):
+    messages: list[UnitMessageView]
+
+
+class Erased(_Answer):
+    """How a report stands after it was marked as spam."""
+
+    status: Literal["erased"]
+
+
+class ConfirmationView(_Answer):
+    """What is known of a destination's copy."""
+
+    destination: str
+    state: Literal["confirmed", "cannot"]
+    at: datetime

@@ -1,0 +1,281 @@
+"""E-mail about an issue, by a real SMTP server: asked for, confirmed, sent, ended; never for a tip."""
+
+import asyncio
+import email
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from email.message import Message
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from deploy.local.processes import free_port
+from services.tips import consumer
+from services.tips.emailing import Emailing, MailServer
+from shared import events
+from tests.integration.test_tips_consumer import envelope
+from tests.integration.test_tips_privacy import everything, forms
+from tests.integration.tips_server import PEPPERS, SECRET_WORDS, SENDER, Answer, Tips, issue, tip
+
+ADDRESS = "someone.special@resident.example"
+
+
+@dataclass
+class Mailbox:
+    """A mail server; `says` is its answer to each recipient and to each e-mail."""
+
+    port: int = field(default_factory=free_port)
+    taken: list[Message] = field(default_factory=list)
+    says: tuple[str, str] = ("250 OK", "250 OK")
+    seen: int = 0
+
+    async def handle_RCPT(self, _server: Any, _session: Any, given: Any, address: str, _options: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.seen += 1
+        if self.says[0].startswith("250"):
+            given.rcpt_tos.append(address)
+        return self.says[0]
+
+    async def handle_DATA(self, _server: Any, _session: Any, given: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        if self.says[1].startswith("250"):
+            self.taken.append(email.message_from_bytes(given.content))
+        return self.says[1]
+
+    async def until(self, count: int) -> Message:
+        """The last e-mail, once there are so many."""
+        async with asyncio.timeout(30):
+            while len(self.taken) < count:  # noqa: ASYNC110 - of another thread
+                await asyncio.sleep(0.02)
+        return self.taken[-1]
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    box = Mailbox()
+    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller.start()
+    yield box
+    controller.stop()
+
+
+@asynccontextmanager
+async def emailing(tips: Tips, box: Mailbox) -> AsyncIterator[None]:
+    """The worker runs."""
+    worker = Emailing(
+        tips.pool,
+        tips.desk.keys,
+        MailServer("127.0.0.1", box.port, "none"),
+        SENDER,
+        tips.desk.municipality.languages,
+        PEPPERS.lookup,
+        tips.desk.metrics,
+        tips.clock,
+    )
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def ask(tips: Tips, receipt: str, method: str = "PUT", address: str = ADDRESS) -> Answer:
+    body = {"address": address} if method == "PUT" else None
+    return await tips.request(method, "/v1/reports/mine/email", body, {"Authorization": f"Receipt {receipt}"})
+
+
+def link(message: Message, action: str) -> str:
+    """The path of the link in an e-mail."""
+    found = re.search(rf"https://\S+?(/v1/email/\S+/{action})", text(message))
+    assert found, text(message)
+    return found[1]
+
+
+def text(message: Message) -> str:
+    payload = message.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    return payload.decode("utf-8")
+
+
+async def confirmed(tips: Tips, box: Mailbox) -> tuple[str, Any]:
+    """An issue whose sender has confirmed; the receipt and the report's row."""
+    receipt = (await tips.post(issue())).body["receipt"]
+    assert (await ask(tips, receipt)).status == 202
+    message = await box.until(len(box.taken) + 1)
+    assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 200
+    (row,) = await tips.rows("SELECT report_id, kind FROM report")
+    return receipt, row
+
+
+async def happens(tips: Tips, row: Any, *types: type[events.ReportEvent], begin: int = 1) -> None:
+    happened = [envelope(row, one, number, tips.clock.now) for number, one in enumerate(types, start=begin)]
+    async with tips.pool.acquire() as connection, connection.transaction():
+        await consumer.apply(connection, happened)
+
+
+async def test_news_comes_after_it_was_confirmed_and_says_no_word(tips: Tips, mailbox: Mailbox) -> None:
+    """Nothing before; then one e-mail for each step that a resident cares about, in the report's language."""
+    async with emailing(tips, mailbox):
+        receipt = (await tips.post(issue())).body["receipt"]
+        assert (await ask(tips, receipt, "GET")).body == {"email": "none"}
+        assert (await ask(tips, receipt)).status == 202
+        message = await mailbox.until(1)
+        assert (message["To"], message["From"]) == (ADDRESS, SENDER.address)
+        assert "wilt u e-mail" in str(message["Subject"])
+        (row,) = await tips.rows("SELECT report_id, kind FROM report")
+        await happens(tips, row, events.ReportRouted)
+        assert (await ask(tips, receipt, "GET")).body == {"email": "unconfirmed"}
+        page = await tips.request("GET", link(message, "confirm"), None, {})
+        assert b"<button>" in page.content
+        assert (await ask(tips, receipt, "GET")).body == {"email": "unconfirmed"}
+        assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 200
+        assert (await ask(tips, receipt, "GET")).body == {"email": "confirmed"}
+        await happens(tips, row, events.ReportDelivered, events.ReportAcknowledged, begin=2)
+        await happens(tips, row, events.ReportDelivered, events.ReportAcknowledged, begin=2)
+        message = await mailbox.until(2)
+        assert "heeft uw melding gezien" in text(message)
+        await happens(tips, row, events.ReportResolved, begin=4)
+        await mailbox.until(3)
+    assert len(mailbox.taken) == 3
+    everything_sent = " ".join(text(one) + str(one["Subject"]) for one in mailbox.taken)
+    assert SECRET_WORDS not in everything_sent
+    assert receipt not in everything_sent
+
+
+async def test_one_click_ends_it_and_erases_the_address(tips: Tips, mailbox: Mailbox) -> None:
+    """As RFC 8058 says: a POST without a form of ours; what waits is not sent."""
+    async with emailing(tips, mailbox):
+        _, row = await confirmed(tips, mailbox)
+        await happens(tips, row, events.ReportAcknowledged)
+        message = await mailbox.until(2)
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        path = message["List-Unsubscribe"].strip("<>").removeprefix(SENDER.public_url)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = await tips.request("POST", path, b"List-Unsubscribe=One-Click", form)
+        assert answer.status == 200
+        await happens(tips, row, events.ReportResolved, begin=2)
+        assert (await tips.request("POST", path, b"", form)).status == 404
+        await asyncio.sleep(0.2)
+    assert len(mailbox.taken) == 2
+    assert await tips.rows("SELECT FROM email_updates") == []
+    assert await tips.rows("SELECT FROM email") == []
+
+
+async def test_never_for_a_tip(tips: Tips) -> None:
+    """Refused, with the reason, and nothing is stored."""
+    receipt = (await tips.post(tip())).body["receipt"]
+    answer = await ask(tips, receipt)
+    assert (answer.status, answer.code) == (409, "no-email-for-tips")
+    assert await tips.rows("SELECT FROM email_updates") == []
+
+
+async def test_the_address_is_nowhere_in_clear(tips: Tips, mailbox: Mailbox) -> None:
+    """Sealed with the report's key, so that it goes with it; nor is a link's token."""
+    async with emailing(tips, mailbox):
+        await confirmed(tips, mailbox)
+    token = link(mailbox.taken[0], "confirm").split("/")[-2]
+    dump = await everything(tips)
+    for secret in (ADDRESS, "someone.special", token):
+        for form in forms(secret):
+            assert [table for table, text in dump.items() if form in text] == []
+
+
+async def test_an_erased_report_sends_nothing_more(tips: Tips, mailbox: Mailbox) -> None:
+    """Even what waited at that moment: its address cannot be opened."""
+    async with emailing(tips, mailbox):
+        _, row = await confirmed(tips, mailbox)
+    await happens(tips, row, events.ReportResolved)
+    async with tips.pool.acquire() as connection:
+        await connection.execute(
+            "UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL WHERE report_id = $1",
+            row["report_id"],
+        )
+    async with emailing(tips, mailbox):
+        async with asyncio.timeout(20):
+            while await tips.rows("SELECT FROM email"):  # noqa: ASYNC110 - of the database
+                await asyncio.sleep(0.05)
+    assert len(mailbox.taken) == 1
+
+
+async def test_a_mail_server_that_is_busy_or_away_gets_it_later(tips: Tips, mailbox: Mailbox) -> None:
+    """With the Message-ID of the first try; nothing is lost."""
+    mailbox.says = ("250 OK", "451 later")
+    async with emailing(tips, mailbox):
+        receipt = (await tips.post(issue())).body["receipt"]
+        assert (await ask(tips, receipt)).status == 202
+        async with asyncio.timeout(20):
+            while not mailbox.seen:  # noqa: ASYNC110 - of another thread
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        mailbox.says = ("250 OK", "250 OK")
+        tips.clock.now += timedelta(minutes=5)
+        message = await mailbox.until(1)
+    assert re.fullmatch(r"<[0-9a-f-]{36}@ibuurt\.example>", message["Message-ID"])
+
+
+async def test_an_address_that_does_not_exist_is_erased(tips: Tips, mailbox: Mailbox) -> None:
+    """A refusal for good: nobody is tried again."""
+    mailbox.says = ("550 no such user", "250 OK")
+    async with emailing(tips, mailbox):
+        receipt = (await tips.post(issue())).body["receipt"]
+        assert (await ask(tips, receipt)).status == 202
+        async with asyncio.timeout(20):
+            while await tips.rows("SELECT FROM email_updates"):  # noqa: ASYNC110 - of the database
+                await asyncio.sleep(0.05)
+    assert (await ask(tips, receipt, "GET")).body == {"email": "none"}
+
+
+async def test_what_nobody_confirms_is_erased(tips: Tips, mailbox: Mailbox) -> None:
+    """After two days, whoever's address it was."""
+    async with emailing(tips, mailbox):
+        receipt = (await tips.post(issue())).body["receipt"]
+        assert (await ask(tips, receipt)).status == 202
+        message = await mailbox.until(1)
+        tips.clock.now += timedelta(hours=50)
+        async with asyncio.timeout(20):
+            while await tips.rows("SELECT FROM email_updates"):  # noqa: ASYNC110 - of the database
+                await asyncio.sleep(0.05)
+        assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 404
+
+
+@pytest.mark.parametrize("address", ["", "nobody", "a@b\r\nBcc: c@d.example", "a b@c.example", "@c.example"])
+async def test_what_is_no_address_is_refused(address: str, tips: Tips) -> None:
+    """Nor can anything else be slipped into an e-mail's head."""
+    receipt = (await tips.post(issue())).body["receipt"]
+    answer = await ask(tips, receipt, address=address)
+    assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "/address")
+
+
+async def test_a_link_of_somebody_else_opens_nothing(tips: Tips, mailbox: Mailbox) -> None:
+    """A wrong token, another subscription or another action."""
+    async with emailing(tips, mailbox):
+        await confirmed(tips, mailbox)
+    right = link(mailbox.taken[0], "confirm")
+    _, _, _, subscription, token, _ = right.split("/")
+    for path in (
+        f"/v1/email/{subscription}/{'0' * 32}/end",
+        f"/v1/email/{uuid.uuid4()}/{token}/end",
+        f"/v1/email/{subscription}/{token}/other",
+        f"/v1/email/{subscription}/é/end",
+        f"/v1/email/none/{token}/end",
+    ):
+        assert (await tips.request("POST", path, None, {})).status == 404
+    assert len(await tips.rows("SELECT FROM email_updates WHERE confirmed")) == 1
+
+
+async def test_asking_again_replaces_the_address(tips: Tips, mailbox: Mailbox) -> None:
+    """The new one is to be confirmed, and the old one's links are over."""
+    async with emailing(tips, mailbox):
+        receipt, row = await confirmed(tips, mailbox)
+        old = link(mailbox.taken[0], "confirm")
+        assert (await ask(tips, receipt, address="other@resident.example")).status == 202
+        await mailbox.until(2)
+        assert (await tips.request("POST", old, None, {})).status == 404
+        await happens(tips, row, events.ReportResolved)
+        assert (await ask(tips, receipt, "DELETE")).status == 204
+    assert [one["To"] for one in mailbox.taken] == [ADDRESS, "other@resident.example"]

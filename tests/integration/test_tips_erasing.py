@@ -1,0 +1,199 @@
+"""What is erased is gone, and the certificate says what, when, and who had been sent it."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from services.tips.app import forget_receipts
+from services.tips.core.certificate import CERTIFICATE_KEPT
+from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
+from shared import events
+from tests.integration.followed import ANSWER, QUESTION, Followed, followed
+from tests.integration.test_tips_privacy import all_times, everything, forms
+from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
+
+WEBHOOK = "unit:public_space via webhook"
+OTHER = "unit:parking via e-mail"
+# Whatever says something about one report, but for the report itself, its steps and its log.
+WRITTEN = ("message", "rating")
+
+
+async def lived(tips: Tips, body: dict[str, Any]) -> Followed:
+    """A report with a conversation, two readers who were sent its words, one who read them here, a rating."""
+    mine = await followed(tips, body)
+    await tips.words(mine.report_id, reader=WEBHOOK)
+    await tips.words(mine.report_id, reader=OTHER)
+    await tips.words(mine.report_id, purpose="follow_up", reader="officer:k.jansen")
+    await mine.ask()
+    await mine.write(ANSWER)
+    await mine.dispatch(events.ReportRouted, events.ReportResolved)
+    await mine.mine("PUT", "/rating", {"satisfied": True, "stars": 4})
+    return mine
+
+
+async def sealed_bytes(tips: Tips) -> list[str]:
+    """What is stored sealed now, keys and words, as hexadecimal."""
+    rows = await tips.rows("SELECT wrapped_key AS part FROM report UNION ALL SELECT sealed FROM report")
+    rows += await tips.rows("SELECT sealed AS part FROM message")
+    return [row["part"].hex() for row in rows]
+
+
+@pytest.mark.parametrize("body", [issue, tip])
+async def test_an_erased_report_is_nowhere(body: Callable[[], dict[str, Any]], tips: Tips) -> None:
+    """Not in clear and not sealed; one event says so and one line of the log; the status says it to the
+    resident, and nothing but the certificate is possible."""
+    mine = await lived(tips, body())
+    sealed = await sealed_bytes(tips)
+    assert len(sealed) == 4
+    answer = await mine.mine("DELETE")
+    assert answer.status == 200
+    dump = await everything(tips)
+    for secret in (SECRET_WORDS, SECRET_ADDRESS, QUESTION, ANSWER):
+        for form in forms(secret):
+            assert [table for table, text in dump.items() if form in text] == []
+    assert [part for part in sealed for text in dump.values() if part in text] == []
+    assert [dump[table] for table in WRITTEN] == ["", ""]
+    assert await mine.events() == ["ReportAccepted", "ReportAnswered", "ReportErased"]
+    assert (await mine.log())[-1] == ("erasure", "resident", "tips", "resident")
+    view = await mine.view()
+    assert (view["status"], view["possible"], view["kept_until"]) == ("erased", [], None)
+    assert view["text"] == "U hebt uw bericht gewist. Niemand kan het terughalen."
+    assert (await tips.words(mine.report_id)).status == 410
+    for method, path in (("GET", "/messages"), ("POST", "/withdrawal")):
+        assert (await mine.mine(method, path)).code == "report-erased"
+    for method, path, sent in (("PUT", "/rating", {"satisfied": True}), ("POST", "/reopening", {})):
+        assert (await mine.mine(method, path, sent)).code == "report-erased"
+    await mine.dispatch(events.ReportAcknowledged, events.ReportResolved)
+    later = await mine.view()
+    assert (later["status"], later["text"]) == ("erased", view["text"])
+    if mine.kind == "tip":
+        assert {(at.minute, at.second) for at in await all_times(tips) if at} == {(0, 0)}
+
+
+async def test_the_certificate_says_what_when_and_who_had_been_sent_it(tips: Tips) -> None:
+    """By codes; whoever said that its copy is gone, or cannot be erased, stands there with the hour."""
+    mine = await lived(tips, tip())
+    assert (await mine.mine("GET", "/certificate")).code == "not-erased"
+    tips.clock.now += timedelta(days=2)
+    erased = (await mine.mine("DELETE")).body
+    CertificateAnswer.model_validate(erased)
+    sent = {"sent_at": "2026-11-12T13:00:00Z", "state": "waiting", "answered_at": None}
+    assert erased["certificate"] == {
+        "erased_at": "2026-11-14T13:00:00Z",
+        "reason": "resident",
+        "destroyed": {"words": 1, "messages": 2, "photos": 0, "ratings": 1},
+        "sent_to": [{"reader": WEBHOOK} | sent, {"reader": OTHER} | sent],
+        "read_by": [{"reader": "officer:k.jansen", "purpose": "follow_up", "at": "2026-11-12T13:00:00Z"}],
+        "certificate_until": "2027-11-14T13:00:00Z",
+    }
+    assert (await mine.mine("DELETE")).body == erased
+    assert (await mine.events()).count("ReportErased") == 1
+    answers = [
+        await confirm(mine, WEBHOOK, "cannot", "2026-11-14T15:20:01Z"),
+        await confirm(mine, WEBHOOK, "confirmed", "2026-11-14T16:20:01+01:00"),
+        await confirm(mine, WEBHOOK, "cannot", "2026-11-14T17:20:01Z"),
+        await confirm(mine, OTHER, "cannot", "2026-11-14T18:20:01Z"),
+    ]
+    assert [answer.status for answer in answers] == [200] * 4
+    assert [answer.body["state"] for answer in answers] == ["cannot", "confirmed", "confirmed", "cannot"]
+    ConfirmationView.model_validate(answers[0].body)
+    told = (await mine.mine("GET", "/certificate")).body["certificate"]["sent_to"]
+    assert [(one["state"], one["answered_at"]) for one in told] == [
+        ("confirmed", "2026-11-14T15:00:00Z"),
+        ("cannot", "2026-11-14T18:00:00Z"),
+    ]
+    assert {(at.minute, at.second) for at in await all_times(tips) if at} == {(0, 0)}
+
+
+async def confirm(mine: Followed, destination: str, state: str, at: str, token: str | None = None) -> Any:
+    path = f"/erasure-confirmations/{quote(destination)}"
+    given = {"token": token} if token else {}
+    return await mine.inside("PUT", path, {"state": state, "at": at}, **given)
+
+
+async def test_only_those_who_were_sent_words_confirm_and_only_an_erasure(tips: Tips) -> None:
+    """Each refusal says what to do instead."""
+    mine = await lived(tips, issue())
+    at = "2026-11-14T15:20:01Z"
+    assert (await confirm(mine, WEBHOOK, "confirmed", at)).code == "not-erased"
+    await mine.mine("DELETE")
+    assert (await confirm(mine, "officer:k.jansen", "confirmed", at)).code == "destination-unknown"
+    assert (await confirm(mine, "nobody", "confirmed", at)).status == 422
+    assert (await confirm(mine, WEBHOOK, "perhaps", at)).code == "invalid-request"
+    assert (await confirm(mine, WEBHOOK, "confirmed", "2026-11-14T15:20:01")).code == "invalid-request"
+    assert (await confirm(mine, WEBHOOK, "confirmed", at, "x" * 40)).status == 401
+    assert not await tips.rows("SELECT FROM erasure_confirmation")
+    mine.report_id = uuid.uuid4()
+    assert (await confirm(mine, WEBHOOK, "confirmed", at)).code == "report-unknown"
+
+
+async def test_spam_is_erased_and_its_sender_reads_that(tips: Tips) -> None:
+    """Once, whoever says it again; logged by whom."""
+    mine = await lived(tips, issue(language="en"))
+    assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"}, token="x" * 40)).status == 401
+    assert (await mine.inside("POST", "/spam", {"by": "K. Jansen"})).code == "invalid-request"
+    for _ in range(2):
+        answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
+        assert (answer.status, answer.body) == (200, {"status": "erased"})
+        Erased.model_validate(answer.body)
+    view = await mine.view()
+    assert view["text"].startswith("We took this report for spam or abuse.")
+    assert view["timeline"][-1]["text"] == view["text"]
+    assert (await mine.mine("GET", "/certificate")).body["certificate"]["reason"] == "spam"
+    assert (await mine.events())[-1] == "ReportErased"
+    assert [line for line in await mine.log() if line[0] == "erasure"] == [
+        ("erasure", "officer:k.jansen", "notify", "spam")
+    ]
+    assert (await mine.mine("DELETE")).status == 200
+    mine.report_id = uuid.uuid4()
+    assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})).status == 404
+
+
+async def test_erasing_in_the_middle_of_a_conversation(tips: Tips) -> None:
+    """Messages of both sides and an erasure at the same time, again and again: each message is in and erased
+    with the rest, or refused with 410; nothing is left, and it is erased once."""
+    refused = 0
+    for round_number in range(8):
+        mine = await followed(tips, tip() if round_number % 2 else issue())
+        work = [mine.write(f"{ANSWER} {n}") for n in range(4)] + [mine.ask() for _ in range(4)]
+        work[round_number:round_number] = [mine.mine("DELETE"), mine.mine("DELETE")]
+        answers = await asyncio.gather(*work)
+        statuses = [answer.status for answer in answers]
+        assert set(statuses) <= {200, 201, 410}
+        refused += statuses.count(410)
+        (row,) = await tips.rows(
+            "SELECT destroyed::text AS said FROM erasure WHERE report_id = $1", mine.report_id
+        )
+        assert f'"messages": {statuses.count(201)}' in row["said"]
+        assert (await mine.events()).count("ReportErased") == 1
+    assert refused
+    assert not await tips.rows("SELECT FROM message")
+    assert not await tips.rows("SELECT FROM report WHERE sealed IS NOT NULL OR wrapped_key IS NOT NULL")
+
+
+async def test_after_its_time_the_receipt_leads_to_the_certificate_no_more(tips: Tips) -> None:
+    """Until then it does; the report is counted on, and what was not erased keeps its receipt."""
+    mine, other = await lived(tips, tip()), await followed(tips)
+    await mine.mine("DELETE")
+    await confirm(mine, WEBHOOK, "confirmed", "2026-11-14T15:20:01Z")
+    tips.clock.now += CERTIFICATE_KEPT - timedelta(hours=1)
+    await forgotten(tips)
+    assert (await mine.mine("GET", "/certificate")).status == 200
+    tips.clock.now += timedelta(hours=2)
+    await forgotten(tips)
+    unknown = await mine.mine("GET", "/certificate")
+    assert (unknown.status, unknown.code) == (404, "receipt-unknown")
+    assert not await tips.rows("SELECT FROM erasure_confirmation")
+    assert (await other.mine("GET")).status == 200
+    assert len(await tips.rows("SELECT FROM report")) == 2
+
+
+async def forgotten(tips: Tips) -> None:
+    """The part that forgets, once."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(forget_receipts(tips.pool, tips.clock), 1)

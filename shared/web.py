@@ -117,7 +117,7 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BO
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != "application/json":
         raise Problem(415, "wrong-content-type", "Not JSON", "Send the body as application/json, in UTF-8.")
-    body = await read_body(request, limit)
+    body = await read_body(request, limit, seconds=BODY_SECONDS)
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
@@ -140,9 +140,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-async def read_body(
-    request: Request, limit: int, *, code: str = "body-too-large", seconds: float = BODY_SECONDS
-) -> bytes:
+async def read_body(request: Request, limit: int, *, seconds: float, code: str = "body-too-large") -> bytes:
     """Read the body as it is. Raises Problem 400, 408, or 413 with that code."""
     too_large = Problem(413, code, "Too large", f"Send at most {limit} bytes.", limit_bytes=limit)
     if (request.headers.get("content-length") or "0").isdigit() and int(

@@ -6,10 +6,10 @@ import struct
 import zlib
 from typing import Any
 
-import pi_heif
+import pillow_heif
 from PIL import Image
 
-pi_heif.register_heif_opener(decode_threads=1)
+pillow_heif.register_heif_opener(decode_threads=1)
 
 # In metadata, so that what keeps them is noticed.
 MARK = "Zwanenburgwal-73"

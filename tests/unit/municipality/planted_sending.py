@@ -145,7 +145,7 @@ SENDING: dict[str, Planted] = {
         emergency(nl="112"), E, "phrases.nl[0]", "no text", "a list of phrases"
     ),
     "phrase without a word": Planted(
-        emergency(nl='"er is brand", "!?"'), E, "phrases.nl[1]", "no word", "in danger now"
+        emergency(nl='"er is brand", "!?"'), E, "phrases.nl[1]", "no word", "a person in danger"
     ),
     "phrase twice": Planted(
         emergency(nl='"er is brand", "Er is  BRAND!"'), E, "phrases.nl", "'er is brand'", "once"

@@ -37,5 +37,5 @@ async def take_step(
     await reports.save(connection, after)
     await outbox.append(connection, [envelope])
     cause = publishing.Cause(uuid.uuid4(), now, source)
-    await publishing.publish(connection, {report.report_id: cause})
+    await publishing.announce(connection, {report.report_id: cause})
     return after, step

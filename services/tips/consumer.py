@@ -38,7 +38,7 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     await steps.set_statuses(connection, statuses)
     # The last event about each report: what it changes publicly follows from it.
     causes = {step.report_id: _cause(envelope) for step, envelope in zip(found, envelopes, strict=True)}
-    await publishing.publish(connection, causes)
+    await publishing.announce(connection, causes)
     news = {
         uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
         for step in found

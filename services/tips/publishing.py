@@ -29,7 +29,7 @@ class Cause:
     source: str
 
 
-async def publish(
+async def announce(
     connection: Any,
     causes: Mapping[uuid.UUID, Cause],
     *,
@@ -70,7 +70,7 @@ async def settle(connection: Any, town: Municipality, public_url: str, now: date
     await reports.lock_reports(connection, found)
     source = f"/{town.slug}/tips"
     causes = {report_id: Cause(uuid.uuid4(), now, source) for report_id in found}
-    await publish(connection, causes, categories=categories, public_url=public_url)
+    await announce(connection, causes, categories=categories, public_url=public_url)
     return len(found) == SETTLED_AT_ONCE
 
 

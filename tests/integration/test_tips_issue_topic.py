@@ -57,7 +57,7 @@ async def change(tips: Tips, report_id: uuid.UUID, **columns: str) -> None:
             await connection.execute(
                 f"UPDATE report SET {column} = $2 WHERE report_id = $1", report_id, value
             )
-        await publishing.publish(connection, {report_id: cause}, categories=public_ones)
+        await publishing.announce(connection, {report_id: cause}, categories=public_ones)
 
 
 async def test_every_change_of_the_public_state_is_said_once_and_whole(tips: Tips) -> None:

@@ -52,7 +52,7 @@ def gone(issue_id: uuid.UUID) -> Envelope[Event]:
     return Envelope.of(IssueGone(issue_id=issue_id), id=uuid.uuid4(), source="/test/tips", now=NOW)
 
 
-async def announce(bootstrap: str, spine: Database, *envelopes: Envelope[Event]) -> None:
+async def publish(bootstrap: str, spine: Database, *envelopes: Envelope[Event]) -> None:
     """As `tips` does: through its outbox and relay."""
     relay, _ = relaying(bootstrap, spine.dsn)
     async with running(relay.run()):

@@ -206,7 +206,9 @@ def hand_out(store: Store, root: Path, units: Iterable[str], database: str, expi
 
 def _own(store: Store, service: str) -> dict[str, str]:
     if service == "tips":
-        return {f"ibuurt_{name}": store.get(name) for name in (*PERMANENT, "notify_token")}
+        own = {f"ibuurt_{name}": store.get(name) for name in (*PERMANENT, "notify_token")}
+        # The mail server's, which nobody can make here; empty where there is none.
+        return own | {"ibuurt_smtp_password": store.given("smtp_password")}
     if service == "notify":
         return {
             "ibuurt_tips_token": store.get("notify_token"),

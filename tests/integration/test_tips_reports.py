@@ -235,6 +235,7 @@ async def test_words_are_read_with_a_log_entry(tips: Tips) -> None:
         "happened": None,
         "answers": {},
         "contact": None,
+        "photos": [],
         "not_an_emergency": False,
         "accepted_at": "2026-11-12T13:37:11.123456Z",
     }

@@ -159,6 +159,14 @@ def test_each_receiver_is_handed_its_own_and_no_more(store: Store, handed: Path)
     }
 
 
+def test_a_mail_servers_password_is_handed_on_as_it_is_given(store: Store, handed: Path, given: Path) -> None:
+    """Nobody can make it here; where there is none, the file is empty."""
+    assert (handed / "tips" / "ibuurt_smtp_password").read_text() == "\n"
+    (given / "smtp_password").write_text("short, with signs!\n")
+    hand_out(store, handed, UNITS, "postgres:5432", NOW)
+    assert (handed / "tips" / "ibuurt_smtp_password").read_text() == "short, with signs!\n"
+
+
 def test_a_dsn_leads_to_the_services_own_database(store: Store, handed: Path) -> None:
     """With any sign that a secret may have."""
     store.put("database_tips", "a/b+c=d~e." * 4)

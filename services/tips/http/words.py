@@ -59,6 +59,7 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 "happened": words.get("happened"),
                 "answers": words.get("answers", {}),
                 "contact": words.get("contact"),
+                "photos": words.get("photos", []),
                 "not_an_emergency": words.get("not_an_emergency", False),
                 "accepted_at": utc(report.accepted_at),
             }

@@ -11,12 +11,12 @@ from services.tips.core import lifecycle
 from services.tips.core.certificate import Erasure
 from services.tips.core.chain import Entry
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, seen, step_of
-from services.tips.core.report import Report
+from services.tips.core.report import Report, time_of
 from services.tips.queries import disclosures, erasures, reports, steps
 from services.tips.receipts import LOOKUP_BYTES
 from services.tips.recovery_issues import take_back_issues
 from shared.cloudevents import Envelope, derived_id
-from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent, hour_of
+from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent
 from shared.mending.recover import History, Recovered
 
 
@@ -60,8 +60,7 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
 
 
 def _erased_again(report_id: uuid.UUID, kind: Kind, now: datetime) -> Entry:
-    at = hour_of(now) if kind == "tip" else now
-    return Entry(report_id, kind, at, "erasure", "operator", "tips", "erased_before_restore")
+    return Entry(report_id, kind, time_of(kind, now), "erasure", "operator", "tips", "erased_before_restore")
 
 
 async def _take_steps(

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import pytest_asyncio
 
-from services.tips import erasing
+from services.tips import app, erasing
 from services.tips.core.grid import Place
 from services.tips.core.public import Issue
 from services.tips.queries import issues, reports
@@ -530,6 +530,19 @@ async def test_this_is_mine_too_counts_once(tips: Tips) -> None:
         assert (await support(tips, row["issue_id"], key)).body["supporters"] == 2
         await issues.drop_support(connection, tips.clock.now + timedelta(hours=1))
     assert not await tips.rows("SELECT FROM support")
+
+
+async def test_the_service_forgets_who_supported_by_itself(tips: Tips) -> None:
+    """After a day; the count stays."""
+    row = await sent(tips)
+    await support(tips, row["issue_id"])
+    tips.clock.now += timedelta(hours=26)
+    forgetting = asyncio.create_task(app.forget_submissions(tips.pool, tips.clock, every_seconds=0.01))
+    async with asyncio.timeout(10):
+        while await tips.rows("SELECT FROM support"):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+    forgetting.cancel()
+    assert (await tips.get(f"/v1/issues/{row['issue_id']}")).body["issue"]["supporters"] == 1
 
 
 async def test_supporters_are_refused_where_there_is_nothing_to_support(tips: Tips) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import uuid
+from datetime import timedelta
 
+from services.tips.queries import holds
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
 from tests.integration.test_tips_photos import own, read, uploaded
 from tests.integration.tips_server import Tips, issue, new_key, tip
@@ -68,6 +70,25 @@ async def test_erased_they_are_gone_and_counted_in_the_certificate(tips: Tips) -
     assert certificate["destroyed"]["photos"] == 2
     assert (await own(tips, mine.receipt, first)).status == 410
     assert await tips.rows("SELECT FROM photo") == []
+
+
+async def test_what_a_hold_keeps_after_erasing_is_read_by_nobody(tips: Tips) -> None:
+    """The resident is told until when; words, conversation and photos are closed to those who ask."""
+    photo_id = await uploaded(tips)
+    mine = await followed(tips, tip(photos=[str(photo_id)]))
+    today = tips.clock.now.date()
+    async with tips.pool.acquire() as connection:
+        until = today + timedelta(days=30)
+        await holds.place(connection, mine.report_id, "investigation", "operator", today, until)
+    answer = await mine.mine("DELETE")
+    assert (answer.status, answer.code, answer.body["until"]) == (409, "on-hold", until.isoformat())
+    asked = [
+        await tips.words(mine.report_id),
+        await mine.inside("GET", "/messages?purpose=follow_up&reader=officer:k.jansen"),
+        await read(tips, mine.report_id, photo_id),
+        await own(tips, mine.receipt, photo_id),
+    ]
+    assert {(one.status, one.code) for one in asked} == {(410, "report-restricted")}
 
 
 async def photos_of(mine: Followed) -> list[list[str]]:

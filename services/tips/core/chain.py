@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from services.tips.core.report import Report
-from shared.events import Kind, hour_of
+from services.tips.core.report import Report, time_of
+from shared.events import Kind
 
 CHAINS: tuple[Kind, ...] = ("issue", "tip")
 NOTHING = bytes(32)
@@ -56,8 +56,7 @@ def collected(report: Report) -> Entry:
 
 def entry(report: Report, now: datetime, act: str, actor: str, purpose: str, service: str = "tips") -> Entry:
     """What was done with a report, by this service or by the one that asked it to."""
-    at = hour_of(now) if report.kind == "tip" else now
-    return Entry(report.report_id, report.kind, at, act, actor, service, purpose)
+    return Entry(report.report_id, report.kind, time_of(report.kind, now), act, actor, service, purpose)
 
 
 def link(before: Mark, entry: Entry) -> Mark:

@@ -16,6 +16,7 @@ from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, MINE, RECEIPT, TOKEN, body, problems
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
+from services.tips.http.unsealing import unknown_report
 from services.tips.queries import disclosures, erasures, holds, reports
 from services.tips.queries.holds import Hold
 from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
@@ -144,7 +145,7 @@ async def _certificate(connection: Any, report: Report) -> dict[str, Any]:
 async def _lock(connection: Any, report_id: uuid.UUID) -> Report:
     found = await reports.lock(connection, report_id)
     if found is None:
-        raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
+        raise unknown_report()
     return found[0]
 
 

@@ -12,7 +12,7 @@ from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import problems
-from services.tips.http.unsealing import unsealed_words
+from services.tips.http.unsealing import unknown_report, unsealed_words
 from services.tips.queries import disclosures, issues, reports
 from services.tips.sealing import Sealed
 from shared import web
@@ -45,7 +45,7 @@ def add_public_text(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         async with connection(desk) as taken, taken.transaction():
             found = await reports.lock(taken, report_id)
             if found is None:
-                raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
+                raise unknown_report()
             text = await _decide(taken, desk, *found, body, service)
         return JSONResponse({"report_id": str(report_id), "public_text": text})
 

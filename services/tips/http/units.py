@@ -16,7 +16,7 @@ from services.tips.http.conversing import Draft, add_message
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, MINE, TOKEN, body, problems
 from services.tips.http.mine import stand
-from services.tips.http.unsealing import report_key
+from services.tips.http.unsealing import check_not_restricted, report_key, unknown_report
 from services.tips.queries import disclosures, messages, reports
 from services.tips.schemas import UnitConversation, UnitMessageAnswer
 from shared import web
@@ -48,7 +48,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         async with connection(desk) as taken, taken.transaction():
             found = await reports.lock(taken, report_id)
             if found is None:
-                raise _unknown_report()
+                raise unknown_report()
             report, sealed = found
             mine = await stand(taken, report, desk)
             draft = Draft(sent.message_id, "unit", sent.text, sent.unit, sent.asks, tuple(sent.photos))
@@ -75,8 +75,9 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         async with connection(desk) as taken, taken.transaction():
             found = await reports.report_for_reading(taken, report_id)
             if found is None:
-                raise _unknown_report()
+                raise unknown_report()
             report, sealed = found
+            await check_not_restricted(taken, report_id)
             key = report_key(desk, report, sealed)
             stored = await messages.messages_of(taken, report_id)
             line = entry(report, desk.clock(), "consultation", reader, purpose, service)
@@ -103,10 +104,6 @@ def _told(message: Message, content: Mapping[str, Any]) -> dict[str, Any]:
         "asks": message.asks,
         "at": utc(message.at),
     }
-
-
-def _unknown_report() -> Problem:
-    return Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
 
 
 def _unknown_unit(desk: Desk) -> Problem:

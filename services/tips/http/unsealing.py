@@ -1,5 +1,6 @@
 """A report's key, or the refusal that says why there is none."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from services.tips import sealing
 from services.tips.core.report import Report
 from services.tips.http.desk import LATER, Desk
 from services.tips.keys import KeyDestroyed, KeyLost
+from services.tips.queries import holds
 from services.tips.sealing import Sealed
 from shared.web import Problem
 
@@ -40,6 +42,23 @@ def _opened(desk: Desk, report: Report, sealed: Sealed | None, by: Callable[...,
         raise Problem(
             503, "key-lost", "Cannot be read now", "Ask again later; the operator is told.", headers=LATER
         ) from None
+
+
+async def check_not_restricted(connection: Any, report_id: uuid.UUID) -> None:
+    """Raises Problem 410 where a legal hold keeps what should be erased: nobody reads it any more."""
+    hold = await holds.of(connection, report_id)
+    if hold and hold.erase_when_lifted:
+        raise Problem(
+            410,
+            "report-restricted",
+            "Locked away",
+            "The words are held by law until they are erased, and nobody reads them; do not ask again.",
+        )
+
+
+def unknown_report() -> Problem:
+    """The refusal of an id that leads nowhere."""
+    return Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
 
 
 def erased() -> Problem:

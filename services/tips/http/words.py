@@ -6,13 +6,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from services.tips.body import Reading
+from services.tips.core.report import time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
-from services.tips.http.unsealing import unsealed_words
-from services.tips.queries import disclosures, holds, reports
+from services.tips.http.unsealing import check_not_restricted, unknown_report, unsealed_words
+from services.tips.queries import disclosures, reports
 from shared import web
-from shared.events import hour_of
-from shared.web import Problem
 
 
 def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
@@ -27,18 +26,16 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         async with connection(desk) as taken, taken.transaction():
             found = await reports.report_for_reading(taken, report_id)
             if found is None:
-                raise Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
+                raise unknown_report()
             report, sealed = found
-            hold = await holds.of(taken, report_id)
-            if hold and hold.erase_when_lifted:
-                raise _restricted()
+            await check_not_restricted(taken, report_id)
             words = unsealed_words(desk, report, sealed)
             now = desk.clock()
             delivered = reading.purpose == "delivery"
             entry = disclosures.Entry(
                 report_id=report_id,
                 kind=report.kind,
-                at=hour_of(now) if report.kind == "tip" else now,
+                at=time_of(report.kind, now),
                 act="disclosure" if delivered else "consultation",
                 actor=reading.reader,
                 service=service,
@@ -64,12 +61,3 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 "accepted_at": utc(report.accepted_at),
             }
         )
-
-
-def _restricted() -> Problem:
-    return Problem(
-        410,
-        "report-restricted",
-        "Locked away",
-        "The words are held by law until they are erased, and nobody reads them; do not ask again.",
-    )

@@ -88,12 +88,6 @@ async def photo_of(connection: Any, report_id: uuid.UUID, photo_id: uuid.UUID) -
     return Held(*row) if row else None
 
 
-async def photo_ids_of(connection: Any, report_id: uuid.UUID) -> list[uuid.UUID]:
-    """The ids of a report's photos, in no order."""
-    rows = await connection.fetch("SELECT photo_id FROM photo WHERE report_id = $1", report_id)
-    return [row["photo_id"] for row in rows]
-
-
 async def drop_uploads(connection: Any, now: datetime) -> None:
     """Drop the uploads that no report has taken in time."""
     await connection.execute("DELETE FROM photo WHERE report_id IS NULL AND drop_after <= $1", now)

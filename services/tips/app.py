@@ -18,7 +18,7 @@ from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
 from services.tips.photos.moving import keep_clearing, keep_moving
 from services.tips.photos.store import PhotoStore
-from services.tips.queries import erasures, issues, reports
+from services.tips.queries import emails, erasures, issues, reports
 from services.tips.storing import Storing
 from shared import municipality, postgres
 from shared.consumer import Apply
@@ -116,11 +116,13 @@ def recovering(_settings: Settings) -> Recover:
 async def forget_submissions(
     pool: Any, clock: Callable[[], datetime], every_seconds: float = DROP_EVERY_SECONDS
 ) -> None:
-    """Again and again, forget the submissions of more than a day ago, whoever is away meanwhile."""
+    """Again and again, forget the submissions of more than a day ago and the addresses that nobody confirmed,
+    whoever is away meanwhile."""
 
     async def forget(connection: Any, now: datetime) -> None:
         await reports.drop_submissions(connection, now)
         await issues.drop_support(connection, now)
+        await emails.forget_unconfirmed(connection, now)
 
     await _again("forget submissions", pool, forget, clock, every_seconds)
 

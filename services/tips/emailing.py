@@ -75,8 +75,6 @@ class Emailing:
         while True:
             try:
                 taken = await self._send_due()
-                async with self._pool.acquire() as connection:
-                    await emails.forget_unconfirmed(connection, self._clock())
             except Exception as error:
                 if not postgres.is_transient(error):
                     raise
@@ -94,25 +92,33 @@ class Emailing:
         return len(due)
 
     async def _deal_with(self, due: Due) -> None:
-        address = self._address(due)
-        outcome = "erased" if address is None else await self._send(due, address)
+        try:
+            address = self._address(due)
+        except KeyLost:
+            outcome = "key_lost"
+        else:
+            outcome = "erased" if address is None else await self._send(due, address)
         self._metrics.emails.labels(outcome).inc()
         async with self._pool.acquire() as connection:
             if outcome == "refused":
                 # The address does not exist, or wants nothing of us: it is erased.
                 await emails.forget(connection, due.subscription_id)
-            elif outcome == "later" and due.attempts < ATTEMPTS_MOST:
+            elif outcome == "key_lost" or (outcome == "later" and due.attempts < ATTEMPTS_MOST):
                 await emails.put_off(connection, due.email_id, self._clock() + _pause(due.attempts))
             else:
                 await emails.drop(connection, due.email_id)
 
     def _address(self, due: Due) -> str | None:
+        """None where it is gone for good. Raises KeyLost where it is not, and the operator must mend it."""
         if due.words is None:
             return None
         try:
             key = sealing.open_key(due.report_id, due.words, self._keys.get(due.words.key_name))
             opened = sealing.unseal_part(key, due.report_id, due.subscription_id, due.address)
-        except (KeyDestroyed, KeyLost, sealing.Unreadable) as error:
+        except KeyLost:
+            log.error("key_lost", key=due.words.key_name, mend="restore the key folder from its backup")
+            raise
+        except (KeyDestroyed, sealing.Unreadable) as error:
             log.error("email_address_unreadable", error=type(error).__name__)
             return None
         return str(opened["address"])

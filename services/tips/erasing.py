@@ -10,6 +10,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
+from services.tips import publishing
 from services.tips.acting import take_step
 from services.tips.core.certificate import Erasure
 from services.tips.core.report import Report
@@ -24,11 +25,16 @@ async def erase(connection: Any, report: Report, reason: Reason, now: datetime, 
     """Erase a report that is locked (queries/reports.py, `lock`) and say so in an event; the report after
     it. The caller has looked whether it was erased before, and writes the line of the log, last.
 
-    A report that is held stays, and is returned as it was: its words are locked away, and erased when the
-    hold ends (queries/holds.py). What comes out is erased where its status says so.
+    A report that is held stays, and is returned as it was: its words are locked away, what is public of it
+    is gone, and it is erased when the hold ends (queries/holds.py). What comes out is erased where its status
+    says so.
     """
     if await holds.of(connection, report.report_id):
         await holds.erase_when_lifted(connection, report.report_id, reason)
+        await emails.forget_of(connection, [report.report_id])
+        # As if no category were public: what nobody may read is not shown to everybody.
+        cause = publishing.Cause(uuid.uuid4(), now, source)
+        await publishing.announce(connection, {report.report_id: cause}, categories=())
         return report
     had = (await steps.steps_of(connection, [report.report_id]))[report.report_id]
     destroyed = await destroy(connection, [report.report_id], now)

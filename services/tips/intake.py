@@ -16,15 +16,18 @@ from shared.web import Problem
 
 # Clocks differ, and a day that has begun elsewhere is no mistake.
 FUTURE = timedelta(days=1)
-_MINT = "mint it from 128 random bits, such as 22 characters of base64url, once for each report"
+_MINT = "mint it from 128 random bits, such as 22 characters of base64url, once for each"
 
 
-def check_key(sent: Iterable[str]) -> str:
-    """The one idempotency key of a request. Raises Problem 400."""
+def check_key(sent: Iterable[str], what: str = "report") -> str:
+    """The one idempotency key of a request that sends a `what`. Raises Problem 400."""
     keys = list(sent)
     if not keys:
         raise Problem(
-            400, "idempotency-key-missing", "No Idempotency-Key", f"Send the header Idempotency-Key: {_MINT}."
+            400,
+            "idempotency-key-missing",
+            "No Idempotency-Key",
+            f"Send the header Idempotency-Key: {_MINT} {what}.",
         )
     if len(keys) > 1 or not receipts.is_strong_key(keys[0]):
         raise Problem(
@@ -32,8 +35,8 @@ def check_key(sent: Iterable[str]) -> str:
             "idempotency-key-weak",
             "Not a strong Idempotency-Key",
             f"Send one Idempotency-Key of 22 to 128 characters of A-Z a-z 0-9 _ -, at least"
-            f" {receipts.KEY_DIFFERENT_CHARACTERS} of them different; {_MINT}. Whoever knows it can"
-            " follow the report.",
+            f" {receipts.KEY_DIFFERENT_CHARACTERS} of them different; {_MINT} {what}, and tell it"
+            " nobody: that of a report leads to it.",
         )
     return keys[0]
 

@@ -143,7 +143,7 @@ async def test_messages_need_key_token_and_a_known_unit(tips: Tips) -> None:
     """Each refusal says what to send."""
     mine = await followed(tips)
     assert (await mine.mine("POST", "/messages", {"text": "x"})).code == "idempotency-key-missing"
-    assert (await mine.write("x", "short")).code == "idempotency-key-missing"
+    assert (await mine.write("x", "short")).code == "idempotency-key-weak"
     assert (await mine.ask(unit="nobody")).code == "unknown-unit"
     assert (await mine.inside("POST", "/messages", {}, token="x" * 40)).status == 401
     reading = "/messages?purpose=follow_up&reader=officer:k.jansen"

@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 
 from deploy.local.processes import free_port
-from services.tips import consumer
-from services.tips.emailing import Emailing, MailServer
+from services.tips import app, consumer
+from services.tips.emailing import ATTEMPTS_MOST, Emailing, MailServer
 from shared import events
 from tests.integration.test_tips_consumer import envelope
 from tests.integration.test_tips_privacy import everything, forms
@@ -236,11 +237,31 @@ async def test_what_nobody_confirms_is_erased(tips: Tips, mailbox: Mailbox) -> N
         receipt = (await tips.post(issue())).body["receipt"]
         assert (await ask(tips, receipt)).status == 202
         message = await mailbox.until(1)
-        tips.clock.now += timedelta(hours=50)
+    tips.clock.now += timedelta(hours=50)
+    forgetting = asyncio.create_task(app.forget_submissions(tips.pool, tips.clock))
+    async with asyncio.timeout(20):
+        while await tips.rows("SELECT FROM email_updates"):  # noqa: ASYNC110 - of the database
+            await asyncio.sleep(0.05)
+    forgetting.cancel()
+    assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 404
+
+
+async def test_news_waits_until_a_lost_key_is_restored(tips: Tips, mailbox: Mailbox, tmp_path: Path) -> None:
+    """However often it is tried meanwhile: the folder comes back from its backup, and nothing is lost."""
+    receipt = (await tips.post(issue())).body["receipt"]
+    assert (await ask(tips, receipt)).status == 202
+    (row,) = await tips.rows("SELECT key_name FROM report")
+    key = tmp_path / row["key_name"]
+    kept = key.rename(tmp_path / ".backup")
+    await tips.rows("UPDATE email SET attempts = $1", ATTEMPTS_MOST)
+    tried = "SELECT FROM email WHERE attempts > $1"
+    async with emailing(tips, mailbox):
         async with asyncio.timeout(20):
-            while await tips.rows("SELECT FROM email_updates"):  # noqa: ASYNC110 - of the database
+            while not await tips.rows(tried, ATTEMPTS_MOST):  # noqa: ASYNC110 - of the database
                 await asyncio.sleep(0.05)
-        assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 404
+        kept.rename(key)
+        tips.clock.now += timedelta(hours=3)
+        assert (await mailbox.until(1))["To"] == ADDRESS
 
 
 @pytest.mark.parametrize("address", ["", "nobody", "a@b\r\nBcc: c@d.example", "a b@c.example", "@c.example"])

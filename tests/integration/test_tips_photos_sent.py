@@ -73,7 +73,8 @@ async def test_erased_they_are_gone_and_counted_in_the_certificate(tips: Tips) -
 
 
 async def test_what_a_hold_keeps_after_erasing_is_read_by_nobody(tips: Tips) -> None:
-    """The resident is told until when; words, conversation and photos are closed to those who ask."""
+    """The resident is told until when; words, conversation and photos are closed to everybody who asks, and
+    nothing more is written."""
     photo_id = await uploaded(tips)
     mine = await followed(tips, tip(photos=[str(photo_id)]))
     today = tips.clock.now.date()
@@ -87,8 +88,12 @@ async def test_what_a_hold_keeps_after_erasing_is_read_by_nobody(tips: Tips) -> 
         await mine.inside("GET", "/messages?purpose=follow_up&reader=officer:k.jansen"),
         await read(tips, mine.report_id, photo_id),
         await own(tips, mine.receipt, photo_id),
+        await mine.mine("GET", "/messages"),
+        await mine.write("One more thing."),
     ]
     assert {(one.status, one.code) for one in asked} == {(410, "report-restricted")}
+    export = (await mine.mine("GET", "/export")).body["export"]
+    assert (export["words"], export["messages"]) == (None, [])
 
 
 async def photos_of(mine: Followed) -> list[list[str]]:

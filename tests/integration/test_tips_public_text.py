@@ -12,14 +12,15 @@ import pytest_asyncio
 
 from services.tips import erasing
 from services.tips.core.moderation import digest_of
-from services.tips.queries import reports
+from services.tips.queries import holds, reports
 from tests.conftest import MakeDatabase
 from tests.integration.test_tips_issues import listed, sent
 from tests.integration.test_tips_privacy import everything, forms
 from tests.integration.tips_server import SECRET_WORDS, Tips, issue, running_tips, tip, town_with
 
 SUMMARY = "De lamp bij de bushalte is kapot"
-APPROVAL = {"approve": True, "digest": digest_of(SECRET_WORDS)}
+DIGEST = digest_of(SECRET_WORDS)
+APPROVAL = {"approve": True, "digest": DIGEST}
 
 
 @pytest_asyncio.fixture
@@ -78,6 +79,24 @@ async def test_the_words_that_were_read_become_public_once_they_are_approved(mod
     assert (await moderated.public_text(row["report_id"], approve=False)).status == 200
     dump = await everything(moderated)
     assert {table for table, text in dump.items() if words.lower() in text} == set()
+
+
+async def test_what_a_hold_locks_away_is_public_no_more(moderated: Tips) -> None:
+    """Its sender erased it: the issue and its text go at once with a tombstone, and nobody approves words
+    again."""
+    row = await sent(moderated, issue())
+    assert (await moderated.public_text(row["report_id"], approve=True, digest=DIGEST)).status == 200
+    events = await said(moderated)
+    async with moderated.pool.acquire() as connection, connection.transaction():
+        found = await reports.lock(connection, row["report_id"])
+        assert found is not None
+        now = moderated.clock.now
+        await holds.place(connection, row["report_id"], "court_order", "jansen", now.date(), now.date())
+        await erasing.erase(connection, found[0], "resident", now, moderated.desk.source)
+    assert await listed(moderated) == []
+    assert await said(moderated) == events + 1
+    assert await moderated.rows("SELECT FROM issue_gone")
+    assert (await moderated.public_text(row["report_id"], approve=True, digest=DIGEST)).status == 409
 
 
 async def test_other_words_than_those_that_were_read_are_not_approved(moderated: Tips) -> None:

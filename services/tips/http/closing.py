@@ -123,7 +123,7 @@ async def _check_same_text(
         return
     report_id, part_id = mine.report.report_id, _message_of(reopened)
     stored = await messages.message_text(connection, report_id, part_id)
-    key = report_key(desk, mine.report, sealed)
+    key = await report_key(connection, desk, mine.report, sealed)
     if stored is None or sealing.unseal_part(key, report_id, part_id, stored.sealed)["text"] != text:
         raise Problem(
             409,

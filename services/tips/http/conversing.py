@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips import receipts, sealing
+from services.tips import intake, sealing
 from services.tips.acting import take_step
 from services.tips.body_following import NewMessage
 from services.tips.core.chain import entry
@@ -23,7 +23,7 @@ from services.tips.core.conversation import (
 from services.tips.core.report import Report, time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import BODY, MINE, RECEIPT, body, problems
+from services.tips.http.documented import BODY, KEY_HEADER, MINE, RECEIPT, body, problems
 from services.tips.http.mine import Mine, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import report_key
@@ -36,12 +36,6 @@ from shared.events import ReportAnswered, ReportSupplemented
 from shared.web import Problem
 
 MESSAGES_URL = f"{STATUS_URL}/messages"
-_KEY_HEADER = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": True,
-    "schema": {"type": "string", "pattern": f"^{receipts.KEY_PATTERN.pattern}$"},
-}
 
 
 class Draft(NamedTuple):
@@ -69,7 +63,7 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
         receipt_sent(request)
         async with connection(desk) as taken, taken.transaction():
             report, sealed = await lock_of_receipt(taken, request, desk)
-            key = report_key(desk, report, sealed)
+            key = await report_key(taken, desk, report, sealed)
             stored = await messages.messages_of(taken, report.report_id)
             await messages.mark_read(taken, report.report_id)
         question = open_question([one.message for one in stored])
@@ -86,12 +80,12 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
         response_model=MessageAnswer,
         responses=problems(*MINE, *BODY, 409, 410),
         dependencies=RECEIPT,
-        openapi_extra=body(NewMessage, parameters=(_KEY_HEADER,)),
+        openapi_extra=body(NewMessage, parameters=(KEY_HEADER,)),
     )
     async def post_message(request: Request) -> Response:
         """Write to the unit: an answer where it asked something, else something to add."""
         receipt_sent(request)
-        idempotency_key = _key_sent(request)
+        idempotency_key = intake.check_key(request.headers.getlist("idempotency-key"), "message")
         sent = await web.read_json(request, NewMessage)
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
@@ -118,11 +112,11 @@ async def add_message(
 ) -> tuple[Message, bool]:
     """Store a message of a report that is locked; the message, and False where it was there already.
 
-    Raises Problem 410 where the words are gone, 409 where the id belongs to another message, where the report
-    takes none any more, and above MESSAGES_PER_SENDER.
+    Raises Problem 410 where the words are gone or locked away, 409 where the id belongs to another message,
+    where the report takes none any more, and above MESSAGES_PER_SENDER.
     """
     report_id = mine.report.report_id
-    key = report_key(desk, mine.report, sealed)
+    key = await report_key(connection, desk, mine.report, sealed)
     if earlier := await messages.message_text(connection, report_id, draft.message_id):
         known = sealing.unseal_part(key, report_id, draft.message_id, earlier.sealed)
         message = earlier.message
@@ -172,19 +166,6 @@ def _message(desk: Desk, report: Report, message: Message, content: Mapping[str,
         "asks": message.asks,
         "at": utc(message.at),
     }
-
-
-def _key_sent(request: Request) -> str:
-    keys = request.headers.getlist("idempotency-key")
-    if len(keys) != 1 or not receipts.KEY_PATTERN.fullmatch(keys[0]):
-        raise Problem(
-            400,
-            "idempotency-key-missing",
-            "No Idempotency-Key",
-            "Send one header Idempotency-Key of 22 to 128 characters of A-Z a-z 0-9 _ -; mint a new one for"
-            " each message, and use it again only to send the same message again.",
-        )
-    return keys[0]
 
 
 def _another_message() -> Problem:

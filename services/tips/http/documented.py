@@ -7,6 +7,8 @@ from fastapi import Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel
 
+from services.tips import receipts
+
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -35,6 +37,12 @@ BODY = (400, 408, 413, 415, 422)
 # What every route behind a receipt, and every internal one, may answer.
 MINE = (401, 404, 429, 503)
 
+KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{receipts.KEY_PATTERN.pattern}$"},
+}
 # Read by http/receipt.py and shared/web.py; here they only stand in the document.
 RECEIPT = [
     Security(

@@ -13,7 +13,7 @@ from services.tips.core.duplicates import NEAR_ISSUES, near
 from services.tips.core.public import OPEN
 from services.tips.core.report import drop_after
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import problems
+from services.tips.http.documented import KEY_HEADER, problems
 from services.tips.http.issues import JSON, LIST_URL, feed_of, issue_gone, issue_unknown
 from services.tips.http.open_data import answered, documented
 from services.tips.queries import issues, listing
@@ -38,16 +38,7 @@ _SUPPORT_SCHEMA = {
         "feed": {"type": "string", "format": "uri"},
     },
 }
-_KEY = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": True,
-            "schema": {"type": "string", "pattern": f"^{receipts.KEY_PATTERN.pattern}$"},
-        }
-    ]
-}
+_KEY = {"parameters": [KEY_HEADER]}
 
 
 def add_duplicates(app: FastAPI, desk: Desk) -> None:

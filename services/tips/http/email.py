@@ -67,7 +67,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
                     "There is no e-mail about tips",
                     "A tip is anonymous, and an e-mail address is not. Come back with your receipt instead.",
                 )
-            key = report_key(desk, mine, words)
+            key = await report_key(taken, desk, mine, words)
             sealed = sealing.seal_part(key, mine.report_id, subscription_id, {"address": sent.address})
             drop_after = hour_of(now) + timedelta(hours=CONFIRM_HOURS + 1)
             await emails.set_address(taken, subscription_id, mine.report_id, sealed, drop_after)

@@ -73,9 +73,10 @@ async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None
 async def _written(
     connection: Any, desk: Desk, report: Report, sealed: Sealed | None
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The words and the conversation; nothing where they are erased or their month's key is destroyed."""
+    """The words and the conversation; nothing where they are erased or locked away."""
     try:
-        words, key = unsealed_words(desk, report, sealed), report_key(desk, report, sealed)
+        words = await unsealed_words(connection, desk, report, sealed)
+        key = await report_key(connection, desk, report, sealed)
     except Problem as problem:
         if problem.status != 410:
             raise

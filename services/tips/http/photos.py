@@ -15,7 +15,7 @@ from services.tips.core.report import Report
 from services.tips.http.desk import LATER, Desk, connection
 from services.tips.http.documented import RECEIPT, TOKEN, problems
 from services.tips.http.receipt import STATUS_URL, receipt_sent, report_of_receipt
-from services.tips.http.unsealing import check_not_restricted, report_key, unknown_report
+from services.tips.http.unsealing import report_key, unknown_report
 from services.tips.photos import KINDS, MAX_PHOTO_BYTES, MAX_PIXELS, Fault, holding
 from services.tips.photos.decoders import Busy, Undecodable
 from services.tips.photos.store import StoreAway
@@ -220,8 +220,7 @@ async def _found(desk: Desk, taken: Any, report_id: uuid.UUID, photo_id: uuid.UU
     if found is None:
         raise unknown_report()
     report, sealed = found
-    await check_not_restricted(taken, report_id)
-    key = report_key(desk, report, sealed)
+    key = await report_key(taken, desk, report, sealed)
     held = await photos.photo_of(taken, report_id, photo_id)
     if held is None:
         raise Problem(404, "photo-unknown", "Unknown", "This report has no photo of that id.")

@@ -60,7 +60,7 @@ async def _decide(
     if before is None:
         raise _erased() if sealed is None else _not_public()
     approving = isinstance(wanted, Approval) and wanted.digest is not None
-    words = str(unsealed_words(desk, report, sealed)["description"]) if approving else ""
+    words = (await unsealed_words(taken, desk, report, sealed))["description"] if approving else ""
     try:
         text, text_by = moderation.decided(wanted, words)
     except moderation.OtherWords:

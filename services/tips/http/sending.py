@@ -19,7 +19,7 @@ from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.desk import Desk, connection, not_now
-from services.tips.http.documented import answer, problems
+from services.tips.http.documented import KEY_HEADER, answer, problems
 from services.tips.http.receipt import STATUS_URL
 from services.tips.queries import reports
 from services.tips.queries.reports import Submission
@@ -32,14 +32,7 @@ STORE_SECONDS = 10
 log = structlog.get_logger()
 _SCHEMA_PLACE = "#/paths/~1v1~1reports/post/requestBody/content/application~1json/schema/$defs/"
 _POST_DESCRIPTION = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": True,
-            "schema": {"type": "string", "pattern": f"^{receipts.KEY_PATTERN.pattern}$"},
-        }
-    ],
+    "parameters": [KEY_HEADER],
     "requestBody": {
         "required": True,
         "content": {

@@ -16,7 +16,7 @@ from services.tips.http.conversing import Draft, add_message
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, MINE, TOKEN, body, problems
 from services.tips.http.mine import stand
-from services.tips.http.unsealing import check_not_restricted, report_key, unknown_report
+from services.tips.http.unsealing import report_key, unknown_report
 from services.tips.queries import disclosures, messages, reports
 from services.tips.schemas import UnitConversation, UnitMessageAnswer
 from shared import web
@@ -77,8 +77,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             if found is None:
                 raise unknown_report()
             report, sealed = found
-            await check_not_restricted(taken, report_id)
-            key = report_key(desk, report, sealed)
+            key = await report_key(taken, desk, report, sealed)
             stored = await messages.messages_of(taken, report_id)
             line = entry(report, desk.clock(), "consultation", reader, purpose, service)
             await disclosures.record(taken, [line])

@@ -1,6 +1,5 @@
 """A report's key, or the refusal that says why there is none."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -17,22 +16,34 @@ from shared.web import Problem
 log = structlog.get_logger()
 
 
-def unsealed_words(desk: Desk, report: Report, sealed: Sealed | None) -> dict[str, Any]:
+async def unsealed_words(
+    connection: Any, desk: Desk, report: Report, sealed: Sealed | None
+) -> dict[str, Any]:
     """What the resident sent. Raises Problem as `report_key`."""
-    words: dict[str, Any] = _opened(desk, report, sealed, sealing.unseal)
+    words: dict[str, Any] = await _opened(connection, desk, report, sealed, sealing.unseal)
     return words
 
 
-def report_key(desk: Desk, report: Report, sealed: Sealed | None) -> bytes:
-    """The report's own key. Raises Problem 410 where the words are erased, 503 where the month's key is
-    lost."""
-    key: bytes = _opened(desk, report, sealed, sealing.open_key)
+async def report_key(connection: Any, desk: Desk, report: Report, sealed: Sealed | None) -> bytes:
+    """The own key of a report that is locked. Raises Problem 410 where the words are erased or locked away,
+    503 where the month's key is lost."""
+    key: bytes = await _opened(connection, desk, report, sealed, sealing.open_key)
     return key
 
 
-def _opened(desk: Desk, report: Report, sealed: Sealed | None, by: Callable[..., Any]) -> Any:
+async def _opened(
+    connection: Any, desk: Desk, report: Report, sealed: Sealed | None, by: Callable[..., Any]
+) -> Any:
     if sealed is None:
         raise erased()
+    hold = await holds.of(connection, report.report_id)
+    if hold and hold.erase_when_lifted:
+        raise Problem(
+            410,
+            "report-restricted",
+            "Locked away",
+            "The words are held by law until they are erased, and nobody reads them; do not ask again.",
+        )
     try:
         return by(report.report_id, sealed, desk.keys.get(sealed.key_name))
     except KeyDestroyed:
@@ -42,18 +53,6 @@ def _opened(desk: Desk, report: Report, sealed: Sealed | None, by: Callable[...,
         raise Problem(
             503, "key-lost", "Cannot be read now", "Ask again later; the operator is told.", headers=LATER
         ) from None
-
-
-async def check_not_restricted(connection: Any, report_id: uuid.UUID) -> None:
-    """Raises Problem 410 where a legal hold keeps what should be erased: nobody reads it any more."""
-    hold = await holds.of(connection, report_id)
-    if hold and hold.erase_when_lifted:
-        raise Problem(
-            410,
-            "report-restricted",
-            "Locked away",
-            "The words are held by law until they are erased, and nobody reads them; do not ask again.",
-        )
 
 
 def unknown_report() -> Problem:

@@ -9,7 +9,7 @@ from services.tips.body import Reading
 from services.tips.core.report import time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
-from services.tips.http.unsealing import check_not_restricted, unknown_report, unsealed_words
+from services.tips.http.unsealing import unknown_report, unsealed_words
 from services.tips.queries import disclosures, reports
 from shared import web
 
@@ -28,8 +28,7 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             if found is None:
                 raise unknown_report()
             report, sealed = found
-            await check_not_restricted(taken, report_id)
-            words = unsealed_words(desk, report, sealed)
+            words = await unsealed_words(taken, desk, report, sealed)
             now = desk.clock()
             delivered = reading.purpose == "delivery"
             entry = disclosures.Entry(

@@ -228,17 +228,22 @@ class _Bench:
         return await create_database(self._server.dsn(), DATABASE, TEMPLATE)
 
     async def _check(self, kind: str, dsn: str, before: int, answered: int) -> None:
-        """As many rows as answers, but for those whose client was cut off at the end; an event for each."""
+        """As many rows of each sort as answers, but for those whose client was cut off at the end."""
         connection = await asyncpg.connect(dsn)
-        stored, submitted, events = await connection.fetchrow(
+        stored, *others = await connection.fetchrow(
             """SELECT (SELECT count(*) FROM report), (SELECT count(*) FROM submission),
-                      (SELECT count(DISTINCT key) FROM outbox)"""
+                      (SELECT count(*) FROM outbox WHERE topic = 'ibuurt.reports.v1'),
+                      (SELECT count(*) FROM issue), (SELECT count(*) FROM disclosure),
+                      (SELECT count(*) FROM outbox WHERE topic = 'ibuurt.issues.v1')"""
         )
         await connection.close()
         self._ledger.lost += max(0, answered - (stored - before))
         self._ledger.doubled += max(0, stored - before - answered - CLIENTS)
-        if not stored == submitted == events:
-            self._ledger.faults.append(f"{kind}: {stored} reports, {submitted} submissions, {events} events")
+        if set(others) != {stored}:
+            self._ledger.faults.append(
+                f"{kind}: {stored} reports; submissions, events, issues, lines of the log, events of"
+                f" issues: {others}"
+            )
         if self._ledger.lost or self._ledger.doubled:
             self._ledger.faults.append(f"{kind}: {answered} answered, {stored - before} stored")
 

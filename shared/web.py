@@ -142,18 +142,16 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 async def read_body(request: Request, limit: int, *, seconds: float, code: str = "body-too-large") -> bytes:
     """Read the body as it is. Raises Problem 400, 408, or 413 with that code."""
-    too_large = Problem(413, code, "Too large", f"Send at most {limit} bytes.", limit_bytes=limit)
-    if (request.headers.get("content-length") or "0").isdigit() and int(
-        request.headers.get("content-length") or "0"
-    ) > limit:
-        raise too_large
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise _too_large(code, limit)
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(code, limit)
     except ClientDisconnect:
         # Nobody hears it; but a fault here it is not.
         raise Problem(400, "cut-off", "Cut off", "Send the whole body.") from None
@@ -162,6 +160,10 @@ async def read_body(request: Request, limit: int, *, seconds: float, code: str =
             408, "too-slow", "Too slow", f"Send the whole body within {seconds:g} seconds."
         ) from None
     return bytes(body)
+
+
+def _too_large(code: str, limit: int) -> Problem:
+    return Problem(413, code, "Too large", f"Send at most {limit} bytes.", limit_bytes=limit)
 
 
 def invalid_request(faults: Iterable[Mapping[str, Any]]) -> Problem:

@@ -3,26 +3,29 @@
 The whole system runs with the town of real requests. One photo after another is uploaded first: its time
 from the first byte to the answer, and the memory of `tips` with all its processes above what it has when
 idle. Then issues are sent at a steady rate, with and without residents who keep 20 photos on their way
-meanwhile: what is held is the ratio of the issues' p99. There is no peer. At the end every issue is held
-against the units, the topics and the services' totals, and every photo must have been taken.
+meanwhile, from a process of their own of the lowest priority, since a resident's telephone takes no time
+from the server's processor: what is held is the ratio of the issues' p99. There is no peer. At the end every
+issue is held against the units, the topics and the services' totals, and every photo must have been taken.
 """
 
 import asyncio
 import contextlib
-import http.client
 import itertools
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
+from pathlib import Path
+from subprocess import PIPE
 
 import psutil
 import uvloop
 
 from bench.common import Ledger, Options, Result, centiles, median, print_rows, running, spread
+from bench.crowd import upload
 from bench.town import Town, issues, town
 from deploy.local import guard
 from deploy.local.load import Request, send_all
+from deploy.local.processes import temporary_folder
 from deploy.local.progress import to_stderr
 from tests.photos import encoded, noise
 
@@ -33,18 +36,18 @@ AT_ONCE = 20
 WIDTH, HEIGHT, QUALITY = 4_000, 3_000, 92
 BAR_SECONDS, BAR_MEGABYTES, BAR_RATIO = 1.0, 200.0, 1.5
 SAMPLE_SECONDS = 0.005
-PATIENCE_SECONDS = 120.0
 
 
 def run(options: Options) -> Result:
     """Run it. Blocking."""
     print(__doc__)
-    photo = encoded(noise(WIDTH, HEIGHT), quality=QUALITY)
-    with town() as here:
+    with town() as here, temporary_folder() as folder:
+        photo = folder / "photo.jpg"
+        photo.write_bytes(encoded(noise(WIDTH, HEIGHT), quality=QUALITY))
         return uvloop.run(_measure(here, options, photo))
 
 
-async def _measure(here: Town, options: Options, photo: bytes) -> Result:
+async def _measure(here: Town, options: Options, photo: Path) -> Result:
     await here.units.open_all()
     requests = issues()
     statuses: list[int] = []
@@ -52,7 +55,7 @@ async def _measure(here: Town, options: Options, photo: bytes) -> Result:
     count = options.count(POSTS, LEAST_POSTS)
     try:
         await _issues(here, requests, WARM_UP)
-        statuses.append(await asyncio.to_thread(_upload, here.url, photo))
+        statuses.append(await asyncio.to_thread(upload, here.url, photo))
         seconds, megabytes = await _alone(here, photo, options, statuses)
         for number in range(options.runs):
             for crowded in (False, True) if number % 2 else (True, False):
@@ -74,22 +77,7 @@ async def _issues(here: Town, requests: Iterator[Request], count: int) -> tuple[
     return centiles([outcome.answered_at - outcome.sent_at for outcome in outcomes])
 
 
-def _upload(url: str, photo: bytes) -> int:
-    """The status of the answer. Blocking: in a thread, so that it costs the issues' own clock nothing."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE_SECONDS)
-    try:
-        connection.request("POST", "/v1/photos", photo, {"Content-Type": "image/jpeg"})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    finally:
-        connection.close()
-
-
-async def _alone(
-    here: Town, photo: bytes, options: Options, statuses: list[int]
-) -> tuple[list[float], float]:
+async def _alone(here: Town, photo: Path, options: Options, statuses: list[int]) -> tuple[list[float], float]:
     """The seconds of each photo, one after another, and the most memory above idle, in MB."""
     pid = here.stack.services["tips"].child.pid
     await here.settle()
@@ -105,7 +93,7 @@ async def _alone(
     async with running(watch()):
         for _ in range(options.count(SINGLE, LEAST_SINGLE)):
             started = time.perf_counter()
-            statuses.append(await asyncio.to_thread(_upload, here.url, photo))
+            statuses.append(await asyncio.to_thread(upload, here.url, photo))
             seconds.append(time.perf_counter() - started)
     return seconds, (most - idle) / 1e6
 
@@ -120,22 +108,16 @@ def _resident(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _crowd(url: str, photo: bytes, statuses: list[int]) -> AsyncIterator[None]:
+async def _crowd(url: str, photo: Path, statuses: list[int]) -> AsyncIterator[None]:
     """Residents who have so many photos on their way all the time; the last ones end with the block."""
-    over, threads = False, ThreadPoolExecutor(AT_ONCE)
-
-    async def resident() -> None:
-        while not over:
-            upload = asyncio.get_running_loop().run_in_executor(threads, _upload, url, photo)
-            statuses.append(await upload)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(resident())
-        try:
-            yield
-        finally:
-            over = True
+    crowd = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.crowd", url, photo, str(AT_ONCE), stdin=PIPE, stdout=PIPE
+    )
+    try:
+        yield
+    finally:
+        said, _ = await crowd.communicate()
+    statuses += [int(status) for status in said.split()]
 
 
 def _result(

@@ -252,18 +252,17 @@ async def first_process() -> psutil.Process:
     return found[0]
 
 
-async def test_a_process_that_hangs_ends_and_only_its_photo_is_refused(
+async def test_a_process_that_comes_to_no_end_is_ended_and_its_photo_may_come_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The next photo is decoded as ever."""
+    """The machine was too busy, which is no fault of the photo; the next one is decoded as ever."""
     doing = Decoders()
     monkeypatch.setattr(decoders, "DECODE_SECONDS", 1.5)
     stopped = asyncio.create_task(doing.jpeg_of(encoded(noise(2000, 2000))))
     found = await first_process()
     found.suspend()
-    with pytest.raises(Undecodable) as refused:
+    with pytest.raises(Busy):
         await stopped
-    assert refused.value.fault == Fault.BROKEN
     assert not found.is_running()
     monkeypatch.setattr(decoders, "DECODE_SECONDS", 40)
     assert shown(await doing.jpeg_of(encoded(picture()))) == UPRIGHT

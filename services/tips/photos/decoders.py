@@ -21,7 +21,7 @@ PROCESSES = 2
 PLACES = 8
 WAITING = 64
 PATIENCE_SECONDS = 30
-# By the clock, on a machine that is busy; by the processor's time the process limits itself.
+# By the clock: the machine is too busy for photos. By the processor's time the process limits itself.
 DECODE_SECONDS = 40
 NICENESS = 19
 MAX_JPEG_BYTES = 8 * 2**20
@@ -87,8 +87,14 @@ def _decoded(photo: bytes) -> bytes:
         raise Busy from None
     # Before it has begun: it goes behind everything that this service does.
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, worker.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
-    alarm = threading.Timer(DECODE_SECONDS, worker.kill)
+        _let_behind(worker.pid)
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        worker.kill()
+
+    alarm = threading.Timer(DECODE_SECONDS, give_up)
     alarm.start()
     try:
         with worker:
@@ -97,7 +103,17 @@ def _decoded(photo: bytes) -> bytes:
         alarm.cancel()
     if worker.returncode == 0 and 0 < len(jpeg) <= MAX_JPEG_BYTES:
         return jpeg
+    if late.is_set():
+        raise Busy
     raise Undecodable(Fault(worker.returncode) if worker.returncode in set(Fault) else Fault.BROKEN)
+
+
+def _let_behind(pid: int) -> None:
+    if hasattr(os, "SCHED_IDLE"):
+        # Whatever else wants to run interrupts it at once; with a niceness only once its turn is over.
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
 
 def _exchanged(worker: "subprocess.Popen[bytes]", photo: bytes) -> bytes:

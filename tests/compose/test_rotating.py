@@ -44,8 +44,8 @@ def balanced(deployment: Deployment, town: Town) -> Iterator[None]:
     """A report before, and in the end every report is where it must be, once."""
     town.report()
     yield
-    town.report()
     deployment.healthy([*SERVICES, "kafka", "postgres"], 300)
+    town.report()
     found = deployment.agree()
     assert found["tips"]["acknowledged"] == found["tips"]["accepted"]
 

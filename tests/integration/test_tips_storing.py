@@ -1,6 +1,7 @@
 """Submissions that come together are stored together, and each is answered by itself."""
 
 import asyncio
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -91,7 +92,31 @@ async def test_the_database_away_is_said_to_each(tips: Tips) -> None:
 
 async def test_no_more_wait_than_may(tips: Tips, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit a submission is refused at once, and nothing of it is kept."""
-    monkeypatch.setattr("services.tips.storing.WAITING_MOST", 0)
+    monkeypatch.setattr("services.tips.grouping.WAITING_MOST", 0)
     answer = await tips.post(issue())
     assert (answer.status, answer.code) == (503, "not-now")
     assert await tips.stored() == 0
+
+
+async def test_readings_that_come_together_share_a_commit(tips: Tips) -> None:
+    """Each is logged once and has its own answer: words, or that there are none."""
+    for _ in range(4):
+        await asyncio.gather(*(tips.post(issue()) for _ in range(MANY // 4)))
+    reports_there = [row["report_id"] for row in await tips.rows("SELECT report_id FROM report")]
+    await tips.rows(
+        "UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL WHERE report_id = $1",
+        reports_there[0],
+    )
+    unknown = uuid.uuid4()
+    asked = [*reports_there, unknown]
+    answers = dict(zip(asked, await asyncio.gather(*map(tips.words, asked)), strict=True))
+    assert answers.pop(unknown).status == 404
+    assert answers.pop(reports_there[0]).status == 410
+    assert {(one.status, one.body["description"]) for one in answers.values()} == {(200, SECRET_WORDS)}
+    assert {one.body["report_id"] for one in answers.values()} == {str(one) for one in answers}
+    (row,) = await tips.rows(
+        """SELECT count(*) AS logged, count(DISTINCT report_id) AS reports,
+                  count(DISTINCT xmin::text) AS commits FROM disclosure WHERE act = 'disclosure'"""
+    )
+    assert (row["logged"], row["reports"]) == (MANY - 1, MANY - 1)
+    assert row["commits"] < MANY / 2

@@ -11,19 +11,21 @@ import structlog
 
 from services.tips.areas import Areas
 from services.tips.core.emails import Sender
+from services.tips.grouping import Busy
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
 from services.tips.photos.decoders import Decoders
 from services.tips.photos.store import PhotoStore
-from services.tips.storing import Busy, Storing
+from services.tips.storing import Storing
 from shared import postgres
 from shared.municipality import Municipality
 from shared.web import Problem
 
 TURN_SECONDS = 5
-# Fewer than the pool's connections: the consumer, the relay's watchdog and the probes have theirs besides.
-TURNS = 7
+# Of the pool's ten connections: two groups of submissions and two of readings have theirs besides
+# (grouping.py), and so has the consumer.
+TURNS = 5
 LATER = {"Retry-After": "5"}
 log = structlog.get_logger()
 

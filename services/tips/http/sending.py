@@ -23,6 +23,7 @@ from services.tips.http.documented import KEY_HEADER, answer, problems
 from services.tips.http.receipt import STATUS_URL
 from services.tips.queries import reports
 from services.tips.queries.reports import Submission
+from services.tips.storing import Sent
 from shared import web
 from shared.cloudevents import Envelope
 from shared.web import Problem
@@ -135,7 +136,7 @@ async def _store(
     stored before."""
     try:
         async with not_now(), asyncio.timeout(STORE_SECONDS):
-            if await desk.storing.store(submission, envelope, issue):
+            if await desk.storing.store(Sent(submission, envelope, issue)):
                 return None
         async with connection(desk) as taken:
             earlier = await reports.submitted(taken, submission.macs[0])

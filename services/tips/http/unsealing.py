@@ -20,24 +20,32 @@ async def unsealed_words(
     connection: Any, desk: Desk, report: Report, sealed: Sealed | None
 ) -> dict[str, Any]:
     """What the resident sent. Raises Problem as `report_key`."""
-    words: dict[str, Any] = await _opened(connection, desk, report, sealed, sealing.unseal)
+    words: dict[str, Any] = await _read(connection, desk, report, sealed, sealing.unseal)
     return words
 
 
 async def report_key(connection: Any, desk: Desk, report: Report, sealed: Sealed | None) -> bytes:
     """The own key of a report that is locked. Raises Problem 410 where the words are erased or locked away,
     503 where the month's key is lost."""
-    key: bytes = await _opened(connection, desk, report, sealed, sealing.open_key)
+    key: bytes = await _read(connection, desk, report, sealed, sealing.open_key)
     return key
 
 
-async def _opened(
+async def _read(
     connection: Any, desk: Desk, report: Report, sealed: Sealed | None, by: Callable[..., Any]
 ) -> Any:
+    locked_away = await holds.locked_away(connection, [report.report_id])
+    return opened(desk, report, sealed, by, locked_away=bool(locked_away))
+
+
+def opened(
+    desk: Desk, report: Report, sealed: Sealed | None, by: Callable[..., Any], *, locked_away: bool
+) -> Any:
+    """The words or the key of a report that is locked, `by` sealing's function for either. Raises Problem as
+    `report_key`."""
     if sealed is None:
         raise erased()
-    hold = await holds.of(connection, report.report_id)
-    if hold and hold.erase_when_lifted:
+    if locked_away:
         raise Problem(
             410,
             "report-restricted",

@@ -1,62 +1,124 @@
 """The internal API: other services read words, which is logged."""
 
+import asyncio
 import uuid
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from services.tips import sealing
 from services.tips.body import Reading
-from services.tips.core.report import time_of
+from services.tips.core.chain import Entry
+from services.tips.core.report import Report, time_of
 from services.tips.core.view import utc
-from services.tips.http.desk import Desk, connection
-from services.tips.http.unsealing import unknown_report, unsealed_words
-from services.tips.queries import disclosures, reports
+from services.tips.grouping import Grouping
+from services.tips.http.desk import Desk, not_now
+from services.tips.http.unsealing import opened, unknown_report
+from services.tips.queries import disclosures, holds, reports
+from services.tips.sealing import Sealed
 from shared import web
+from shared.web import Problem
+
+# To wait for the group before and to read with the next.
+READ_SECONDS = 10
+
+
+class _Asked(NamedTuple):
+    report_id: uuid.UUID
+    reading: Reading
+    service: str
+
+
+# A report with its words, or why there are none.
+_Read = tuple[Report, dict[str, Any]] | Problem
 
 
 def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     """Add the reading of words to the internal application, for `notify`."""
     tokens = {"notify": notify_token}
 
+    async def read(group: Sequence[_Asked]) -> list[_Read]:
+        return await _read(desk, group)
+
+    # After an outage many are read at once: together they wait once for the head of the log.
+    reading = Grouping(read)
+
     @internal.post("/internal/v1/reports/{report_id}/words")
     async def read_words(report_id: uuid.UUID, request: Request) -> Response:
         """A report's words, after logging who reads them and why."""
         service = web.caller(request, tokens)
-        reading = await web.read_json(request, Reading)
-        async with connection(desk) as taken, taken.transaction():
-            found = await reports.report_for_reading(taken, report_id)
-            if found is None:
-                raise unknown_report()
-            report, sealed = found
-            words = await unsealed_words(taken, desk, report, sealed)
-            now = desk.clock()
-            delivered = reading.purpose == "delivery"
-            entry = disclosures.Entry(
-                report_id=report_id,
-                kind=report.kind,
-                at=time_of(report.kind, now),
-                act="disclosure" if delivered else "consultation",
-                actor=reading.reader,
-                service=service,
-                purpose=reading.purpose,
-                recipient=reading.reader if delivered else None,
-            )
-            await disclosures.record(taken, [entry])
+        asked = _Asked(report_id, await web.read_json(request, Reading), service)
+        async with not_now(), asyncio.timeout(READ_SECONDS):
+            found = await reading.do(asked)
+        if isinstance(found, Problem):
+            raise found
         desk.metrics.words_read.inc()
-        return JSONResponse(
-            {
-                "report_id": str(report_id),
-                "kind": report.kind,
-                "category": report.category,
-                "language": report.language,
-                "areas": dict(report.areas),
-                "description": words["description"],
-                "location": words.get("location"),
-                "happened": words.get("happened"),
-                "answers": words.get("answers", {}),
-                "contact": words.get("contact"),
-                "photos": words.get("photos", []),
-                "not_an_emergency": words.get("not_an_emergency", False),
-                "accepted_at": utc(report.accepted_at),
-            }
-        )
+        return JSONResponse(_told(*found))
+
+
+async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
+    """Read the words of a group, and log each reading before any of them is given."""
+    async with desk.pool.acquire() as connection, connection.transaction():
+        found = await reports.reports_for_reading(connection, {one.report_id for one in group})
+        locked_away = await holds.locked_away(connection, found)
+        read = [_opened(desk, one.report_id, found, locked_away) for one in group]
+        now = desk.clock()
+        entries = [
+            _entry(one, report[0], now)
+            for one, report in zip(group, read, strict=True)
+            if not isinstance(report, Problem)
+        ]
+        await disclosures.record(connection, entries)
+    return read
+
+
+def _opened(
+    desk: Desk,
+    report_id: uuid.UUID,
+    found: Mapping[uuid.UUID, tuple[Report, Sealed | None]],
+    locked_away: Collection[uuid.UUID],
+) -> _Read:
+    try:
+        if report_id not in found:
+            raise unknown_report()
+        report, sealed = found[report_id]
+        is_locked = report_id in locked_away
+        return report, opened(desk, report, sealed, sealing.unseal, locked_away=is_locked)
+    except Problem as problem:
+        return problem
+
+
+def _entry(asked: _Asked, report: Report, now: datetime) -> Entry:
+    reading = asked.reading
+    delivered = reading.purpose == "delivery"
+    return Entry(
+        report_id=report.report_id,
+        kind=report.kind,
+        at=time_of(report.kind, now),
+        act="disclosure" if delivered else "consultation",
+        actor=reading.reader,
+        service=asked.service,
+        purpose=reading.purpose,
+        recipient=reading.reader if delivered else None,
+    )
+
+
+def _told(report: Report, words: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "report_id": str(report.report_id),
+        "kind": report.kind,
+        "category": report.category,
+        "language": report.language,
+        "areas": dict(report.areas),
+        "description": words["description"],
+        "location": words.get("location"),
+        "happened": words.get("happened"),
+        "answers": words.get("answers", {}),
+        "contact": words.get("contact"),
+        "photos": words.get("photos", []),
+        "not_an_emergency": words.get("not_an_emergency", False),
+        "accepted_at": utc(report.accepted_at),
+    }

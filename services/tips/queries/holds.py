@@ -1,6 +1,7 @@
 """Legal holds: whose words must stay although their time ends or their resident wants them gone."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -32,6 +33,16 @@ async def all_holds(connection: Any) -> list[Hold]:
     """Every hold, the one that ends first before the others."""
     rows = await connection.fetch(f"SELECT {_HOLD} FROM hold ORDER BY until, report_id")  # noqa: S608 - names of columns
     return [Hold(*row) for row in rows]
+
+
+async def locked_away(connection: Any, report_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these reports have words that are kept and that nobody reads."""
+    rows = await connection.fetch(
+        """SELECT report_id FROM hold
+           WHERE report_id = ANY($1::uuid[]) AND erase_when_lifted IS NOT NULL""",
+        list(report_ids),
+    )
+    return {row["report_id"] for row in rows}
 
 
 async def place(

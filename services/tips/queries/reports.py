@@ -123,13 +123,17 @@ async def save(connection: Any, report: Report) -> None:
     )
 
 
-async def report_for_reading(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None] | None:
-    """A report and its sealed words (None when erased), kept as they are until the transaction ends."""
-    row = await connection.fetchrow(
-        f"SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1 FOR SHARE",  # noqa: S608 - names of columns
-        report_id,
+async def reports_for_reading(
+    connection: Any, report_ids: Iterable[uuid.UUID]
+) -> dict[uuid.UUID, tuple[Report, Sealed | None]]:
+    """Those of these reports that exist, each with its sealed words (None when erased), kept as they are
+    until the transaction ends; in the order in which everybody locks reports."""
+    rows = await connection.fetch(
+        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report
+            WHERE report_id = ANY($1::uuid[]) ORDER BY report_id FOR SHARE""",  # noqa: S608 - names of columns
+        list(report_ids),
     )
-    return _with_words(row) if row else None
+    return {row["report_id"]: _with_words(row) for row in rows}
 
 
 async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Any]:

@@ -32,11 +32,12 @@ REQUEST_TIMEOUT_MS = 10_000
 MAX_BATCH_BYTES = 262_144
 STOP_SECONDS = 3.0
 METADATA_MS = 30_000
+METADATA_PAUSE_SECONDS = 0.1
 
 
 def producer(where: Where, client_id: str) -> AIOKafkaProducer:
     """An idempotent producer: acknowledged by all in-sync replicas, in order within a partition."""
-    return AIOKafkaProducer(
+    made = AIOKafkaProducer(
         **at(where).settings(),
         client_id=client_id,
         enable_idempotence=True,
@@ -46,6 +47,23 @@ def producer(where: Where, client_id: str) -> AIOKafkaProducer:
         max_request_size=DEAD_LETTER_BYTES,
         retry_backoff_ms=100,
     )
+    _ask_seldom(made.client)
+    return made
+
+
+def _ask_seldom(client: Any) -> None:
+    """Without a leader the producer's sender asks for one again at once, a thousand times a second, as long
+    as there is none: let it ask METADATA_PAUSE_SECONDS after it has asked before."""
+    update, asked = client._metadata_update, -METADATA_PAUSE_SECONDS
+
+    async def paced(*arguments: Any) -> Any:
+        nonlocal asked
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, asked + METADATA_PAUSE_SECONDS - now))
+        asked = asyncio.get_running_loop().time()
+        return await update(*arguments)
+
+    client._metadata_update = paced
 
 
 def reader(where: Where, client_id: str) -> AIOKafkaConsumer:

@@ -6,6 +6,8 @@ import traceback
 
 import structlog
 
+SELDOM_SECONDS = 10.0
+
 
 def configure(service: str, level: str = "INFO") -> None:
     """Send structlog's and the standard library's records to one JSON stream."""
@@ -25,6 +27,7 @@ def configure(service: str, level: str = "INFO") -> None:
             ],
         )
     )
+    handler.addFilter(_Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -46,6 +49,25 @@ def configure(service: str, level: str = "INFO") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+class _Seldom(logging.Filter):
+    """Of what the Kafka client says again and again, lets through one line in SELDOM_SECONDS: while Kafka is
+    away that is tens of lines a second, for hours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        # The text without its values: there are few, whatever happens.
+        text = str(record.msg)
+        if record.created - self._said.get(text, -SELDOM_SECONDS) < SELDOM_SECONDS:
+            return False
+        self._said[text] = record.created
+        return True
 
 
 def _first_line(record: logging.LogRecord) -> bool:

@@ -27,13 +27,16 @@ from shared.outbox import Batch, Sent
 from shared.tails import check_tails
 
 POLL_SECONDS = 0.02
-FILL_ROWS = 50
+FILL_ROWS = 250
 ON_THEIR_WAY = 3
 LOCK_RETRY_SECONDS = 1.0
 # A relay that stood still for longer loses its session, and with it the lock, to the next one.
 IDLE_SESSION_SECONDS = 15
 HEARTBEAT_SECONDS = 5.0
 FORGET_SECONDS = 3_600.0
+# Then Kafka is away, and a new producer tries to reach it again and again: the client would wait for one
+# partition after the other, and for long after Kafka is back.
+SEND_SECONDS = 10.0
 RELAY_LOCK = 0x1B_0002
 
 log = structlog.get_logger()
@@ -127,6 +130,8 @@ class Relay:
             log.warning("send_failed", error=type(error).__name__)
             self._metrics.failed_sends.inc()
             await asyncio.sleep(LOCK_RETRY_SECONDS)
+            # However long Kafka is away, the session stays, and with it the lock.
+            await connection.execute("SELECT 1")
         finally:
             await abandon(producer)
 
@@ -175,9 +180,10 @@ class Relay:
         return await outbox.claim(connection, sent)
 
     async def send(self, producer: AIOKafkaProducer, batch: Batch) -> Sent:
-        async with self._handing_over:
-            sending = await hand_over(producer, batch, self._clock())
-        sent = await sending
+        async with asyncio.timeout(SEND_SECONDS):
+            async with self._handing_over:
+                sending = await hand_over(producer, batch, self._clock())
+            sent = await sending
         self._metrics.sent.inc(len(batch.records))
         return sent
 

@@ -32,6 +32,9 @@ class Server(Protocol):
     def kill(self) -> None:
         """SIGKILL; returns when it is dead."""
 
+    def stop(self) -> None:
+        """SIGTERM; returns when it has ended in its own order."""
+
     def pause(self) -> None:
         """Connections stay open and nothing answers."""
 

@@ -80,6 +80,10 @@ class Container:
         self._ask("kill", self.identity)
         self._ask("wait", self.identity)
 
+    def stop(self) -> None:
+        """SIGTERM; returns when it has ended in its own order."""
+        self._ask("stop", self.identity)
+
     def pause(self) -> None:
         """Connections stay open and nothing answers."""
         self._ask("pause", self.identity)

@@ -471,6 +471,49 @@ async def test_a_kafka_that_hangs_is_waited_for_and_hinders_no_stop(
     await _applied_once(infrastructure.bootstrap, spine, events)
 
 
+async def test_the_relay_keeps_its_lock_however_long_kafka_is_away(
+    infrastructure: Infrastructure, spine: Database, local_kafka: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than its session may be idle: no other relay takes over, which would reach it no better, and
+    what waited goes as soon as Kafka is back."""
+    monkeypatch.setattr(relay_module, "IDLE_SESSION_SECONDS", 3)
+    monkeypatch.setattr(relay_module, "HEARTBEAT_SECONDS", 1.0)
+    monkeypatch.setattr(relay_module, "SEND_SECONDS", 2.0)
+    events = _versions(key_in(4), 20)
+    relay, registry = relaying(infrastructure.bootstrap, spine.dsn)
+    async with running(relay.run()):
+        await spine.append(*events[:5])
+        await spine.sent()
+        await asyncio.to_thread(local_kafka.stop)
+        await spine.append(*events[5:])
+        # It fails at its sending and then, again and again, at connecting.
+        await asyncio.sleep(10)
+        assert (registry.get_sample_value("outbox_failed_sends_total") or 0) >= 4
+        await asyncio.to_thread(local_kafka.start)
+        await spine.sent()
+        assert registry.get_sample_value("outbox_relay_restarts_total") == 0
+    await _applied_once(infrastructure.bootstrap, spine, events)
+
+
+async def test_a_producer_without_a_leader_asks_seldom(
+    infrastructure: Infrastructure, local_kafka: Server
+) -> None:
+    """Its sender asks who leads as soon as the last question has failed: at most ten times a second here, so
+    that an outage leaves the processor to those who send reports."""
+    producer = kafka.producer(infrastructure.bootstrap, "probe")
+    await producer.start()
+    try:
+        await asyncio.to_thread(local_kafka.stop)
+        clock = asyncio.get_running_loop().time
+        asked, end = 0, clock() + 2
+        while clock() < end:
+            assert await producer.client.force_metadata_update() is False
+            asked += 1
+        assert 1 <= asked <= 21
+    finally:
+        await kafka.abandon(producer)
+
+
 async def test_a_wake_sends_at_once_and_polling_finds_the_rest(
     infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

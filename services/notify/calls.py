@@ -26,6 +26,8 @@ from services.notify.core.links import LINK_DAYS, Link, write_token
 from shared.municipality import Municipality, Webhook
 
 WORDS_SECONDS = 5.0
+# At a time: after an outage thousands wait, and `tips` has reports to take meanwhile.
+READINGS = 8
 WEBHOOK_SECONDS = 10.0
 ANSWER_BYTES = 65_536
 WORDS_BYTES = 1_048_576
@@ -69,6 +71,7 @@ class Calls:
         self._public_url = public_url.rstrip("/")
         self._clock = clock
         self._webhook_seconds = webhook_seconds
+        self._readings = asyncio.Semaphore(READINGS)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Fetch the words at this moment and send them. Takes at most the sum of both time limits."""
@@ -84,7 +87,7 @@ class Calls:
         url = f"{self._tips_url}/internal/v1/reports/{delivery.report_id}/words"
         reading = {"purpose": "delivery", "reader": f"unit:{delivery.unit} via webhook"}
         try:
-            async with asyncio.timeout(WORDS_SECONDS):
+            async with asyncio.timeout(WORDS_SECONDS), self._readings:
                 posting = self._session.post(
                     url, json=reading, headers=self._tips_headers, allow_redirects=False
                 )

@@ -28,8 +28,8 @@ class Settings(ServiceSettings):
         "replaced, the new and the old one, each on a line"
     )
     public_url: str = Field(pattern=r"^https?://", description="where units reach the public port")
-    delivery_concurrency: int = Field(16, ge=1, le=500, description="deliveries under way at once")
-    delivery_per_unit: int = Field(8, ge=1, le=500, description="deliveries under way at once to one unit")
+    delivery_concurrency: int = Field(64, ge=1, le=500, description="deliveries under way at once")
+    delivery_per_unit: int = Field(16, ge=1, le=500, description="deliveries under way at once to one unit")
     retry_base_seconds: float = Field(1, gt=0, le=60, description="the first wait before trying again")
     retry_cap_seconds: float = Field(300, gt=0, le=86_400, description="the longest wait before trying again")
     max_attempts: int = Field(20, ge=1, le=1_000, description="failed attempts before a person must look")

@@ -63,8 +63,10 @@ class Consumer:
         apply: Apply,
         metrics: ConsumerMetrics,
         applied: Callable[[], None] = lambda: None,
+        at_most: int | None = None,
     ) -> None:
-        """`applied` is called each time that something was applied and committed."""
+        """`applied` is called each time that something was applied and committed; a batch has `at_most` so
+        many records, or as many as are worth a commit."""
         self._pool = pool
         self._group = group
         self._apply = apply
@@ -83,7 +85,9 @@ class Consumer:
         # Set once the group has told this consumer which partitions are its own, even if none are.
         self.joined = asyncio.Event()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._subscription = Subscription(broker, group, topics, self.handle, self._rebalanced, self._stop)
+        self._subscription = Subscription(
+            broker, group, topics, self.handle, self._rebalanced, self._stop, at_most
+        )
 
     async def run(self) -> None:
         """Consume until cancelled. Raises Refusal above the poison cap, or what broke the handler."""

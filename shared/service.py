@@ -67,15 +67,19 @@ class Service:
         return self.relay
 
     def consume(
-        self, topics: Sequence[Topic], apply: Apply, applied: Callable[[], None] = lambda: None
+        self,
+        topics: Sequence[Topic],
+        apply: Apply,
+        applied: Callable[[], None] = lambda: None,
+        at_most: int | None = None,
     ) -> None:
         """Apply what comes on the topics, once the relay has found its own topics in order; `applied` is
-        called after each commit."""
+        called after each commit, `at_most` is how many records a batch may have."""
         self._consumed = topics
         broker = kafka.broker(self.settings.kafka, self.name, self.registry)
         bootstrap = self.settings.kafka
         self._consumer = consumer = Consumer(
-            broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics, applied
+            broker, bootstrap, self.pool, self.name, topics, apply, self.consumer_metrics, applied, at_most
         )
 
         async def run() -> None:

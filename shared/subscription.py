@@ -23,6 +23,7 @@ from shared import kafka
 from shared.errors import Refusal
 from shared.events import Place, Topic
 
+# As many as are worth a commit.
 MAX_RECORDS = 2_000
 BATCH_TIMEOUT_MS = 20
 START_RETRY_SECONDS = 5.0
@@ -59,6 +60,7 @@ class Subscription:
         handle: Handle,
         start_over: StartOver,
         stop: Stop,
+        at_most: int | None = None,
     ) -> None:
         self._broker = broker
         self._group = group
@@ -68,7 +70,7 @@ class Subscription:
             *(topic.name for topic in topics),
             group_id=group,
             batch=True,
-            max_records=MAX_RECORDS,
+            max_records=at_most or MAX_RECORDS,
             batch_timeout_ms=BATCH_TIMEOUT_MS,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,

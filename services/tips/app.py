@@ -63,7 +63,7 @@ async def serve(settings: Settings, service: Service) -> None:
         public_url=settings.public_url,
         photo_store=store,
     )
-    service.consume(SUBSCRIPTIONS["tips"], consumer.apply)
+    service.consume(SUBSCRIPTIONS["tips"], consumer.apply, at_most=consumer.AT_MOST)
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))

@@ -13,6 +13,10 @@ from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
 from shared.events import Event, IssueChanged, ReportEvent
 
+# Records applied at a time: this process takes reports meanwhile, and a batch of thousands holds it up for a
+# tenth of a second.
+AT_MOST = 250
+
 
 async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     """Apply a batch inside the caller's transaction; applying it again changes nothing.

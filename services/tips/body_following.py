@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from services.tips.body import Name, Photos, _Body, _without_nul
+from services.tips.body import WRITTEN, Name, Photos, _Body, _without_nul
 from services.tips.core.conversation import MESSAGE_CHARACTERS
 from shared.events import Moment
 
@@ -13,6 +13,7 @@ MessageText = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MESSAGE_CHARACTERS),
     AfterValidator(_without_nul),
+    WRITTEN,
 ]
 PURPOSE = r"^[a-z][a-z0-9_]{0,39}$"
 READER = r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$"

@@ -9,8 +9,10 @@ from services.tips.body import Reading
 from services.tips.core.report import time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
+from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
 from services.tips.http.unsealing import check_not_restricted, unknown_report, unsealed_words
 from services.tips.queries import disclosures, reports
+from services.tips.schemas import Words
 from shared import web
 
 
@@ -18,7 +20,13 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     """Add the reading of words to the internal application, for `notify`."""
     tokens = {"notify": notify_token}
 
-    @internal.post("/internal/v1/reports/{report_id}/words")
+    @internal.post(
+        "/internal/v1/reports/{report_id}/words",
+        response_model=Words,
+        responses=problems(*INSIDE, *BODY, 410),
+        dependencies=TOKEN,
+        openapi_extra=body(Reading),
+    )
     async def read_words(report_id: uuid.UUID, request: Request) -> Response:
         """A report's words, after logging who reads them and why."""
         service = web.caller(request, tokens)

@@ -138,7 +138,7 @@ async def _hostile(url: str, number: int, seen: Seen) -> AsyncIterator[None]:
         await child.stdout.readline()
         await asyncio.sleep(LEAD_SECONDS)
         yield
-        said: dict[str, Any] = json.loads((await child.communicate())[0])
+        said: dict[str, Any] = json.loads((await child.communicate(b""))[0])
     finally:
         if child.returncode is None:
             child.kill()

@@ -158,7 +158,7 @@ class Senders:
 
 
 async def _pieces(attack: Attack, address: str) -> AsyncIterator[bytes]:
-    headers = {"Host": "localhost", "X-Forwarded-For": address, "Connection": "close", **attack.headers}
+    headers = {"Host": "localhost", "X-Forwarded-For": address, **attack.headers}
     if attack.body:
         headers["Content-Type"] = attack.content_type
         length = (

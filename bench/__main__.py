@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from bench import apply, catchup, intake, issues, latency, photos, relay
+from bench import apply, catchup, hostile, intake, issues, latency, photos, relay
 from bench.common import Options, Result
 from deploy.local.processes import ChildFailed
 from shared.command import collect_rarely
@@ -23,6 +23,7 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "issues": issues.run,
     "intake": intake.run,
     "photos": photos.run,
+    "hostile": hostile.run,
 }
 SIZES = (0.001, 10.0)
 

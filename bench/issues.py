@@ -9,31 +9,26 @@ the service with the many. Every answer is read and must be a page of issues.
 
 import asyncio
 import contextlib
-import os
 import random
-import secrets
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 import uvloop
 
 from bench.common import Ledger, Options, Result, centiles, median, print_rows, ratios_by_run, spread
+from bench.tips_process import MIGRATIONS, TOWN, tips_process, tips_settings
 from deploy.local import guard
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database
-from deploy.local.processes import Child, free_port
 from deploy.local.progress import to_stderr
-from deploy.local.stack import ROOT, ServiceProcess
+from deploy.local.stack import ServiceProcess
 from shared import kafka, postgres
 from shared.municipality import Municipality, read
 
-TOWN = ROOT / "deploy" / "municipalities" / "ibuurt"
 FEW, MANY = 1_000, 100_000
 RATE, ASKED, LEAST_ASKED, WARM_UP = 50.0, 1_500, 100, 100
 READY_SECONDS = 60.0
@@ -108,24 +103,13 @@ async def _running(
     """A service for each size, ready to be asked."""
     await kafka.create_topics(infrastructure.bootstrap)
     municipality = read(TOWN)
-    keys = infrastructure.folder / "keys"
-    keys.mkdir(mode=0o700)
-    settings = {
-        "IBUURT_MUNICIPALITY": str(TOWN),
-        "IBUURT_KAFKA_BOOTSTRAP": infrastructure.bootstrap,
-        "IBUURT_KEY_FOLDER": str(keys),
-        **{
-            f"IBUURT_{name}": secrets.token_urlsafe(32)
-            for name in ("OPERATOR_TOKEN", "RECEIPT_PEPPER", "LOOKUP_PEPPER", "NOTIFY_TOKEN")
-        },
-    }
+    settings = tips_settings(infrastructure)
     towns = {}
     with contextlib.ExitStack() as started:
         for name, size in sizes.items():
-            service = _service(infrastructure, name, settings)
+            service = tips_process(infrastructure, name, settings)
             await create_database(infrastructure.admin_dsn, name)
-            folders = [postgres.SHARED_MIGRATIONS, ROOT / "services" / "tips" / "migrations"]
-            await postgres.migrate(service.dsn, folders)
+            await postgres.migrate(service.dsn, MIGRATIONS)
             await _fill(service.dsn, size, municipality, service.url)
             started.callback(service.child.stop)
             service.child.start()
@@ -133,26 +117,6 @@ async def _running(
             to_stderr(f"tips with {size:,} issues at {service.url}")
             towns[name] = Town(service)
         yield towns
-
-
-def _service(infrastructure: LocalInfrastructure, name: str, settings: dict[str, str]) -> ServiceProcess:
-    http_port, internal_port = free_port(), free_port()
-    dsn = infrastructure.postgres.dsn(name)
-    own = {
-        "IBUURT_DATABASE_URL": dsn,
-        "IBUURT_HTTP_PORT": str(http_port),
-        "IBUURT_INTERNAL_PORT": str(internal_port),
-        "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
-    }
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("IBUURT_")}
-    child = Child(
-        name,
-        [sys.executable, "-m", "services.tips"],
-        log=infrastructure.folder / f"{name}.log",
-        env=inherited | settings | own,
-        cwd=Path(ROOT),
-    )
-    return ServiceProcess("tips", child, http_port, internal_port, dsn)
 
 
 async def _fill(dsn: str, size: int, municipality: Municipality, url: str) -> None:

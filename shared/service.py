@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from shared import kafka, web
+from shared import kafka, postgres, web
 from shared.consumer import Apply, Consumer
 from shared.errors import Refusal
 from shared.events import Topic
@@ -28,6 +29,15 @@ from shared.web import HttpServer
 STOP_SECONDS = 18
 READY_SECONDS = 2
 EXIT_STUCK = 70
+# The description of the internal port, for those who write another part that asks there.
+INTERNAL_OPENAPI = "/internal/v1/openapi.json"
+
+# Read by web.caller; here it only stands in the document.
+_TOKEN = [Security(HTTPBearer(scheme_name="Operator", description="the operator's token", auto_error=False))]
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {"description": why, "content": {"application/problem+json": {"schema": {"type": "object"}}}}
+    for status, why in ((401, "No token of an operator"), (503, "Not now; try again"))
+}
 
 log = structlog.get_logger()
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -48,7 +58,7 @@ class Service:
         self.consumer_metrics = ConsumerMetrics(self.registry)
         self.surroundings_metrics = SurroundingsMetrics(self.registry)
         self.relay: Relay | None = None
-        self.internal = web.new_app(f"{name}, internal")
+        self.internal = web.new_app(f"{name}, internal", openapi=INTERNAL_OPENAPI)
         self._relay_refused = asyncio.Event()
         self._work: dict[str, Work] = {}
         self._consumed: Sequence[Topic] = ()
@@ -97,25 +107,40 @@ class Service:
         """Add the internal port's routes: probes, metrics, and the totals that an operator reconciles."""
         tokens = {"operator": self.settings.operator_token.get_secret_value()}
 
-        @self.internal.get("/live")
+        @self.internal.get("/live", responses=_probed("live"))
         async def live() -> Response:
+            """Whether this process is worth keeping; restart it where it is not."""
             deaf = self.health.deaf()
             return JSONResponse({"live": not deaf}, 503 if deaf else 200)
 
-        @self.internal.get("/ready")
+        @self.internal.get("/ready", responses=_probed("ready"))
         async def ready() -> Response:
+            """Whether it can serve now, and why not."""
             faults = await self._faults()
             return JSONResponse({"ready": not faults, "faults": faults}, 503 if faults else 200)
 
-        @self.internal.get("/metrics")
+        @self.internal.get(
+            "/metrics",
+            response_class=Response,
+            responses={200: {"description": "For Prometheus", "content": {"text/plain": {}}}},
+        )
         async def metrics() -> Response:
+            """Figures; none is about one report."""
             return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
-        @self.internal.get("/totals")
+        @self.internal.get("/totals", dependencies=_TOKEN, responses=_REFUSED)
         async def all_totals(request: Request) -> Response:
+            """What this service has, to hold against the others."""
             web.caller(request, tokens)
-            async with self.pool.acquire() as connection:
-                return JSONResponse(await totals(connection))
+            try:
+                async with self.pool.acquire() as connection:
+                    return JSONResponse(await totals(connection))
+            except Exception as error:
+                if not postgres.is_transient(error):
+                    raise
+                raise web.Problem(
+                    503, "not-now", "Not now", "Try again in a few seconds.", headers={"Retry-After": "5"}
+                ) from None
 
     async def _faults(self) -> dict[str, str]:
         faults = self._unfit() if self.ready_needs_parts else {}
@@ -194,6 +219,13 @@ class Service:
                 self.relay_metrics.refused.set(1)
                 self._relay_refused.set()
             await asyncio.Event().wait()
+
+
+def _probed(what: str) -> dict[int | str, dict[str, Any]]:
+    """How a probe answers, for the document."""
+    schema = {"type": "object", "required": [what], "properties": {what: {"type": "boolean"}}}
+    content = {"application/json": {"schema": schema}}
+    return {200: {"description": "Yes", "content": content}, 503: {"description": "No", "content": content}}
 
 
 async def _run_unless(work: Coroutine[Any, Any, None], refused: asyncio.Event) -> None:

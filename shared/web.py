@@ -17,9 +17,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Refusal
+from shared.patience import Patient
 
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 30
@@ -89,13 +91,17 @@ def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
         return invalid_request(error.errors()).response()
 
     @app.exception_handler(HTTPException)
-    async def http_error(_request: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         details = {
             404: ("not-found", "There is nothing here", "See the OpenAPI document for the paths."),
             405: ("method-not-allowed", "Not with this method", "See the Allow header for the methods."),
         }
         code, title, detail = details.get(error.status_code, ("refused", "Refused", str(error.detail)))
-        return Problem(error.status_code, code, title, detail, headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # Starlette names those of the first route on this path only.
+            headers["Allow"] = ", ".join(_methods(app, request))
+        return Problem(error.status_code, code, title, detail, headers=headers).response()
 
     @app.exception_handler(Exception)
     async def failed(_request: Request, error: Exception) -> Response:
@@ -110,6 +116,12 @@ def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
         ).response()
 
     return app
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What can be done with the request's path, by all routes together."""
+    matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BODY_BYTES) -> Model:
@@ -232,7 +244,7 @@ class HttpServer:
             host=host,
             port=port,
             loop="none",
-            http="httptools",
+            http=Patient,
             ws="none",
             lifespan="off",
             access_log=False,

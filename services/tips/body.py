@@ -87,6 +87,17 @@ class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+# What the checks above and below refuse, as the OpenAPI document says it.
+WRITTEN = Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"})
+ON_ONE_LINE = Field(
+    json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*$"}
+)
+
+
+def _given(name: str, type_: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": type_}}}
+
+
 # Latitude and longitude have the same limits, so that swapped ones come as far as the check that says so.
 Degrees = Annotated[float, Field(ge=-180, le=180)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -106,6 +117,11 @@ class Point(_Body):
 class Location(_Body):
     """Exactly one of the three; `area` names an area per area set."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [_given("point", "object"), _given("area", "object"), _given("address", "string")]
+        }
+    )
     point: Point | None = None
     area: Annotated[dict[Name, Name], Field(min_length=1)] | None = None
     address: (
@@ -113,6 +129,7 @@ class Location(_Body):
             str,
             StringConstraints(strip_whitespace=True, min_length=1, max_length=ADDRESS_CHARACTERS),
             AfterValidator(_without_nul),
+            WRITTEN,
         ]
         | None
     ) = None
@@ -127,7 +144,13 @@ class Location(_Body):
 When = Annotated[
     str,
     AfterValidator(_when),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?$"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+            "(T([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        }
+    ),
 ]
 
 
@@ -154,7 +177,12 @@ def _line(characters: int) -> StringConstraints:
 class Contact(_Body):
     """How a resident wants to be reached: at least one of the three."""
 
-    name: Annotated[str, _line(CONTACT_NAME_CHARACTERS), AfterValidator(_one_line)] | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [_given("name", "string"), _given("email", "string"), _given("phone", "string")]
+        }
+    )
+    name: Annotated[str, _line(CONTACT_NAME_CHARACTERS), AfterValidator(_one_line), ON_ONE_LINE] | None = None
     email: (
         Annotated[
             str,
@@ -216,6 +244,7 @@ class NewReport(_Body):
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=DESCRIPTION_CHARACTERS),
         AfterValidator(_without_nul),
+        WRITTEN,
     ]
     location: Location | None = None
     happened: Happened | None = None
@@ -260,12 +289,31 @@ class PublicText(_Body):
     read (`description`, in UTF-8, hexadecimal). null and false take a public text back. `by` is who decided.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": ["text"],
+                    "properties": {"approve": {"type": "null"}, "digest": {"type": "null"}},
+                },
+                {
+                    "required": ["approve", "digest"],
+                    "properties": {"approve": {"const": True}, "digest": {"type": "string"}, "text": False},
+                },
+                {
+                    "required": ["approve"],
+                    "properties": {"approve": {"const": False}, "digest": {"type": "null"}, "text": False},
+                },
+            ]
+        }
+    )
     by: Reader
     text: (
         Annotated[
             str,
             StringConstraints(strip_whitespace=True, min_length=1, max_length=SUMMARY_CHARACTERS),
             AfterValidator(_without_nul),
+            WRITTEN,
         ]
         | None
     ) = None

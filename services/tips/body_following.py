@@ -3,9 +3,9 @@
 import uuid
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from services.tips.body import Name, Photos, _Body, _without_nul
+from services.tips.body import WRITTEN, Name, Photos, _Body, _without_nul
 from services.tips.core.conversation import MESSAGE_CHARACTERS
 from shared.events import Moment
 
@@ -13,9 +13,15 @@ MessageText = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MESSAGE_CHARACTERS),
     AfterValidator(_without_nul),
+    WRITTEN,
 ]
 PURPOSE = r"^[a-z][a-z0-9_]{0,39}$"
 READER = r"^[a-z]{1,20}:[A-Za-z0-9_.@-]{1,64}( via [a-z0-9_-]{1,40})?$"
+
+
+def _whole(number: object) -> object:
+    # In JSON 4.0 is the integer 4, and JSON Schema says so.
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 class NewMessage(_Body):
@@ -35,7 +41,7 @@ class NewRating(_Body):
     """What the resident thinks of how it went; stars from 1 to 5 may be left out."""
 
     satisfied: bool
-    stars: Annotated[int, Field(ge=1, le=5)] | None = None
+    stars: Annotated[int, Field(ge=1, le=5), BeforeValidator(_whole)] | None = None
 
 
 class UnitMessage(_Body):

@@ -11,8 +11,9 @@ import ipaddress
 import math
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -26,6 +27,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # What is remembered at most; the one that was least lately seen is forgotten first.
 BUCKETS_MOST = 100_000
 IPV6_PREFIX = 64
+# Photos of one network that are on their way or being decoded: a phone sends one after another, and whoever
+# sends slowly must not hold the few places for all.
+OPEN_UPLOADS = 3
+OPEN_AGAIN_SECONDS = 10
 # What an address that many share may do, against what one network may.
 SHARED_TIMES = 20
 
@@ -73,6 +78,7 @@ class Limits:
         self._key = b""
         # What is left of an allowance, and when that was so.
         self._left: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        self._open: Counter[bytes] = Counter()
 
     def take(self, request: Request, what: str) -> None:
         """Take one of the allowance. Raises Problem 429 where none is left."""
@@ -82,12 +88,33 @@ class Limits:
         """Raise Problem 429 where nothing of the allowance is left; takes nothing."""
         self._look(request, what, take=0)
 
-    def _look(self, request: Request, what: str, take: int) -> None:
+    @contextmanager
+    def uploading(self, request: Request) -> Iterator[None]:
+        """Hold one of the uploads that a network may have open. Raises Problem 429 where all are."""
+        address, times = self._counted(request)
+        bucket = self._bucket(address, "uploading")
+        if self._open[bucket] >= OPEN_UPLOADS * times:
+            raise _too_many(OPEN_AGAIN_SECONDS)
+        self._open[bucket] += 1
+        try:
+            yield
+        finally:
+            self._open[bucket] -= 1
+            if not self._open[bucket]:
+                del self._open[bucket]
+
+    def _counted(self, request: Request) -> tuple[Address | None, float]:
+        """Whose request it is, and how many times the usual he may do."""
         address = client_address(request, self._proxies)
         if address is not None and _within(address, self._unlimited):
+            return address, math.inf
+        return address, SHARED_TIMES if address is None or _within(address, self._shared) else 1
+
+    def _look(self, request: Request, what: str, take: int) -> None:
+        address, times = self._counted(request)
+        if times == math.inf:
             return
         allowance = ALLOWANCES[what]
-        times = SHARED_TIMES if address is None or _within(address, self._shared) else 1
         most, rate = allowance.at_once * times, allowance.an_hour * times / 3_600
         bucket, now = self._bucket(address, what), self._monotonic()
         left, since = self._left.get(bucket, (float(most), now))

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -179,6 +180,31 @@ class UnitMessageAnswer(_Answer):
 
 class UnitConversation(_Answer):
     messages: list[UnitMessageView]
+
+
+class Words(_Answer):
+    """What a resident wrote, and what there is of the report besides."""
+
+    report_id: UUID
+    kind: Literal["tip", "issue"]
+    category: str
+    language: str
+    areas: dict[str, str]
+    description: str
+    location: dict[str, Any] | None = Field(description="as it was sent")
+    happened: dict[str, Any] | None
+    answers: dict[str, Any]
+    contact: dict[str, Any] | None
+    photos: list[str] = Field(description="ids of the photos that belong to it")
+    not_an_emergency: bool
+    accepted_at: datetime
+
+
+class PublicTextAnswer(_Answer):
+    """What everybody may read of an issue's words from now on."""
+
+    report_id: UUID
+    public_text: str | None
 
 
 class Erased(_Answer):

@@ -1,6 +1,7 @@
 """`python -m services.stats` as it is deployed: a process between a real Kafka and a real PostgreSQL."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from shared import kafka
 from shared.cloudevents import Envelope, to_record
 from shared.events import ReportEvent
 from shared.outbox import partition_of
-from tests.conftest import Infrastructure, MakeDatabase
+from tests.conftest import Infrastructure, MakeDatabase, Server
 from tests.integration.service_process import OPERATOR_TOKEN, ROOT, ended, environment
 from tests.integration.test_stats_apply import enveloped, many
 
@@ -172,3 +173,26 @@ def _assert_no_metric_tells_a_count(metrics: str) -> None:
     assert not names & {"area", "district", "category", "period", "kind", "unit", "report_id"}
     for value in ("oakwood", "graffiti", "2026-W", "2026-08"):
         assert value not in metrics
+
+
+async def test_totals_are_refused_for_now_while_the_database_is_away(
+    infrastructure: Infrastructure,
+    local_postgres: Server,
+    fresh_topics: None,
+    database: MakeDatabase,
+    tmp_path: Path,
+) -> None:
+    """With the time to ask again; it is no fault of the service's, and they come back with it."""
+    stats = Process(infrastructure.bootstrap, await database())
+    assert stats.command("migrate").returncode == 0
+    process = stats.start(tmp_path / "stats.log")
+    try:
+        assert (await stats.totals_when(0, 0))["accepted"] == 0
+        await asyncio.to_thread(local_postgres.kill)
+        status, problem = await asyncio.to_thread(stats.get, "/totals")
+        assert (status, json.loads(problem)["type"]) == (503, "urn:ibuurt:problem:not-now")
+        await asyncio.to_thread(local_postgres.start)
+        assert (await stats.totals_when(0, 0))["accepted"] == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -119,7 +119,7 @@ async def test_a_rating_is_kept_without_words_and_said_nowhere(tips: Tips) -> No
     assert (await mine.mine("PUT", "/rating", {"satisfied": True})).status == 200
     answer = await mine.mine("PUT", "/rating", {"satisfied": False})
     assert (answer.status, answer.code) == (409, "not-possible-now")
-    assert (await late.mine("PUT", "/rating", {"satisfied": True, "stars": 5})).status == 200
+    assert (await late.mine("PUT", "/rating", {"satisfied": True, "stars": 5.0})).status == 200
     rows = {row["report_id"]: dict(row) for row in await tips.rows("SELECT * FROM rating")}
     assert rows[late.report_id] == {"report_id": late.report_id, "satisfied": True, "stars": 5}
     assert rows[mine.report_id]["satisfied"] is True

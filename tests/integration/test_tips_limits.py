@@ -1,5 +1,7 @@
 """Limits by network over real HTTP: clients bind to addresses of their own in 127.0.0.0/8."""
 
+import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,11 +10,14 @@ import aiohttp
 import pytest_asyncio
 
 from services.tips import receipts
-from services.tips.limits import ALLOWANCES
+from services.tips.limits import ALLOWANCES, OPEN_UPLOADS
+from services.tips.photos.decoders import PLACES
 from tests.conftest import MakeDatabase
 from tests.integration.tips_server import Tips, issue, new_key, running_tips
+from tests.photos import encoded, picture
 
 MOST = ALLOWANCES["reports"].at_once
+PHOTO = encoded(picture())
 
 
 @pytest_asyncio.fixture
@@ -22,14 +27,19 @@ async def limited(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]
         yield running
 
 
-async def send(tips: Tips, host: str, count: int) -> list[int]:
-    """Send so many reports from that address; the statuses."""
-    connector = aiohttp.TCPConnector(local_addr=(host, 0))
+def client(tips: Tips, host: str) -> aiohttp.ClientSession:
+    """One at that address."""
+    return aiohttp.ClientSession(tips.url, connector=aiohttp.TCPConnector(local_addr=(host, 0)))
+
+
+async def send(tips: Tips, host: str, count: int, body: bytes | None = None) -> list[int]:
+    """Send so many reports from that address, sound ones where no body is given; the statuses."""
+    given = json.dumps(issue()).encode() if body is None else body
     statuses = []
-    async with aiohttp.ClientSession(tips.url, connector=connector) as session:
+    async with client(tips, host) as session:
         for _ in range(count):
-            headers = {"Idempotency-Key": new_key()}
-            async with session.post("/v1/reports", json=issue(), headers=headers) as answer:
+            headers = {"Idempotency-Key": new_key(), "Content-Type": "application/json"}
+            async with session.post("/v1/reports", data=given, headers=headers) as answer:
                 statuses.append(answer.status)
     return statuses
 
@@ -39,13 +49,50 @@ async def test_one_network_cannot_flood_and_others_do_not_notice(limited: Tips) 
     assert await send(limited, "127.0.0.2", MOST + 5) == [201] * MOST + [429] * 5
     assert await send(limited, "127.0.0.3", 1) == [201]
     assert len(await limited.rows("SELECT FROM report")) == MOST + 1
-    connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
     async with (
-        aiohttp.ClientSession(limited.url, connector=connector) as session,
+        client(limited, "127.0.0.2") as session,
         session.post("/v1/reports", json=issue(), headers={"Idempotency-Key": new_key()}) as answer,
     ):
         assert int(answer.headers["Retry-After"]) > 0
         assert (await answer.json(content_type=None))["type"] == "urn:ibuurt:problem:too-many"
+
+
+async def test_what_is_refused_counts_as_well(limited: Tips) -> None:
+    """Whoever sends what cannot be read, or is no report, is refused unread after as many; a resident of
+    another network is served meanwhile."""
+    for host, body, status in (
+        ("127.0.0.4", b'{"kind": "issue", "descr', 400),
+        ("127.0.0.5", b"[" * 60_000, 400),
+        ("127.0.0.6", json.dumps({f"field_{n}": n for n in range(3_000)}).encode(), 422),
+        ("127.0.0.7", b" " * 65_537, 413),
+    ):
+        assert await send(limited, host, MOST + 2, body) == [status] * MOST + [429] * 2
+        assert await send(limited, "127.0.0.3", 1) == [201]
+
+
+async def test_slow_photos_of_one_network_leave_places_for_others(limited: Tips) -> None:
+    """A few at a time are let in, the others are told when to come again."""
+    over = asyncio.Event()
+
+    async def trickle() -> AsyncIterator[bytes]:
+        yield PHOTO[:100]
+        await over.wait()
+
+    async def upload(session: aiohttp.ClientSession, body: bytes | AsyncIterator[bytes]) -> tuple[int, bool]:
+        headers = {"Content-Type": "image/jpeg"}
+        async with session.post("/v1/photos", data=body, headers=headers) as answer:
+            return answer.status, "Retry-After" in answer.headers
+
+    async with client(limited, "127.0.0.2") as hostile, client(limited, "127.0.0.3") as resident:
+        slow = [asyncio.create_task(upload(hostile, trickle())) for _ in range(PLACES + 4)]
+        refused = PLACES + 4 - OPEN_UPLOADS
+        async with asyncio.timeout(60):
+            while sum(task.done() for task in slow) < refused:  # noqa: ASYNC110 - of many tasks
+                await asyncio.sleep(0.05)
+        assert await upload(resident, PHOTO) == (201, False)
+        over.set()
+        found = sorted(await asyncio.gather(*slow))
+    assert found == [(422, False)] * OPEN_UPLOADS + [(429, True)] * refused
 
 
 async def test_receipts_cannot_be_tried_without_end(limited: Tips) -> None:

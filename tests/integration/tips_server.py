@@ -25,6 +25,7 @@ from services.tips.metrics import TipsMetrics
 from services.tips.photos.store import PhotoStore
 from services.tips.storing import Storing
 from shared import municipality, postgres, web
+from shared.service import INTERNAL_OPENAPI
 
 ROOT = Path(__file__).parents[2]
 IBUURT = ROOT / "deploy/municipalities/ibuurt"
@@ -208,7 +209,7 @@ async def running_tips(
         photo_store=PhotoStore(str(photo_folder(key_folder))),
         public_url=public_url,
     )
-    internal = web.new_app("tips, internal")
+    internal = web.new_app("tips, internal", openapi=INTERNAL_OPENAPI)
     http.add_internal(internal, desk, NOTIFY_TOKEN)
     ports = free_port(), free_port()
     servers = [

@@ -1,6 +1,7 @@
 """Limits by network: who counts together, how much, and that nothing tells who it was."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -11,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tips import limits
-from services.tips.limits import ALLOWANCES, BUCKETS_MOST, SHARED_TIMES, Limits, client_address
+from services.tips.limits import (
+    ALLOWANCES,
+    BUCKETS_MOST,
+    OPEN_UPLOADS,
+    SHARED_TIMES,
+    Limits,
+    client_address,
+)
 from shared.web import Problem
 
 NOON = datetime(2026, 11, 12, 12, 0, tzinfo=UTC)
@@ -181,3 +189,25 @@ def test_nobody_gets_more_than_the_allowance_over_any_time(pauses: Sequence[floa
         time.seconds += pause
         count += taken(counting, "192.0.2.1", most=3)
     assert count <= REPORTS.at_once + time.seconds * REPORTS.an_hour / 3_600 + 1
+
+
+def test_a_network_has_few_uploads_open_and_others_have_theirs() -> None:
+    """One that ends makes room, however it ends; an office has more, and our own systems as many as they
+    like."""
+    shared, own = [ip_network("198.51.100.0/24")], [ip_network("203.0.113.0/24")]
+    counting = made(Time(), shared=shared, unlimited=own)
+    for host, most in (("192.0.2.1", 1), ("192.0.2.2", 1), ("198.51.100.7", SHARED_TIMES)):
+        with ExitStack() as held:
+            for _ in range(OPEN_UPLOADS * most):
+                held.enter_context(counting.uploading(request(host)))
+            with pytest.raises(Problem) as refused, counting.uploading(request(host)):
+                pass
+            assert (refused.value.status, bool(refused.value.headers)) == (429, True)
+        with suppress(ZeroDivisionError), counting.uploading(request(host)):
+            raise ZeroDivisionError
+        with counting.uploading(request(host)):
+            pass
+    with ExitStack() as held:
+        for _ in range(1_000):
+            held.enter_context(counting.uploading(request("203.0.113.9")))
+    assert not counting._open

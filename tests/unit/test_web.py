@@ -117,6 +117,10 @@ def _app() -> Any:
         tip = await web.read_json(request, Tip, limit=LIMIT)
         return JSONResponse({"letters": len(tip.description)})
 
+    @app.put("/tips")
+    async def replace() -> Response:
+        return Response()
+
     @app.get("/me")
     async def me(request: Request) -> Response:
         return JSONResponse({"name": web.caller(request, TOKENS)})
@@ -167,6 +171,11 @@ async def test_the_frameworks_refusals_are_problems_too(
     answer = await site.ask(method, path)
     assert (answer.status, answer.code) == (status, code)
     assert answer.headers.get("Allow") == ("GET" if status == 405 else None)
+
+
+async def test_the_methods_of_all_routes_on_a_path_are_named(site: Site) -> None:
+    """Not only those of the first."""
+    assert (await site.ask("DELETE", "/tips")).headers["Allow"] == "POST, PUT"
 
 
 async def test_a_wrong_parameter_is_a_problem_without_its_value(site: Site) -> None:

@@ -33,9 +33,28 @@ _SAYS = {
     429: "Too many from your network; `Retry-After` says when to try again",
     503: "Not now; try again",
 }
+_LATER = {
+    "Retry-After": {
+        "required": True,
+        "description": "seconds until a try can succeed",
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+    }
+}
+_HEADERS = {
+    401: {
+        "WWW-Authenticate": {
+            "required": True,
+            "description": "the scheme to authenticate with",
+            "schema": {"type": "string"},
+        }
+    },
+    429: _LATER,
+    503: _LATER,
+}
 BODY = (400, 408, 413, 415, 422)
-# What every route behind a receipt, and every internal one, may answer.
+# What every route behind a receipt may answer, and every internal one about a report.
 MINE = (401, 404, 429, 503)
+INSIDE = (401, 404, 422, 503)
 
 KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -63,7 +82,10 @@ def problems(*statuses: int, **says: str) -> dict[int | str, dict[str, Any]]:
     content = {"application/problem+json": {"schema": _PROBLEM}}
     described = _SAYS | {int(status.removeprefix("_")): why for status, why in says.items()}
     wanted = {*statuses, *(int(status.removeprefix("_")) for status in says)}
-    return {status: {"description": described[status], "content": content} for status in sorted(wanted)}
+    return {
+        status: {"description": described[status], "content": content, "headers": _HEADERS.get(status, {})}
+        for status in sorted(wanted)
+    }
 
 
 def answer(why: str, schema: Mapping[str, Any], **headers: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from services.tips.body import EmailAddress
 from services.tips.core import emails as core
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, MINE, RECEIPT, answer, body, problems
-from services.tips.http.receipt import STATUS_URL, lock_of_receipt, report_of_receipt
+from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent, report_of_receipt
 from services.tips.http.unsealing import report_key
 from services.tips.queries import emails
 from shared import web
@@ -53,6 +53,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     )
     async def put_email(request: Request) -> Response:
         """Ask for e-mail when there is news. One e-mail comes with a link to confirm, within 48 hours."""
+        receipt_sent(request)
         if desk.sender is None:
             raise _not_offered()
         sent = await web.read_json(request, EmailAddress)

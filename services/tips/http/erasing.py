@@ -14,7 +14,7 @@ from services.tips.core.chain import entry
 from services.tips.core.report import Report, time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import BODY, MINE, RECEIPT, TOKEN, body, problems
+from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import unknown_report
 from services.tips.queries import disclosures, erasures, holds, reports
@@ -66,7 +66,7 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     @internal.post(
         "/internal/v1/reports/{report_id}/spam",
         response_model=Erased,
-        responses=problems(*MINE, *BODY, 409),
+        responses=problems(*INSIDE, *BODY, 409),
         dependencies=TOKEN,
         openapi_extra=body(Spam),
     )
@@ -87,7 +87,7 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     @internal.put(
         "/internal/v1/reports/{report_id}/erasure-confirmations/{destination}",
         response_model=ConfirmationView,
-        responses=problems(*MINE, *BODY, 409),
+        responses=problems(*INSIDE, *BODY, 409),
         dependencies=TOKEN,
         openapi_extra=body(Confirmed),
     )

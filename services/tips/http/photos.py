@@ -36,7 +36,10 @@ _UPLOAD = {
     "requestBody": {
         "required": True,
         "description": f"The bytes of one photo: {KINDS}.",
-        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {
+            f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("jpeg", "png", "webp", "heic")
+        },
     }
 }
 _READING = {
@@ -65,7 +68,6 @@ _UPLOADED: dict[int | str, dict[str, Any]] = {
         _408="Too slow",
         _413="Too large a file",
         _422="No photo, a broken one, or one of too many pixels",
-        _429="Too many from your network: the answer says when to try again",
         _503="More photos come than can be taken, or the database is away: try again later",
     ),
 }
@@ -76,7 +78,6 @@ _SHOWN: dict[int | str, dict[str, Any]] = {
         _404="No such report or photo",
         _410="Erased",
         _422="Not as described",
-        _429="Too many wrong receipts from your network",
         _503="The database, the key or the photo cannot be had now: try again later",
     ),
 }
@@ -88,15 +89,17 @@ def add_photos(app: FastAPI, desk: Desk) -> None:
     @app.post(
         "/v1/photos",
         status_code=201,
-        responses=_UPLOADED,
+        responses=_UPLOADED | problems(_429="Too many from your network: the answer says when to try again"),
         openapi_extra=_UPLOAD,
     )
     async def post_photo(request: Request) -> Response:
         """Upload a photo. The answer's id, which nobody else must learn, goes into the report or message that
-        the photo belongs to, within a day. What is kept are its pixels: shrunk, and without any metadata."""
-        desk.limits.take(request, "photos")
+        the photo belongs to, within a day. What is kept are its pixels: shrunk, and without any metadata.
+        Send one after another: a network may have few on their way at once."""
         try:
-            photo_id = await _take(desk, request)
+            with desk.limits.uploading(request):
+                desk.limits.take(request, "photos")
+                photo_id = await _take(desk, request)
         except Problem as problem:
             desk.metrics.photos_refused.labels(problem.body["type"].rpartition(":")[2]).inc()
             raise
@@ -104,7 +107,10 @@ def add_photos(app: FastAPI, desk: Desk) -> None:
         return JSONResponse({"photo": str(photo_id)}, 201)
 
     @app.get(
-        STATUS_URL + "/photos/{photo_id}", responses=_SHOWN, response_class=Response, dependencies=RECEIPT
+        STATUS_URL + "/photos/{photo_id}",
+        responses=_SHOWN | problems(_429="Too many wrong receipts from your network"),
+        response_class=Response,
+        dependencies=RECEIPT,
     )
     async def get_own_photo(photo_id: uuid.UUID, request: Request) -> Response:
         """A photo of the report that the receipt leads to."""
@@ -120,7 +126,11 @@ def add_photos_of_reports(internal: FastAPI, desk: Desk, notify_token: str) -> N
     tokens = {"notify": notify_token}
 
     @internal.post(
-        "/internal/v1/photos", status_code=201, responses=_UPLOADED, dependencies=TOKEN, openapi_extra=_UPLOAD
+        "/internal/v1/photos",
+        status_code=201,
+        responses=_UPLOADED | problems(401),
+        dependencies=TOKEN,
+        openapi_extra=_UPLOAD,
     )
     async def post_units_photo(request: Request) -> Response:
         """Upload a photo for a message of a unit, as residents do for theirs."""

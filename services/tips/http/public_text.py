@@ -11,22 +11,15 @@ from services.tips.core import moderation
 from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import problems
+from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
 from services.tips.http.unsealing import unknown_report, unsealed_words
 from services.tips.queries import disclosures, issues, reports
+from services.tips.schemas import PublicTextAnswer
 from services.tips.sealing import Sealed
 from shared import web
 from shared.web import Problem
 
 PURPOSE = "public_text"
-
-
-_DESCRIPTION = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": PublicText.model_json_schema()}},
-    }
-}
 
 
 def add_public_text(internal: FastAPI, desk: Desk, notify_token: str) -> None:
@@ -35,26 +28,28 @@ def add_public_text(internal: FastAPI, desk: Desk, notify_token: str) -> None:
 
     @internal.put(
         "/internal/v1/reports/{report_id}/public-text",
-        openapi_extra=_DESCRIPTION,
-        responses=problems(400, 401, 404, 408, 409, 410, 413, 415, 422, 503),
+        response_model=PublicTextAnswer,
+        responses=problems(*INSIDE, *BODY, 409, 410),
+        dependencies=TOKEN,
+        openapi_extra=body(PublicText),
     )
     async def put_public_text(report_id: uuid.UUID, request: Request) -> Response:
         """Give an issue its public text, or take it back. Saying the same again changes nothing."""
         service = web.caller(request, tokens)
-        body = await web.read_json(request, PublicText)
+        sent = await web.read_json(request, PublicText)
         async with connection(desk) as taken, taken.transaction():
             found = await reports.lock(taken, report_id)
             if found is None:
                 raise unknown_report()
-            text = await _decide(taken, desk, *found, body, service)
+            text = await _decide(taken, desk, *found, sent, service)
         return JSONResponse({"report_id": str(report_id), "public_text": text})
 
 
 async def _decide(
-    taken: Any, desk: Desk, report: Report, sealed: Sealed | None, body: PublicText, service: str
+    taken: Any, desk: Desk, report: Report, sealed: Sealed | None, sent: PublicText, service: str
 ) -> str | None:
     """Change what is public, log it, and return it."""
-    wanted = _wanted(body)
+    wanted = _wanted(sent)
     _check(desk, report, wanted)
     before = await issues.public_text(taken, report.report_id)
     if before is None:
@@ -79,7 +74,7 @@ async def _decide(
             at=now,
             # To everybody; what everybody may have read cannot be taken back, only shown no more.
             act="disclosure" if text else "alteration",
-            actor=body.by,
+            actor=sent.by,
             service=service,
             purpose=PURPOSE,
         )
@@ -87,8 +82,8 @@ async def _decide(
     return text
 
 
-def _wanted(body: PublicText) -> Summary | Approval:
-    return Summary(body.text) if body.approve is None else Approval(body.digest)
+def _wanted(sent: PublicText) -> Summary | Approval:
+    return Summary(sent.text) if sent.approve is None else Approval(sent.digest)
 
 
 def _check(desk: Desk, report: Report, wanted: Summary | Approval) -> None:

@@ -1,9 +1,19 @@
 """What a reader of public issues may ask for, as the query of a URL."""
 
+import re
 from typing import Annotated
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
 
 from services.tips.core.asked import (
     CURSOR_CHARACTERS,
@@ -26,6 +36,13 @@ TEXT_CHARACTERS = 100
 _NUMBER = r"-?[0-9]{1,3}(\.[0-9]{1,20})?"
 
 
+def _written_out(text: object) -> object:
+    # Pydantic reads a number as seconds, or as milliseconds where it is large.
+    if not isinstance(text, str) or not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]", text, re.ASCII):
+        raise PydanticCustomError("written_out", "Give a time with its zone, such as 2026-01-31T22:00:00Z")
+    return text
+
+
 class Search(BaseModel):
     """The filters of a list of issues. All that are given must hold; of one that is repeated, any."""
 
@@ -39,7 +56,7 @@ class Search(BaseModel):
     )
     category: list[Code] = Field([], max_length=MOST_VALUES, description="codes of categories; any of them")
     status: list[Status] = Field([], max_length=MOST_VALUES, description="any of them")
-    since: Annotated[AwareDatetime, AfterValidator(utc)] | None = Field(
+    since: Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(utc)] | None = Field(
         None, description="changed then or later; a change may become public some minutes after its time"
     )
     text: Annotated[str, StringConstraints(min_length=2, max_length=TEXT_CHARACTERS)] | None = Field(

@@ -14,7 +14,7 @@ from services.tips.core.conversation import Message
 from services.tips.core.view import utc
 from services.tips.http.conversing import Draft, add_message
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import BODY, MINE, TOKEN, body, problems
+from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
 from services.tips.http.mine import stand
 from services.tips.http.unsealing import report_key, unknown_report
 from services.tips.queries import disclosures, messages, reports
@@ -33,7 +33,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         MESSAGES_URL,
         status_code=201,
         response_model=UnitMessageAnswer,
-        responses=problems(*MINE, *BODY, 409, 410)
+        responses=problems(*INSIDE, *BODY, 409, 410)
         | {200: {"description": "It was there already", "model": UnitMessageAnswer}},
         dependencies=TOKEN,
         openapi_extra=body(UnitMessage),
@@ -61,7 +61,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     @internal.get(
         MESSAGES_URL,
         response_model=UnitConversation,
-        responses=problems(*MINE, 410, 422),
+        responses=problems(*INSIDE, 410),
         dependencies=TOKEN,
     )
     async def read_messages(

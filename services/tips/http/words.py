@@ -16,8 +16,10 @@ from services.tips.core.report import Report, time_of
 from services.tips.core.view import utc
 from services.tips.grouping import Grouping
 from services.tips.http.desk import Desk, not_now
+from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
 from services.tips.http.unsealing import opened, unknown_report
 from services.tips.queries import disclosures, holds, reports
+from services.tips.schemas import Words
 from services.tips.sealing import Sealed
 from shared import web
 from shared.web import Problem
@@ -46,7 +48,13 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     # After an outage many are read at once: together they wait once for the head of the log.
     reading = Grouping(read)
 
-    @internal.post("/internal/v1/reports/{report_id}/words")
+    @internal.post(
+        "/internal/v1/reports/{report_id}/words",
+        response_model=Words,
+        responses=problems(*INSIDE, *BODY, 410),
+        dependencies=TOKEN,
+        openapi_extra=body(Reading),
+    )
     async def read_words(report_id: uuid.UUID, request: Request) -> Response:
         """A report's words, after logging who reads them and why."""
         service = web.caller(request, tokens)

@@ -13,7 +13,6 @@ import lzma
 import re
 import struct
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ import numpy as np
 SHORTEST = 8
 UNPACKED_BYTES = 8 * 2**20
 DEEPEST = 2
+_HASH_BITS, _HASH_FACTOR = 24, np.uint64(0x9E3779B97F4A7C15)
 _HASHES = ("md5", "sha1", "sha256", "sha512", "blake2b")
 
 
@@ -64,7 +64,8 @@ def of_text(mark: str, text: str) -> Iterator[Needle]:
         "rot13": codecs.encode(text, "rot13").encode(),
     }
     for form, needle in written.items():
-        yield Needle(Found(mark, form), needle.lower(), spread=form == "plain")
+        if form == "plain" or needle != raw:
+            yield Needle(Found(mark, form), needle.lower(), spread=form == "plain")
     yield from _base64(mark, raw)
 
 
@@ -143,7 +144,7 @@ class _Finder:
     after another."""
 
     def __init__(self, needles: Iterable[Needle]) -> None:
-        self._by_head: dict[int, list[Needle]] = defaultdict(list)
+        self._by_head: dict[int, list[Needle]] = {}
         self._short: list[Needle] = []
         for needle in needles:
             if len(needle.text) < 6:
@@ -151,23 +152,25 @@ class _Finder:
             if len(needle.text) < SHORTEST:
                 self._short.append(needle)
             else:
-                self._by_head[int.from_bytes(needle.text[:8], "little")].append(needle)
+                self._by_head.setdefault(int.from_bytes(needle.text[:8], "little"), []).append(needle)
         self._heads = np.array(sorted(self._by_head), dtype="<u8")
-        self._maybe = np.zeros(2**16, dtype=bool)
-        self._maybe[(self._heads & 0xFFFF).astype(np.int64)] = True
+        self._maybe = np.zeros(2**_HASH_BITS, dtype=bool)
+        self._maybe[_hashed(self._heads)] = True
 
     def find(self, data: bytes) -> set[Found]:
         found = {needle.found for needle in self._short if needle.text in data}
         for offset in range(min(8, max(0, len(data) - 7))):
             words = np.frombuffer(data, "<u8", (len(data) - offset) // 8, offset)
-            places = np.flatnonzero(self._maybe[(words & 0xFFFF).astype(np.int64)])
-            places = places[np.isin(words[places], self._heads)]
-            for place in places.tolist():
+            for place in np.flatnonzero(self._maybe[_hashed(words)]).tolist():
                 at = place * 8 + offset
-                for needle in self._by_head[int(words[place])]:
+                for needle in self._by_head.get(int(words[place]), ()):
                     if data.startswith(needle.text, at):
                         found.add(needle.found)
         return found
+
+
+def _hashed(words: Any) -> Any:
+    return (words * _HASH_FACTOR) >> np.uint64(64 - _HASH_BITS)
 
 
 def _base64(mark: str, raw: bytes, form: str = "base 64") -> Iterator[Needle]:

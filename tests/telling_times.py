@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import numpy as np
-
+MOST_PREFIXES = 3
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # PostgreSQL counts from 2000.
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
@@ -24,9 +23,10 @@ _GREGORIAN = 0x01B21DD213814000
 
 
 class Moment(NamedTuple):
-    """How it is written, and what stands around it."""
+    """How it is written, what is written, and what stands around that."""
 
     form: str
+    value: str
     context: str
 
 
@@ -49,17 +49,17 @@ class Window:
             parts = [int(part) for part in match.groups(b"00")]
             # Where no second is written, any of its minute.
             if self._meets(parts, 1 if match[6] else 60):
-                yield Moment("written", _around(data, match))
+                yield Moment("written", *_around(data, match))
         for match in _MAIL.finditer(data):
             day, month, year, *time = (part.decode() for part in match.groups())
             if self._meets([int(year), _MONTHS.index(month) + 1, int(day), *map(int, time)], 1):
-                yield Moment("as in mail", _around(data, match))
+                yield Moment("as in mail", *_around(data, match))
         for match in _EPOCH.finditer(data):
             if int(self.begin) <= int(match[0]) <= self.end:
-                yield Moment("seconds since 1970, or parts of them", _around(data, match))
+                yield Moment("seconds since 1970, or parts of them", *_around(data, match))
         for match in _SCIENTIFIC.finditer(data):
             if self.has(float(match[0])):
-                yield Moment("seconds since 1970, scientific", _around(data, match))
+                yield Moment("seconds since 1970, scientific", *_around(data, match))
 
     def _meets(self, parts: Sequence[int], seconds: int) -> bool:
         try:
@@ -71,35 +71,43 @@ class Window:
     def _ids(self, data: bytes) -> Iterator[Moment]:
         for match in _UUID.finditer(data):
             if self.has(_moment_of(uuid.UUID(match[0].decode()))):
-                yield Moment("uuid", _around(data, match))
+                yield Moment("uuid", *_around(data, match))
         for match in _ULID.finditer(data):
             number = 0
             for character in match[0][:10].decode():
                 number = number * 32 + CROCKFORD.index(character)
             if self.has(number / 1000):
-                yield Moment("ulid", _around(data, match))
+                yield Moment("ulid", *_around(data, match))
 
     def _numbers(self, data: bytes) -> Iterator[Moment]:
         """Eight bytes, either end first, wherever they begin."""
-        begin, end = self.begin, self.end
-        whole = {
-            "seconds": (begin, end, 1),
-            "milliseconds": (begin, end, 1_000),
-            "microseconds": (begin, end, 1_000_000),
-            "microseconds since 2000": (begin - POSTGRES_EPOCH, end - POSTGRES_EPOCH, 1_000_000),
+        since_2000 = self.begin - POSTGRES_EPOCH, self.end - POSTGRES_EPOCH
+        ranges = {
+            "seconds": (self.begin, self.end),
+            "milliseconds": (self.begin * 1e3, self.end * 1e3),
+            "microseconds": (self.begin * 1e6, self.end * 1e6),
+            "microseconds since 2000": (since_2000[0] * 1e6, since_2000[1] * 1e6),
         }
-        for order, name in ("<", "little end first"), (">", "big end first"):
-            for offset in range(min(8, max(0, len(data) - 7))):
-                count = (len(data) - offset) // 8
-                words = np.frombuffer(data, f"{order}i8", count, offset)
-                for form, (low, high, scale) in whole.items():
-                    at = np.flatnonzero((words >= int(low * scale)) & (words <= int(high * scale)))
-                    for place in at.tolist():
-                        yield Moment(f"{form}, {name}", _place(data, place * 8 + offset))
-                # The order of positive doubles is that of their bits.
-                low_bits, high_bits = (struct.unpack("<q", struct.pack("<d", one))[0] for one in (begin, end))
-                for place in np.flatnonzero((words >= low_bits) & (words <= high_bits)).tolist():
-                    yield Moment(f"double, {name}", _place(data, place * 8 + offset))
+        for form, (low, high) in ranges.items():
+            yield from _between(data, form, int(low), int(high))
+        # The order of positive doubles is that of their bits.
+        bits = (struct.unpack("<q", struct.pack("<d", one))[0] for one in (self.begin, self.end))
+        yield from _between(data, "double", *bits)
+
+
+def _between(data: bytes, form: str, low: int, high: int) -> Iterator[Moment]:
+    """Numbers from `low` to `high`: found by the first bytes that all of them share, or nearly all."""
+    varying = 0
+    while (high >> 8 * varying) - (low >> 8 * varying) > MOST_PREFIXES:
+        varying += 1
+    for prefix in range(low >> 8 * varying, (high >> 8 * varying) + 1):
+        head = prefix.to_bytes(8 - varying, "big")
+        for order, sought, before in (("big", head, 0), ("little", head[::-1], varying)):
+            for match in re.finditer(re.escape(sought), data):
+                at = match.start() - before
+                number = int.from_bytes(data[max(0, at) : at + 8], order)  # type: ignore[arg-type] # one of two
+                if at >= 0 and len(data) >= at + 8 and low <= number <= high:
+                    yield Moment(f"{form}, {order} end first", *_place(data, at))
 
 
 def _moment_of(given: uuid.UUID) -> float:
@@ -111,10 +119,11 @@ def _moment_of(given: uuid.UUID) -> float:
     return (ticks - _GREGORIAN) / 10_000_000
 
 
-def _around(data: bytes, match: re.Match[bytes]) -> str:
-    return data[max(0, match.start() - 60) : match.end() + 60].decode("latin-1")
+def _around(data: bytes, match: re.Match[bytes]) -> tuple[str, str]:
+    around = data[max(0, match.start() - 60) : match.end() + 60]
+    return match[0].decode("latin-1"), around.decode("latin-1")
 
 
-def _place(data: bytes, at: int) -> str:
-    before, here, after = data[max(0, at - 24) : at], data[at : at + 8], data[at + 8 : at + 32]
-    return f"at {at}: {before.hex()} [{here.hex()}] {after.hex()}"
+def _place(data: bytes, at: int) -> tuple[str, str]:
+    here, around = data[at : at + 8], data[max(0, at - 24) : at + 32]
+    return here.hex(), f"at {at}: {around.hex()}"

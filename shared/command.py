@@ -13,7 +13,7 @@ import structlog
 import uvloop
 from aiokafka.errors import KafkaError
 
-from shared import kafka, logs, postgres
+from shared import cores, kafka, logs, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
 from shared.mending.gaps import accept_gap
@@ -52,6 +52,7 @@ class Program:
 
 def main(program: Program) -> int:
     """Do what the command line says. Returns the exit code: 0, 1 refused, 70 stuck or crashed, 130."""
+    cores.leave_none()
     arguments = _parser(program).parse_args()
     # Before anything can fail: the default would print local variables, and with them a password.
     logs.configure(program.name)

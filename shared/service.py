@@ -12,7 +12,12 @@ import structlog
 from fastapi import FastAPI, Request, Security
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared import kafka, postgres, web
@@ -51,6 +56,8 @@ class Service:
         self.name = name
         self.settings = settings
         self.pool = pool
+        # The moment, to the microsecond, at which something was first counted may be a tip's.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it is not typed
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.health = Health()

@@ -2,13 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from services.notify import queries
-from services.notify.core.deliveries import NewDelivery, channels, first_deliveries
+from services.notify.core.deliveries import NewDelivery, channels, first_deliveries, first_due
 from services.notify.core.routing import route, routes
 from services.notify.core.steps import Dispatch, first_step
 from shared import outbox
@@ -127,5 +127,5 @@ class Reports:
     ) -> list[NewDelivery]:
         unit = routed[report.report_id][0].unit
         wait = self._municipality.categories[report.category].delivery_wait_minutes
-        due_at = now + timedelta(minutes=wait * self._chance()) if wait else now
+        due_at = first_due(report.kind, wait, now, self._chance())
         return first_deliveries(report.report_id, unit, self._channels[unit], due_at)

@@ -30,6 +30,8 @@ POLL_SECONDS = 0.2
 DRAIN_SECONDS = 5.0
 AWAY_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
+# Of so many overdue tips a worker remembers since when; the others are not older by much.
+DUE_TIPS = 1_000
 RECORD_AT_ONCE = 500
 LONGEST_FIRST = timedelta(minutes=LONGEST_WAIT_MINUTES)
 CIRCUIT_CAP_SECONDS = 60.0
@@ -254,7 +256,10 @@ class Worker:
         delivery, _, settlement = result
         self._metrics.attempts.labels(settlement.state if changed else "late").inc()
         if changed and settlement.state == "done":
-            self._metrics.seconds.observe(max(0.0, (now - delivery.due_at).total_seconds()))
+            # Of a tip since it was last taken: when it was due is not stored. It is counted all the same, or
+            # the two metrics together would tell a tip.
+            since = delivery.due_at if delivery.kind == "issue" else delivery.leased_until - self._lease
+            self._metrics.seconds.observe(max(0.0, (now - since).total_seconds()))
         if changed and settlement.state == "dead":
             # A tip's line names no report: with its minute, it would tell one tip from another.
             report = {"report_id": str(delivery.report_id)} if delivery.kind == "issue" else {}
@@ -271,12 +276,16 @@ class Worker:
 
     async def _watch_backlog(self) -> None:
         told: datetime | None = None
+        # When a tip's delivery was first seen to be due; with the process the ages begin anew.
+        tips_due: dict[uuid.UUID, datetime] = {}
         while True:
             hour = hour_of(self._clock())
             try:
                 async with self._pool.acquire() as connection:
                     await self._mind_the_clock(connection)
-                    count, since = await queries.backlog(connection)
+                    now = self._clock()
+                    count, since, tips = await queries.backlog(connection, now, DUE_TIPS)
+                    tips_due = {one: tips_due.get(one, now) for one in tips}
                     if hour != told:
                         self._metrics.past_due.set(await queries.past_due(connection, hour))
                         told = hour
@@ -284,7 +293,7 @@ class Worker:
                 if not postgres.is_transient(error):
                     raise
             else:
-                age = (self._clock() - since).total_seconds() if since else 0.0
+                oldest = min([*tips_due.values(), since or now])
                 self._metrics.open.set(count)
-                self._metrics.oldest.set(max(0.0, age))
+                self._metrics.oldest.set(max(0.0, (now - oldest).total_seconds()))
             await asyncio.sleep(GAUGE_SECONDS)

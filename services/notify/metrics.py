@@ -13,7 +13,8 @@ class DeliveryMetrics:
         # There from the start: what first appears as a 1 has not risen, for whoever watches.
         for result in ("done", "open", "dead", "cancelled", "late"):
             self.attempts.labels(result)
-        # Seconds from when a delivery was due until the unit's system had it and that was recorded.
+        # Seconds from when a delivery was due until the unit's system had it and that was recorded; of a tip
+        # from when it was last tried.
         self.seconds = Histogram(
             "delivery_seconds",
             "From due to delivered",
@@ -22,7 +23,7 @@ class DeliveryMetrics:
         )
         # Deliveries that have neither reached their unit nor been given up.
         self.open = Gauge("deliveries_open", "Open deliveries", registry=registry)
-        # Seconds since the oldest open delivery was due.
+        # Seconds since the oldest open delivery was due; of a tip since this process saw that it was.
         self.oldest = Gauge(
             "delivery_oldest_seconds", "Age of the oldest overdue delivery", registry=registry
         )

@@ -219,12 +219,19 @@ async def bring_forward(
     return int(brought.rpartition(" ")[2])
 
 
-async def backlog(connection: Any) -> tuple[int, datetime | None]:
-    """How many deliveries are open, and since when the longest one is due."""
+async def backlog(connection: Any, now: datetime, limit: int) -> tuple[int, datetime | None, list[uuid.UUID]]:
+    """How many deliveries are open, since when the longest one of an issue is due, and at most `limit` of
+    those of tips that are due: since when is not stored."""
     row = await connection.fetchrow(
-        "SELECT count(*) AS open, min(due_at) AS since FROM delivery WHERE state = 'open'"
+        """SELECT count(*) AS open, min(d.due_at) FILTER (WHERE p.kind = 'issue') AS since,
+                  ARRAY(SELECT t.id FROM delivery t JOIN dispatch USING (report_id)
+                        WHERE t.state = 'open' AND kind = 'tip' AND t.due_at <= $1
+                        ORDER BY t.due_at, t.id LIMIT $2) AS tips
+           FROM delivery d JOIN dispatch p USING (report_id) WHERE d.state = 'open'""",
+        now,
+        limit,
     )
-    return row["open"], row["since"]
+    return row["open"], row["since"], row["tips"]
 
 
 async def past_due(connection: Any, hour: datetime) -> int:

@@ -40,6 +40,8 @@ async def serve(settings: Settings, service: Service) -> None:
     wake = service.send().wake
     store = PhotoStore(settings.photo_store)
     keys = KeyFolder(settings.key_folder)
+    metrics = TipsMetrics(service.registry)
+    metrics.photo_store_away.set_function(lambda: store.away)
     desk = http.Desk(
         pool=service.pool,
         municipality=town,
@@ -49,7 +51,7 @@ async def serve(settings: Settings, service: Service) -> None:
             settings.receipt_pepper.get_secret_value().encode(),
             settings.lookup_pepper.get_secret_value().encode(),
         ),
-        metrics=TipsMetrics(service.registry),
+        metrics=metrics,
         storing=Storing(service.pool, keys, wake, _now),
         limits=Limits(
             _now,

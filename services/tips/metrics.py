@@ -1,7 +1,7 @@
 """The metrics of `tips`, each declared once. None has a label that separates tips from issues: a count per
 kind, read every few seconds, would tell the minute of a tip."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class TipsMetrics:
@@ -29,3 +29,7 @@ class TipsMetrics:
         self.photos_taken = Counter("photo_taken", "Photos stored", registry=registry)
         # Photos refused, by the code of the answer: a fixed list, nothing that was sent.
         self.photos_refused = Counter("photo_refused", "Photos refused", ("code",), registry=registry)
+        # 1 while the last call of the photo store failed; it is tried again every minute.
+        self.photo_store_away = Gauge(
+            "photo_store_away", "Whether the photo store does not answer", registry=registry
+        )

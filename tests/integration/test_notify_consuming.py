@@ -81,14 +81,15 @@ async def test_what_is_said_of_the_route_is_what_is_stored(notify: Notify) -> No
 
 
 async def test_a_tip_waits_as_its_category_says_and_its_times_are_hours(notify: Notify) -> None:
-    """Half of 30 minutes at a chance of a half; an urgent one goes at once; nothing tells the minute."""
+    """Half of 30 minutes at a chance of a half; an urgent one is due since its hour began, so that it goes at
+    once; nothing tells the minute."""
     hour = NOW.replace(minute=0, second=0, microsecond=0)
     await notify.apply(accepted("drug_dealing", now=NOW))
     (waiting,) = await notify.rows("DELETE FROM delivery RETURNING *")
     assert waiting["next_attempt_at"] == NOW + timedelta(minutes=15)
     await notify.apply(accepted("weapons", now=NOW))
     (urgent,) = await notify.rows("SELECT * FROM delivery")
-    assert urgent["next_attempt_at"] == NOW
+    assert (urgent["due_at"], urgent["next_attempt_at"]) == (hour, hour)
     for row in await notify.rows("SELECT * FROM dispatch"):
         assert row["accepted_at"] == hour
     for row in await notify.rows("SELECT time FROM outbox"):

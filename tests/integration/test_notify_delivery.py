@@ -123,6 +123,25 @@ async def test_a_tips_delivery_tells_no_minute_afterwards(tips: Tips, notify: No
         assert event["time"] == hour_of(event["time"])
 
 
+async def test_an_urgent_tip_that_its_unit_does_not_take_tells_no_minute_and_rings_all_the_same(
+    tips: Tips, notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is due since the hour; how long it has waited the worker knows from its memory, and not a
+    second too much."""
+    monkeypatch.setattr("services.notify.delivery.GAUGE_SECONDS", 0.05)
+    notify.units.answers["neighbourhood_police_south"] = plain(503)
+    notify.clock.at = datetime.now(UTC).replace(minute=37, second=11, microsecond=123456)
+    await send(tips, notify, tip(category="weapons"))
+    notify.work()
+    await until(lambda: notify.metric("deliveries_total", result="open") == 1)
+    await until(lambda: notify.metric("deliveries_open") == 1)
+    (row,) = await notify.rows("SELECT due_at FROM delivery WHERE state = 'open'")
+    assert row["due_at"] == hour_of(notify.clock.at)
+    assert notify.metric("delivery_oldest_seconds") == 0
+    notify.clock.at += timedelta(minutes=16)
+    await until(lambda: notify.metric("delivery_oldest_seconds") == 16 * 60)
+
+
 async def test_every_reading_of_words_is_logged_with_the_unit_that_got_them(
     tips: Tips, notify: Notify
 ) -> None:

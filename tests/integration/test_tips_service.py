@@ -95,6 +95,11 @@ async def test_the_process_takes_a_report_sends_its_event_and_applies_what_comes
         async with session.get(f"{process.internal_url}/totals", headers=headers) as totals_answer:
             totals = await totals_answer.json()
         assert (totals["accepted"], totals["routed"]) == (1, 1)
+        async with session.get(f"{process.internal_url}/metrics") as answered:
+            metrics = await answered.text()
+        assert "photo_store_away 0.0" in metrics
+        # When something was first counted, which may be when a tip came.
+        assert "_created" not in metrics
         await sent(session, process, issue())
         memory = psutil.Process(process.child.pid).memory_info().rss
         print(f"ready after {process.seconds_to_ready:.2f} s, {memory / 2**20:.0f} MiB")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from services.notify.core.clocks import backoff
-from shared.events import Kind
+from shared.events import Kind, hour_of
 from shared.municipality import Unit, Webhook
 
 FIRST_STEP = "route"
@@ -30,6 +30,14 @@ def channels(unit: Unit) -> Mapping[str, Webhook]:
 def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
     """The idempotency key of a delivery: the same for ever, even in a database that was restored."""
     return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")
+
+
+def first_due(kind: Kind, wait_minutes: int, now: datetime, chance: float) -> datetime:
+    """When what has just been routed is due: after a random part of the wait, or at once. An urgent tip is
+    due since the hour began: its row would tell its minute for as long as its unit is away."""
+    if wait_minutes:
+        return now + timedelta(minutes=wait_minutes * chance)
+    return hour_of(now) if kind == "tip" else now
 
 
 # As queries.insert_deliveries takes it: id, report, unit, channel, step, when it is due.

@@ -34,6 +34,9 @@ async def keep_moving(pool: Any, store: PhotoStore, clock: Callable[[], datetime
     done: datetime | None = None
     while True:
         now = clock()
+        if store.away:
+            # Nothing else may have to be moved or deleted for hours.
+            await _tried("photo store", store.probe())
         if (
             done != hour_of(now)
             and now >= hour_of(now) + MOVE_AFTER

@@ -6,9 +6,11 @@ obstore's calls run in threads: its own asyncio futures sometimes abort a proces
 import asyncio
 import os
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
@@ -21,6 +23,8 @@ CALL_TIMEOUT = timedelta(seconds=30)
 RETRY_TIMEOUT = timedelta(seconds=60)
 MAX_RETRIES = 2
 URLS = ("s3://", "gs://", "az://")
+# No photo's name: those are random, of version 4.
+PROBE = uuid.UUID(int=0)
 
 
 class StoreAway(Exception):  # noqa: N818 - an outcome
@@ -29,12 +33,14 @@ class StoreAway(Exception):  # noqa: N818 - an outcome
 
 class PhotoStore:
     """Sealed photos under random names. What is put there is on disk, or with the store, once `put` returns.
+    `away` says whether the last call failed.
 
     `where` is a folder that is there, or a URL such as s3://bucket/photos, with the access that obstore reads
     from the environment (AWS_ACCESS_KEY_ID and so on). Raises Refusal where it cannot be used.
     """
 
     def __init__(self, where: str) -> None:
+        self.away = False
         self._folder = None if "://" in where else Path(where)
         if self._folder is None:
             if not where.startswith(URLS):
@@ -44,7 +50,15 @@ class PhotoStore:
             try:
                 self._store = from_url(
                     where,
-                    client_options={"timeout": CALL_TIMEOUT, "connect_timeout": CALL_TIMEOUT},
+                    # One at a time, as every server knows it: obstore's own way, a list of those to delete,
+                    # is answered with 501 by some.
+                    config={"disable_bulk_delete": True} if where.startswith("s3://") else None,
+                    client_options={
+                        "timeout": CALL_TIMEOUT,
+                        "connect_timeout": CALL_TIMEOUT,
+                        # Options that are given here are all that there are: the environment's are not read.
+                        "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
+                    },
                     retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
                 )
             except (BaseError, ValueError) as error:
@@ -62,26 +76,36 @@ class PhotoStore:
 
     async def put(self, name: uuid.UUID, sealed: bytes) -> None:
         """Put an object, in the place of the one that is there. Raises StoreAway."""
-        try:
-            await asyncio.to_thread(self._put, str(name), sealed)
-        except (BaseError, OSError) as error:
-            raise StoreAway(type(error).__name__) from None
+        await self._answered(self._put, str(name), sealed)
 
     async def get(self, name: uuid.UUID) -> bytes | None:
         """An object, None where there is none. Raises StoreAway."""
-        try:
-            return await asyncio.to_thread(lambda: bytes(obstore.get(self._store, str(name)).bytes()))
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise StoreAway(type(error).__name__) from None
+        found: bytes | None = await self._answered(self._get, str(name))
+        return found
 
     async def delete(self, name: uuid.UUID) -> None:
         """Delete an object, and what is left of a put of it that was cut off. Raises StoreAway."""
+        await self._answered(self._delete, str(name))
+
+    async def probe(self) -> None:
+        """Put something small under a name of its own and delete it again. Raises StoreAway."""
+        await self.put(PROBE, b"")
+        await self.delete(PROBE)
+
+    async def _answered(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            await asyncio.to_thread(self._delete, str(name))
+            answer = await asyncio.to_thread(call, *arguments)
         except (BaseError, OSError) as error:
+            self.away = True
             raise StoreAway(type(error).__name__) from None
+        self.away = False
+        return answer
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            return bytes(obstore.get(self._store, name).bytes())
+        except FileNotFoundError:
+            return None
 
     def _put(self, name: str, sealed: bytes) -> None:
         obstore.put(self._store, name, sealed, use_multipart=False)

@@ -14,6 +14,7 @@ from shared.errors import Refusal
 SHARED_MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
+STANDSTILL_SECONDS = 15
 MIGRATION_LOCK = 0x1B_0001
 
 # What no waiting mends: the address, the name or the password is wrong.
@@ -73,7 +74,8 @@ async def open_pool(dsn: str, application: str, *, size: int = 10) -> Any:
         server_settings={
             "application_name": application,
             "timezone": "UTC",
-            "idle_in_transaction_session_timeout": "60s",
+            # A process that stands still in a transaction may hold what all others need: it loses it.
+            "idle_in_transaction_session_timeout": f"{STANDSTILL_SECONDS}s",
         },
     )
     return await pool

@@ -202,16 +202,17 @@ async def bring_forward(
 ) -> int:
     """Let go at once what is put off for longer than anything ever is: the clock has gone back since.
 
-    What was tried or is leased waits for at most `longest_again`, a tip's first attempt for `longest_first`.
-    Returns how many there were.
+    What was tried or is leased waits for at most `longest_again`, a tip's first attempt for `longest_first`;
+    that of an urgent tip, due since an hour began, does not wait. Returns how many there were.
     """
     brought = await connection.execute(
         """UPDATE delivery d SET next_attempt_at = $1::timestamptz, due_at = least(d.due_at, $1)
            FROM dispatch p
            WHERE p.report_id = d.report_id AND d.state = 'open'
              AND d.next_attempt_at > $1::timestamptz + CASE
-                 WHEN p.kind = 'tip' AND d.next_attempt_at = d.due_at THEN $3::interval
-                 ELSE $2::interval END""",
+                 WHEN p.kind <> 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
+                 WHEN d.due_at = date_trunc('hour', d.due_at, 'UTC') THEN interval '0'
+                 ELSE $3::interval END""",
         now,
         longest_again,
         longest_first,

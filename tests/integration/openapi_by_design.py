@@ -36,6 +36,7 @@ _PHOTO = "that bytes are a photo that can be decoded is nothing that a schema sa
 EXCUSES = (
     Excuse(REJECTED, "report-erased", _GONE),
     Excuse(REJECTED, "issue-gone", _GONE),
+    Excuse(REJECTED, "report-restricted", _GONE),
     Excuse(REJECTED, "unknown-category", _TOWNS, ("/category", "/query/category")),
     Excuse(REJECTED, "unknown-language", _TOWNS, ("/language", "/query/language")),
     Excuse(REJECTED, "unknown-area-set", _TOWNS, ("/location/area",)),

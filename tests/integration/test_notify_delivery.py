@@ -457,9 +457,10 @@ async def test_after_a_death_between_call_and_record_it_goes_again_and_is_said_o
 async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_again(
     tips: Tips, notify: Notify
 ) -> None:
-    """An attempt that failed when the clock was an hour ahead is tried again now, not in an hour; a tip's
-    first attempt keeps its random wait, which may be half an hour long."""
-    outcomes: list[Outcome] = [Failed("http_503", unit_up=True), Delivered(acknowledged=False)]
+    """An attempt that failed when the clock was an hour ahead is tried again now, not in an hour, and so is an
+    urgent tip of that hour; any other tip's first attempt keeps its random wait, which may be half an hour
+    long."""
+    outcomes: list[Outcome] = [Failed("http_503", unit_up=True), *[Delivered(acknowledged=False)] * 2]
 
     async def deliver(_delivery: Delivery) -> Outcome:
         return outcomes.pop(0)
@@ -470,12 +471,18 @@ async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_aga
     notify.work(deliver=deliver)
     await until(lambda: notify.metric("deliveries_total", result="open") == 1)
     await notify.stop()
+    await notify.apply(accepted("weapons", now=notify.clock.at))
+    (urgent,) = await notify.rows("SELECT id FROM delivery WHERE attempts = 0")
     notify.clock.at = right
     await notify.apply(accepted("drug_dealing", now=right))
     due = right + timedelta(minutes=29)
-    await notify.rows("UPDATE delivery SET due_at = $1, next_attempt_at = $1 WHERE attempts = 0", due)
+    await notify.rows(
+        "UPDATE delivery SET due_at = $1, next_attempt_at = $1 WHERE attempts = 0 AND id <> $2",
+        due,
+        urgent["id"],
+    )
     notify.work(deliver=deliver)
-    await until(lambda: notify.metric("deliveries_total", result="done") == 1)
+    await until(lambda: notify.metric("deliveries_total", result="done") == 2)
     (waiting,) = await notify.rows("SELECT due_at FROM delivery WHERE state = 'open'")
     assert waiting["due_at"] == due
 

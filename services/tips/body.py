@@ -269,11 +269,19 @@ class NewReport(_Body):
         return written | {"answers": dict(answers), "photos": [str(one) for one in self.photos]}
 
 
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+
+
 class EmailAddress(_Body):
     """Where news may be sent."""
 
+    # What RFC 5321 calls a dot-string and a domain: all else a mail program may read otherwise than we do.
     address: Annotated[
-        str, StringConstraints(max_length=254, pattern=r"^[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,190}$")
+        str,
+        StringConstraints(
+            max_length=254, pattern=rf"^{_ATOM}(\.{_ATOM}){{0,30}}@({_LABEL}\.){{1,20}}{_LABEL}$"
+        ),
     ]
 
 

@@ -127,7 +127,12 @@ class Emailing:
         """What came of it: sent, refused for good, or later."""
         link = f"/v1/email/{due.subscription_id}/{core.token(due.subscription_id, self._secret)}"
         said = core.texts(due.language, self._languages)
-        message = core.compose(due.about, address, due.email_id, link, self._sender, said, self._clock())
+        try:
+            message = core.compose(due.about, address, due.email_id, link, self._sender, said, self._clock())
+        except Exception as error:
+            # One e-mail must not end those of all others.
+            log.error("email_not_made", exc_info=error)
+            return "later"
         server = self._server
         try:
             await aiosmtplib.send(

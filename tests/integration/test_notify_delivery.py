@@ -457,9 +457,9 @@ async def test_after_a_death_between_call_and_record_it_goes_again_and_is_said_o
 async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_again(
     tips: Tips, notify: Notify
 ) -> None:
-    """An attempt that failed when the clock was an hour ahead is tried again now, not in an hour, and so is an
-    urgent tip of that hour; any other tip's first attempt keeps its random wait, which may be half an hour
-    long."""
+    """An attempt that failed when the clock was an hour ahead is tried again now, not in an hour, and so is
+    an urgent tip of that hour; any other tip's first attempt keeps its random wait, which may be half an
+    hour long."""
     outcomes: list[Outcome] = [Failed("http_503", unit_up=True), *[Delivered(acknowledged=False)] * 2]
 
     async def deliver(_delivery: Delivery) -> Outcome:

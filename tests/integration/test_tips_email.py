@@ -264,7 +264,23 @@ async def test_news_waits_until_a_lost_key_is_restored(tips: Tips, mailbox: Mail
         assert (await mailbox.until(1))["To"] == ADDRESS
 
 
-@pytest.mark.parametrize("address", ["", "nobody", "a@b\r\nBcc: c@d.example", "a b@c.example", "@c.example"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nobody",
+        "a@b\r\nBcc: c@d.example",
+        "a b@c.example",
+        "@c.example",
+        # What a mail program reads otherwise, or not at all.
+        ":;@c.example",
+        ".<.@c.example",
+        "():@c.example",
+        "a,b@c.example",
+        "a@c..example",
+        "a@-.example",
+    ],
+)
 async def test_what_is_no_address_is_refused(address: str, tips: Tips) -> None:
     """Nor can anything else be slipped into an e-mail's head."""
     receipt = (await tips.post(issue())).body["receipt"]

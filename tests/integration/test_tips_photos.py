@@ -370,6 +370,15 @@ async def test_the_months_key_opens_no_photo_that_a_report_has_taken(tips: Tips)
     assert refused.value.body["type"] == "urn:ibuurt:problem:photo-unknown"
 
 
+async def test_photos_come_under_the_next_key_once_the_uploads_key_is_gone(tips: Tips) -> None:
+    """Rotated or destroyed within its month: residents notice nothing."""
+    await uploaded(tips)
+    tips.desk.keys.destroy("2026-11-upload-1")
+    report_id, _ = await sent(tips)
+    await attach(tips, report_id, [await uploaded(tips)])
+    assert tips.desk.keys.state("2026-11-upload-1.2") == "there"
+
+
 async def test_a_store_that_is_away_is_said_and_nothing_is_lost(
     tips: Tips, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tips.core import asked, duplicates, grid, lifecycle, moderation, public
+from services.tips.core.certificate import PUBLIC_TEXT, Reading, destinations
 from services.tips.core.grid import GRID_DEGREES, METRES_PER_DEGREE, Place
 from services.tips.core.moderation import Approval, Summary
 from services.tips.core.public_view import PUBLIC_STEPS, STATUS_NAMES, Shown
@@ -200,7 +201,8 @@ WITH = {sort: LIGHT.model_copy(update={"public_text": sort}) for sort in ("none"
 
 
 def test_a_tip_and_a_category_without_public_text_never_have_one() -> None:
-    """Nor a category that the municipality has no more, or that is not public."""
+    """Nor a category that the municipality has no more, or that is not public. What an issue got when it
+    still could have one is taken back all the same."""
     hidden = WITH["summary"].model_copy(update={"public": False})
     for sent, category in (
         (report(kind="tip"), WITH["summary"]),
@@ -208,9 +210,15 @@ def test_a_tip_and_a_category_without_public_text_never_have_one() -> None:
         (report(), hidden),
         (report(), None),
     ):
-        for wanted in (Summary("x"), Summary(None), Approval("0" * 64), Approval(None)):
+        for wanted in (Summary("x"), Approval("0" * 64)):
             with pytest.raises(moderation.NoPublicText):
                 moderation.check(sent, category, wanted)
+        for taking_back in (Summary(None), Approval(None)):
+            if sent.kind == "issue":
+                moderation.check(sent, category, taking_back)
+            else:
+                with pytest.raises(moderation.NoPublicText):
+                    moderation.check(sent, category, taking_back)
 
 
 def test_a_category_has_one_sort_of_public_text() -> None:
@@ -233,3 +241,11 @@ def test_only_the_words_that_were_read_are_approved(read_words: str, now: str) -
     else:
         with pytest.raises(moderation.OtherWords):
             moderation.decided(approval, words)
+
+
+def test_a_text_made_public_was_sent_to_nobody_who_could_confirm_that_it_is_gone() -> None:
+    """The certificate names the units that got words, and no moderator."""
+    at = datetime(2026, 11, 12, 13, tzinfo=UTC)
+    sent = Reading(at, "disclosure", "unit:public_space via webhook", "notify", "delivery")
+    shown = Reading(at, "disclosure", "unit:public_space via desk", "notify", PUBLIC_TEXT)
+    assert destinations([shown, sent]) == {"unit:public_space via webhook": sent}

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from services.tips.core.view import utc
 
+# The purpose in the log of a text that was made public.
+PUBLIC_TEXT = "public_text"
 # How long a receipt leads to the certificate; after that nothing here connects the two.
 CERTIFICATE_KEPT = timedelta(days=365)
 
@@ -42,8 +44,10 @@ class Confirmation:
 
 
 def destinations(readings: Iterable[Reading]) -> dict[str, Reading]:
-    """Those who were sent words, with the last time, in the order of the first."""
-    return {reading.reader: reading for reading in readings if reading.act == "disclosure"}
+    """Those who were sent words, with the last time, in the order of the first. Whoever made a text public
+    sent it to nobody who could confirm anything."""
+    sent = (reading for reading in readings if reading.act == "disclosure")
+    return {reading.reader: reading for reading in sent if reading.purpose != PUBLIC_TEXT}
 
 
 def certificate(

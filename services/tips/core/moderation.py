@@ -47,13 +47,14 @@ def digest_of(words: str) -> str:
 def check(report: Report, category: Category | None, wanted: Summary | Approval) -> None:
     """Raises NoPublicText or OtherText where such a text is not for this report.
 
-    `category` is the report's, None where the municipality has it no more. Taking back is for all that may
-    have a text.
+    `category` is the report's, None where the municipality has it no more. An issue's text may be taken
+    back whatever the category says by now.
     """
+    if report.kind == "issue" and wanted in (Summary(None), Approval(None)):
+        return
     if report.kind != "issue" or category is None or not category.public or category.public_text == "none":
         raise NoPublicText
-    taking_back = wanted in (Summary(None), Approval(None))
-    if not taking_back and category.public_text != ("summary" if isinstance(wanted, Summary) else "words"):
+    if category.public_text != ("summary" if isinstance(wanted, Summary) else "words"):
         raise OtherText(category.public_text)
 
 

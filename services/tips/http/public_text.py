@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips.body import PublicText
 from services.tips.core import moderation
+from services.tips.core.certificate import PUBLIC_TEXT
 from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
@@ -18,8 +19,6 @@ from services.tips.schemas import PublicTextAnswer
 from services.tips.sealing import Sealed
 from shared import web
 from shared.web import Problem
-
-PURPOSE = "public_text"
 
 
 def add_public_text(internal: FastAPI, desk: Desk, notify_token: str) -> None:
@@ -76,7 +75,7 @@ async def _decide(
             act="disclosure" if text else "alteration",
             actor=sent.by,
             service=service,
-            purpose=PURPOSE,
+            purpose=PUBLIC_TEXT,
         )
         await disclosures.record(taken, [entry])
     return text

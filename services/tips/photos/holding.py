@@ -32,7 +32,7 @@ class PhotoMissing(Exception):  # noqa: N818 - an outcome
 async def stage(connection: Any, keys: KeyFolder, jpeg: bytes, now: datetime) -> uuid.UUID:
     """Store an upload, sealed; the id that it can be taken by for a day."""
     photo_id = uuid.uuid4()
-    name = sealing.key_name(now, *_UPLOADS)
+    name = keys.newest(sealing.key_name(now, *_UPLOADS))
     wrapped_key, sealed = sealing.seal_photo(photo_id, name, keys.make(name), jpeg)
     await photos.insert_upload(connection, photo_id, name, wrapped_key, sealed, hour_of(now) + UPLOAD_KEPT)
     return photo_id

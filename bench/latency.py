@@ -3,8 +3,8 @@
 The whole system runs with the town of real requests; 50 issues a second are sent at a steady rate, whatever
 the answers take. Each unit's receiver verifies the signature and acknowledges. There is no peer: what is held
 is that the slowest are near to the others, p99 to p50. Before that 5 a second are sent, which leave the
-machine idle: by 50 a second two cores are full, with the load's and the units' share. At the end every issue
-is held against the units, the topics and the services' totals.
+machine idle, where the median is held: by 50 a second two cores are full, with the load's and the units'
+share. At the end every issue is held against the units, the topics and the services' totals.
 """
 
 import itertools
@@ -32,7 +32,7 @@ from deploy.local.tap import Tap
 RATE, IDLE_RATE = 50.0, 5.0
 POSTS, LEAST_POSTS, WARM_UP = 1_500, 100, 100
 IDLE_POSTS, LEAST_IDLE_POSTS = 200, 20
-BAR = 4.0
+BAR, IDLE_BAR_MS = 4.0, 50.0
 PARTS = ("POST to answer", "POST to Kafka", "Kafka to routed", "Kafka to unit", "POST to unit")
 WHOLE = PARTS[-1]
 
@@ -107,7 +107,11 @@ def _parts(here: Town, tap: Tap, outcomes: Sequence[Outcome]) -> Parts:
 
 def _result(options: Options, idle: Parts, runs: Sequence[Parts], ledger: Ledger) -> Result:
     each = [run[WHOLE][1] / run[WHOLE][0] for run in runs]
-    ratio = median(each)
+    ratio, idle_p50 = median(each), idle[WHOLE][0]
+    bars = {
+        f"p99 is {ratio:.1f} x p50; the bar is {BAR:g}": ratio <= BAR,
+        f"p50 on an idle machine is {idle_p50:.0f} ms; the bar is {IDLE_BAR_MS:g}": idle_p50 <= IDLE_BAR_MS,
+    }
     return Result(
         "latency",
         ratio,
@@ -121,6 +125,7 @@ def _result(options: Options, idle: Parts, runs: Sequence[Parts], ledger: Ledger
             "ms": {part: [_three(runs, part, which)[0] for which in (0, 1)] for part in PARTS},
             "ms_idle": idle,
             "bar": BAR,
+            "idle_bar_ms": IDLE_BAR_MS,
         },
-        [] if ratio <= BAR else [f"p99 is {ratio:.1f} x p50; the bar is {BAR:g}"],
+        [bar for bar, reached in bars.items() if not reached],
     )

@@ -141,6 +141,16 @@ def test_a_relay_that_does_not_get_its_lock(watch: Watch, deployment: Deployment
         row.quiets(SOON)
 
 
+def test_a_photo_store_that_does_not_answer(watch: Watch, deployment: Deployment) -> None:
+    """Its folder lets nobody in; once it does again, the service finds out by itself."""
+    row = watch.fault("PhotoStoreAway", "the folder of photos lets nobody in")
+    deployment.run("exec", "-T", "tips", "chmod", "000", "/state/photos")
+    row.fires(SOON)
+    deployment.run("exec", "-T", "tips", "chmod", "700", "/state/photos")
+    row.ends("the folder lets the service in again")
+    row.quiets(SOON)
+
+
 def test_a_certificate_that_ends(watch: Watch, deployment: Deployment) -> None:
     """In twenty days, then in a minute, then it has ended; a new one is seen as soon as Kafka shows it."""
     labels = {"certificate": "kafka:9092"}

@@ -34,9 +34,8 @@ async def keep_moving(pool: Any, store: PhotoStore, clock: Callable[[], datetime
     done: datetime | None = None
     while True:
         now = clock()
-        if store.away:
-            # Nothing else may have to be moved or deleted for hours.
-            await _tried("photo store", store.probe())
+        # Nothing else may ask it for hours, and then somebody needs a photo.
+        await _tried("photo store", store.probe())
         if (
             done != hour_of(now)
             and now >= hour_of(now) + MOVE_AFTER

@@ -26,12 +26,12 @@ import aiohttp
 import uvloop
 
 from bench.common import Ledger, Options, Result, centiles, median, print_rows, ratios_by_run, spread
-from bench.tips_process import MIGRATIONS, tips_process, tips_settings
+from bench.tips_settings import MIGRATIONS, tips_settings
 from deploy.local import guard
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database
 from deploy.local.progress import to_stderr
-from deploy.local.stack import ROOT, ServiceProcess
+from deploy.local.stack import ROOT, ServiceProcess, service_process
 from services.tips import receipts
 from shared import kafka, postgres
 
@@ -66,7 +66,7 @@ def run(options: Options) -> Result:
 
 async def _measure(infrastructure: LocalInfrastructure, options: Options) -> Result:
     settings = tips_settings(infrastructure, trusted_proxies="127.0.0.0/8")
-    tips = tips_process(infrastructure, DATABASE, settings)
+    tips = service_process(infrastructure, "tips", settings, name=DATABASE)
     await kafka.create_topics(infrastructure.bootstrap)
     await create_database(infrastructure.admin_dsn, DATABASE)
     await postgres.migrate(tips.dsn, MIGRATIONS)

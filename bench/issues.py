@@ -20,12 +20,12 @@ import aiohttp
 import uvloop
 
 from bench.common import Ledger, Options, Result, centiles, median, print_rows, ratios_by_run, spread
-from bench.tips_process import MIGRATIONS, TOWN, tips_process, tips_settings
+from bench.tips_settings import MIGRATIONS, TOWN, tips_settings
 from deploy.local import guard
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database
 from deploy.local.progress import to_stderr
-from deploy.local.stack import ServiceProcess
+from deploy.local.stack import ServiceProcess, service_process
 from shared import kafka, postgres
 from shared.municipality import Municipality, read
 
@@ -107,7 +107,7 @@ async def _running(
     towns = {}
     with contextlib.ExitStack() as started:
         for name, size in sizes.items():
-            service = tips_process(infrastructure, name, settings)
+            service = service_process(infrastructure, "tips", settings, name=name)
             await create_database(infrastructure.admin_dsn, name)
             await postgres.migrate(service.dsn, MIGRATIONS)
             await _fill(service.dsn, size, municipality, service.url)

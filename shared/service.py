@@ -145,9 +145,7 @@ class Service:
             except Exception as error:
                 if not postgres.is_transient(error):
                     raise
-                raise web.Problem(
-                    503, "not-now", "Not now", "Try again in a few seconds.", headers={"Retry-After": "5"}
-                ) from None
+                raise web.not_now() from None
 
     async def _faults(self) -> dict[str, str]:
         faults = self._unfit() if self.ready_needs_parts else {}

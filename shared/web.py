@@ -77,6 +77,11 @@ class Problem(Exception):  # noqa: N818 - the standard's word (RFC 9457)
         )
 
 
+def not_now() -> Problem:
+    """The refusal of what a later try can have."""
+    return Problem(503, "not-now", "Not now", "Try again in a few seconds.", headers={"Retry-After": "5"})
+
+
 def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
     """A FastAPI application whose every refusal is a problem; `openapi` is the path of its description."""
     app = FastAPI(title=title, openapi_url=openapi, docs_url=None, redoc_url=None)

@@ -151,25 +151,39 @@ def _service_processes(
     places = {
         "IBUURT_TIPS_URL": f"http://127.0.0.1:{ports['tips'][1]}",
     }
-    services = {}
-    for name, (http_port, internal_port) in ports.items():
-        dsn = infrastructure.postgres.dsn(name)
-        own = {
-            "IBUURT_DATABASE_URL": dsn,
-            "IBUURT_HTTP_PORT": str(http_port),
-            "IBUURT_INTERNAL_PORT": str(internal_port),
-            "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
-        }
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("IBUURT_")}
-        child = Child(
-            name,
-            [sys.executable, "-m", f"services.{name}"],
-            log=infrastructure.folder / f"{name}.log",
-            env=inherited | settings | places | own,
-            cwd=ROOT,
-        )
-        services[name] = ServiceProcess(name, child, http_port, internal_port, dsn)
-    return services
+    return {
+        name: service_process(infrastructure, name, settings | places, ports=ports[name]) for name in SERVICES
+    }
+
+
+def service_process(
+    infrastructure: LocalInfrastructure,
+    service: str,
+    settings: Mapping[str, str],
+    *,
+    name: str | None = None,
+    ports: tuple[int, int] | None = None,
+) -> ServiceProcess:
+    """A service's process, not started yet. Its log and its database, which is to be made and migrated first,
+    have its `name`, the service's unless it is given; `ports` are the public and the internal one."""
+    name = name or service
+    http_port, internal_port = ports or (free_port(), free_port())
+    dsn = infrastructure.postgres.dsn(name)
+    own = {
+        "IBUURT_DATABASE_URL": dsn,
+        "IBUURT_HTTP_PORT": str(http_port),
+        "IBUURT_INTERNAL_PORT": str(internal_port),
+        "IBUURT_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
+    }
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("IBUURT_")}
+    child = Child(
+        name,
+        [sys.executable, "-m", f"services.{service}"],
+        log=infrastructure.folder / f"{name}.log",
+        env=inherited | dict(settings) | own,
+        cwd=ROOT,
+    )
+    return ServiceProcess(service, child, http_port, internal_port, dsn)
 
 
 async def _prepare(infrastructure: LocalInfrastructure, services: Mapping[str, ServiceProcess]) -> int:

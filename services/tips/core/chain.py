@@ -54,9 +54,18 @@ def collected(report: Report) -> Entry:
     return entry(report, report.accepted_at, "collection", "resident", "report")
 
 
-def entry(report: Report, now: datetime, act: str, actor: str, purpose: str, service: str = "tips") -> Entry:
+def entry(
+    report: Report,
+    now: datetime,
+    act: str,
+    actor: str,
+    purpose: str,
+    service: str = "tips",
+    recipient: str | None = None,
+) -> Entry:
     """What was done with a report, by this service or by the one that asked it to."""
-    return Entry(report.report_id, report.kind, time_of(report.kind, now), act, actor, service, purpose)
+    at = time_of(report.kind, now)
+    return Entry(report.report_id, report.kind, at, act, actor, service, purpose, recipient)
 
 
 def link(before: Mark, entry: Entry) -> Mark:

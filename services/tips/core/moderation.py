@@ -50,9 +50,11 @@ def check(report: Report, category: Category | None, wanted: Summary | Approval)
     `category` is the report's, None where the municipality has it no more. An issue's text may be taken
     back whatever the category says by now.
     """
-    if report.kind == "issue" and wanted in (Summary(None), Approval(None)):
+    if report.kind != "issue":
+        raise NoPublicText
+    if wanted in (Summary(None), Approval(None)):
         return
-    if report.kind != "issue" or category is None or not category.public or category.public_text == "none":
+    if category is None or not category.public or category.public_text == "none":
         raise NoPublicText
     if category.public_text != ("summary" if isinstance(wanted, Summary) else "words"):
         raise OtherText(category.public_text)

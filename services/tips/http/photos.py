@@ -243,7 +243,7 @@ async def _shown(desk: Desk, found: _Found) -> Response:
         jpeg = await holding.jpeg_of(desk.photo_store, found.report.report_id, found.report_key, found.held)
     except StoreAway as away:
         log.warning("photo_store_away", error=str(away), mend="look at IBUURT_PHOTO_STORE")
-        raise Problem(503, "not-now", "Not now", "Try again in a few seconds.", headers=LATER) from None
+        raise web.not_now() from None
     except holding.PhotoMissing:
         log.error("photo_missing", mend="restore the photo store from its backup")
         raise Problem(

@@ -9,11 +9,12 @@ from fastapi.responses import JSONResponse, Response
 from services.tips.body import PublicText
 from services.tips.core import moderation
 from services.tips.core.certificate import PUBLIC_TEXT
+from services.tips.core.chain import entry
 from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
-from services.tips.http.unsealing import unknown_report, unsealed_words
+from services.tips.http.unsealing import erased, unknown_report, unsealed_words
 from services.tips.queries import disclosures, issues, reports
 from services.tips.schemas import PublicTextAnswer
 from services.tips.sealing import Sealed
@@ -52,7 +53,7 @@ async def _decide(
     _check(desk, report, wanted)
     before = await issues.public_text(taken, report.report_id)
     if before is None:
-        raise _erased() if sealed is None else _not_public()
+        raise erased() if sealed is None else _not_public()
     approving = isinstance(wanted, Approval) and wanted.digest is not None
     words = (await unsealed_words(taken, desk, report, sealed))["description"] if approving else ""
     try:
@@ -67,17 +68,9 @@ async def _decide(
     if (text, text_by) != before:
         now = desk.clock()
         await issues.set_public_text(taken, report.report_id, text, text_by, now)
-        entry = disclosures.Entry(
-            report_id=report.report_id,
-            kind=report.kind,
-            at=now,
-            # To everybody; what everybody may have read cannot be taken back, only shown no more.
-            act="disclosure" if text else "alteration",
-            actor=sent.by,
-            service=service,
-            purpose=PUBLIC_TEXT,
-        )
-        await disclosures.record(taken, [entry])
+        # To everybody; what everybody may have read cannot be taken back, only shown no more.
+        act = "disclosure" if text else "alteration"
+        await disclosures.record(taken, [entry(report, now, act, sent.by, PUBLIC_TEXT, service)])
     return text
 
 
@@ -103,10 +96,6 @@ def _check(desk: Desk, report: Report, wanted: Summary | Approval) -> None:
         raise Problem(
             409, "other-public-text", "Its category has another sort of public text", mend[other.wanted]
         ) from None
-
-
-def _erased() -> Problem:
-    return Problem(410, "report-erased", "Erased", "The words are gone for good; do not ask again.")
 
 
 def _not_public() -> Problem:

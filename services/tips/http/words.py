@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips import sealing
 from services.tips.body import Reading
-from services.tips.core.chain import Entry
-from services.tips.core.report import Report, time_of
+from services.tips.core.chain import Entry, entry
+from services.tips.core.report import Report
 from services.tips.core.view import utc
 from services.tips.grouping import Grouping
 from services.tips.http.desk import Desk, not_now
@@ -102,16 +102,9 @@ def _opened(
 def _entry(asked: _Asked, report: Report, now: datetime) -> Entry:
     reading = asked.reading
     delivered = reading.purpose == "delivery"
-    return Entry(
-        report_id=report.report_id,
-        kind=report.kind,
-        at=time_of(report.kind, now),
-        act="disclosure" if delivered else "consultation",
-        actor=reading.reader,
-        service=asked.service,
-        purpose=reading.purpose,
-        recipient=reading.reader if delivered else None,
-    )
+    act = "disclosure" if delivered else "consultation"
+    recipient = reading.reader if delivered else None
+    return entry(report, now, act, reading.reader, reading.purpose, asked.service, recipient)
 
 
 def _told(report: Report, words: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pi_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from services.tips.photos import LARGEST_EDGE, MAX_PIXELS, QUALITY, Fault
+from shared import cores
 
 __all__ = ["Refused", "jpeg_of"]
 
@@ -34,7 +35,7 @@ _TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_PDEATHSIG = 1
 
 # What Pillow imports when it needs it: no file can be opened by then.
 Image.preinit()
@@ -134,12 +135,10 @@ def _confine() -> None:
     # Where memory is short, this photo goes and not the service.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-    system = ctypes.CDLL(None)
-    # No core file, also where the system hands cores to a program; and no life after the service's.
-    system.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    system.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    cores.leave_none()
+    # No life after the service's.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for which, limit in (
-        (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 0),
         (resource.RLIMIT_AS, MEMORY_BYTES),

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from bench.records import NOW, SOURCE, VALUE_BYTES, accepted
+from bench.records import NOW, SOURCE, VALUE_BYTES, accepted, partition_of
 from services.stats import core
 from shared.events import (
     REPORTS,
@@ -19,7 +19,7 @@ from shared.events import (
     ReportWithdrawn,
     hour_of,
 )
-from shared.outbox import Numbered, partition_of
+from shared.outbox import Numbered
 
 LIFE: tuple[type[ReportEvent], ...] = (
     ReportAccepted,

@@ -1,6 +1,7 @@
 """Records for the benches: events of 480 bytes, where they go, and reading a topic back."""
 
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from aiokafka.admin import NewTopic
 
 from shared import kafka
 from shared.events import REPORTS, ReportAccepted, hour_of
-from shared.outbox import Numbered, partition_of
+from shared.outbox import Numbered
 
 VALUE_BYTES = 480
 SOURCE = "/bench/tips"
@@ -40,6 +41,11 @@ def accepted(report_id: uuid.UUID) -> ReportAccepted:
     count = -(-(room + 1) // 72)
     sizes = [(room + 1 - 8 * count + index) // count for index in range(count)]
     return plain.model_copy(update={"answers": {f"q{index}": "a" * size for index, size in enumerate(sizes)}})
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where the relay puts a key: its CRC-32 modulo the topic's partitions."""
+    return zlib.crc32(key) % partitions
 
 
 def template() -> bytes:

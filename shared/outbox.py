@@ -3,7 +3,6 @@ into stored batches and numbered per partition. The process that does the moving
 """
 
 import uuid
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,11 +53,6 @@ def _check_contract(envelope: Envelope[Any]) -> None:
         )
 
 
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key: CRC-32 (zlib) modulo the topic's partition count."""
-    return zlib.crc32(key) % partitions
-
-
 class Numbered(NamedTuple):
     """One record of a stored batch, with its place. A tuple: there are many, and each is made twice."""
 
@@ -94,25 +88,53 @@ class Sent:
 
 
 async def claim(connection: Any, sent: "Sent | None" = None) -> Batch | None:
-    """Move up to CLAIM_ROWS rows into a numbered batch and mark the one before as sent, in one transaction.
+    """Move up to CLAIM_ROWS rows into a numbered batch and mark the one before as sent, in one statement.
 
-    Only the session that holds the relay's lock may call this.
+    The partition of a record is the CRC-32 of its key (zlib's) modulo its topic's partitions; its number is
+    the next of its partition. Only the session that holds the relay's lock may call this.
     """
     if not sent and not await connection.fetchval("SELECT EXISTS (SELECT FROM outbox)"):
         return None
-    async with connection.transaction():
-        if sent:
-            await mark_sent(connection, sent)
-        rows = await connection.fetch(
-            """SELECT position, id, type, topic, key, value, source, time
-               FROM outbox ORDER BY position LIMIT $1""",
-            CLAIM_ROWS,
-        )
-        if not rows:
-            return None
-        places = [(row["topic"], partition_of(row["key"], TOPICS[row["topic"]].partitions)) for row in rows]
-        numbers = await _give_numbers(connection, places)
-        return await _store_batch(connection, rows, places, numbers)
+    row = await connection.fetchrow(
+        f"""WITH marked AS (UPDATE outbox_batch SET sent_on = current_date WHERE batch = $1),
+            taken AS (
+                DELETE FROM outbox WHERE position <= (
+                    SELECT max(position) FROM (SELECT position FROM outbox ORDER BY position LIMIT $5))
+                RETURNING *),
+            placed AS (
+                SELECT taken.*, (crc32(key) % partitions)::integer AS partition
+                FROM taken
+                LEFT JOIN unnest($6::text[], $7::integer[]) AS t (topic, partitions) USING (topic)),
+            given AS (
+                INSERT INTO outbox_partition AS p (topic, partition, last_number, acknowledged_offset)
+                SELECT topic, partition, coalesce(count, 0), coalesce(acknowledged, -1)
+                FROM (SELECT topic, partition, count(*) FROM placed GROUP BY topic, partition)
+                FULL JOIN unnest($2::text[], $3::integer[], $4::bigint[])
+                    AS a (topic, partition, acknowledged) USING (topic, partition)
+                ON CONFLICT (topic, partition) DO UPDATE
+                    SET last_number = p.last_number + excluded.last_number,
+                        acknowledged_offset = greatest(p.acknowledged_offset, excluded.acknowledged_offset)
+                RETURNING topic, partition, last_number),
+            numbered AS (
+                SELECT placed.*, last_number - count(*) OVER place
+                    + row_number() OVER (PARTITION BY topic, partition ORDER BY position) AS number
+                FROM placed JOIN given USING (topic, partition)
+                WINDOW place AS (PARTITION BY topic, partition)
+                ORDER BY position)
+            INSERT INTO outbox_batch ({", ".join(_ARRAYS)})
+            SELECT array_agg(id ORDER BY position), array_agg(type ORDER BY position),
+                array_agg(topic ORDER BY position), array_agg(key ORDER BY position),
+                array_agg(value ORDER BY position), array_agg(source ORDER BY position),
+                array_agg(time ORDER BY position), array_agg(partition ORDER BY position),
+                array_agg(number ORDER BY position)
+            FROM numbered HAVING count(*) > 0
+            RETURNING *""",  # noqa: S608 - names of columns
+        *(_marks(sent) if sent else (None, [], [], [])),
+        CLAIM_ROWS,
+        list(TOPICS),
+        [topic.partitions for topic in TOPICS.values()],
+    )
+    return _batch(row) if row else None
 
 
 async def unsent_batches(connection: Any) -> list[Batch]:
@@ -139,6 +161,13 @@ async def mark_sent(connection: Any, sent: Sent) -> None:
            UPDATE outbox_partition p SET acknowledged_offset = greatest(acknowledged_offset, a.acknowledged)
            FROM unnest($2::text[], $3::integer[], $4::bigint[]) AS a (topic, partition, acknowledged)
            WHERE p.topic = a.topic AND p.partition = a.partition""",
+        *_marks(sent),
+    )
+
+
+def _marks(sent: Sent) -> tuple[int, list[str], list[int], list[int]]:
+    """The batch, and the partitions with their last acknowledged offsets, an array each."""
+    return (
         sent.batch.batch,
         [topic for topic, _ in sent.offsets],
         [partition for _, partition in sent.offsets],
@@ -163,31 +192,6 @@ async def forget_sent(connection: Any) -> None:
     )
 
 
-async def _give_numbers(connection: Any, places: Sequence[Place]) -> list[int]:
-    """The next number of its partition for each record, contiguous; moves the partitions' last numbers."""
-    counts: dict[Place, int] = {}
-    for place in places:
-        counts[place] = counts.get(place, 0) + 1
-    rows = await connection.fetch(
-        """INSERT INTO outbox_partition AS p (topic, partition, last_number)
-           SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
-           ON CONFLICT (topic, partition) DO UPDATE SET last_number = p.last_number + excluded.last_number
-           RETURNING topic, partition, last_number""",
-        [topic for topic, _ in counts],
-        [partition for _, partition in counts],
-        list(counts.values()),
-    )
-    following = {
-        (row["topic"], row["partition"]): row["last_number"] - counts[row["topic"], row["partition"]] + 1
-        for row in rows
-    }
-    numbers = []
-    for place in places:
-        numbers.append(following[place])
-        following[place] += 1
-    return numbers
-
-
 async def store_sent(connection: Any, records: Sequence[Numbered]) -> None:
     """Keep records that this database did not know it had sent, as one batch that is sent."""
     columns = [[getattr(record, field) for record in records] for field in Numbered._fields]
@@ -195,37 +199,6 @@ async def store_sent(connection: Any, records: Sequence[Numbered]) -> None:
         f"INSERT INTO outbox_batch ({', '.join(_ARRAYS)}, sent_on)"  # noqa: S608 - names of columns
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, current_date)",
         *columns,
-    )
-
-
-async def _store_batch(
-    connection: Any, rows: Sequence[Any], places: Sequence[Place], numbers: Sequence[int]
-) -> Batch:
-    """Move the rows into a batch. What they hold does not go back over the wire: it is there already."""
-    batch = await connection.fetchval(
-        """WITH moved AS (DELETE FROM outbox WHERE position = ANY ($1::bigint[]) RETURNING *)
-           INSERT INTO outbox_batch
-               (ids, types, topics, keys, contents, sources, times, partitions, numbers)
-           SELECT array_agg(id ORDER BY position), array_agg(type ORDER BY position),
-               array_agg(topic ORDER BY position), array_agg(key ORDER BY position),
-               array_agg(value ORDER BY position), array_agg(source ORDER BY position),
-               array_agg(time ORDER BY position), array_agg(partition ORDER BY position),
-               array_agg(number ORDER BY position)
-           FROM moved JOIN unnest($1::bigint[], $2::integer[], $3::bigint[])
-               AS given (position, partition, number) USING (position)
-           RETURNING batch""",
-        [row["position"] for row in rows],
-        [partition for _, partition in places],
-        numbers,
-    )
-    return Batch(
-        batch,
-        tuple(
-            Numbered(id_, type_, topic, key, value, source, time, partition, number)
-            for (_, id_, type_, topic, key, value, source, time), (_, partition), number in zip(
-                rows, places, numbers, strict=True
-            )
-        ),
     )
 
 

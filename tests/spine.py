@@ -4,6 +4,7 @@ topics to write to and read by hand."""
 import asyncio
 import contextlib
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,6 @@ from shared.events import (
     all_topics,
 )
 from shared.metrics import ConsumerMetrics, RelayMetrics
-from shared.outbox import partition_of
 from shared.relay import Relay
 
 # Recent, since the topics' retention goes by it; neither a whole hour nor a whole second.
@@ -50,6 +50,11 @@ def event(key: uuid.UUID, version: int, topic: Topic = REPORTS) -> Event:
 def envelope(key: uuid.UUID, version: int = 1, topic: Topic = REPORTS) -> Envelope[Event]:
     """The same with its attributes and a random id."""
     return Envelope.of(event(key, version, topic), id=uuid.uuid4(), source=f"/test/{topic.writer}", now=NOW)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where the relay puts a key: its CRC-32 modulo the topic's partitions."""
+    return zlib.crc32(key) % partitions
 
 
 def key_in(partition: int) -> uuid.UUID:

@@ -81,7 +81,6 @@ def _places(service: str) -> dict[str, Place]:
         "after claim": Place(outbox, "claim"),
         "inside a send": Place(AIOKafkaProducer, "send_batch"),
         "after send": Place(Relay, "send"),
-        "before the mark": Place(outbox, "mark_sent", before=True),
         "before the append": Place(outbox, "append", before=True),
         "inside apply": Place(fence, "move", always=True),
         "before apply's commit": Place(Consumer, "_set_aside", always=True),

@@ -57,18 +57,22 @@ async def _renumbered(connection: Any) -> list[Batch]:
     """Planted bug 1: what is sent again gets new numbers."""
     batches = []
     for batch in await _unsent_batches(connection):
-        places = [(record.topic, record.partition) for record in batch.records]
-        numbers = await outbox._give_numbers(connection, places)
-        renumbered = zip(batch.records, numbers, strict=True)
-        batches.append(Batch(batch.batch, tuple(_with_number(*pair) for pair in renumbered)))
+        records = [record._replace(number=await _next_number(connection, record)) for record in batch.records]
+        batches.append(Batch(batch.batch, tuple(records)))
     return batches
 
 
+async def _next_number(connection: Any, record: Numbered) -> int:
+    number: int = await connection.fetchval(
+        """UPDATE outbox_partition SET last_number = last_number + 1 WHERE topic = $1 AND partition = $2
+           RETURNING last_number""",
+        record.topic,
+        record.partition,
+    )
+    return number
+
+
 _unsent_batches = outbox.unsent_batches
-
-
-def _with_number(record: Numbered, number: int) -> Numbered:
-    return record._replace(number=number)
 
 
 def _judge_too_kindly(self: Fence, offset: int, number: int | None, event_id: uuid.UUID | None) -> Verdict:

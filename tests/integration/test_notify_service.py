@@ -18,12 +18,12 @@ from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
 from shared.cloudevents import Envelope, from_record, to_record
 from shared.events import DISPATCHES, REPORTS, Event
-from shared.outbox import partition_of
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process
 from tests.integration.notify_harness import IBUURT, MIGRATIONS, ROOT, announced, ibuurt, kinds
 from tests.integration.service_process import OPERATOR_TOKEN, running_process
 from tests.integration.tips_server import NOTIFY_TOKEN, SECRET_WORDS, issue, running_tips, tip
+from tests.spine import partition_of
 
 
 def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, secrets: Path) -> dict[str, str]:

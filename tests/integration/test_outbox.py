@@ -12,9 +12,9 @@ from shared import outbox, postgres
 from shared.cloudevents import MAX_VALUE_BYTES, Envelope
 from shared.events import DISPATCHES, REPORTS, IncidentRecorded, IssueGone, ReportAccepted, Topic, hour_of
 from shared.events import Event as ContractEvent
-from shared.outbox import CLAIM_ROWS, KEEP_DAYS, Sent, partition_of
+from shared.outbox import CLAIM_ROWS, KEEP_DAYS, Sent
 from tests.conftest import MakeDatabase
-from tests.spine import NOW, Database, envelope, event, key_in, opened
+from tests.spine import NOW, Database, envelope, event, key_in, opened, partition_of
 
 
 @pytest_asyncio.fixture

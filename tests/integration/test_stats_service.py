@@ -20,10 +20,10 @@ from deploy.reconcile import Away, fetch
 from shared import kafka
 from shared.cloudevents import Envelope, to_record
 from shared.events import ReportEvent
-from shared.outbox import partition_of
 from tests.conftest import Infrastructure, MakeDatabase, Server
 from tests.integration.service_process import OPERATOR_TOKEN, ROOT, ended, environment
 from tests.integration.test_stats_apply import enveloped, many
+from tests.spine import partition_of
 
 # A killed member of a group is waited for by the group before another may read on.
 PATIENCE = 60.0

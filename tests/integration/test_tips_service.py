@@ -13,7 +13,6 @@ import pytest
 from shared import kafka, postgres
 from shared.cloudevents import Envelope, from_record, to_record
 from shared.events import DISPATCHES, REPORTS, ReportAccepted, ReportRouted
-from shared.outbox import partition_of
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process
 from tests.integration.service_process import OPERATOR_TOKEN, Process, running_process
@@ -28,6 +27,7 @@ from tests.integration.tips_server import (
     photo_folder,
     tip,
 )
+from tests.spine import partition_of
 
 
 def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:

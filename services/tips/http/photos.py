@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from services.tips.body import Reading
-from services.tips.core.chain import entry
+from services.tips.core import chain
 from services.tips.core.report import Report
 from services.tips.http.desk import LATER, Desk, connection
 from services.tips.http.documented import RECEIPT, TOKEN, problems
@@ -154,8 +154,7 @@ def add_photos_of_reports(internal: FastAPI, desk: Desk, notify_token: str) -> N
         answer = await _shown(desk, found)
         async with connection(desk) as taken, taken.transaction():
             found = await _found(desk, taken, report_id, photo_id)
-            act = "disclosure" if reading.purpose == "delivery" else "consultation"
-            line = entry(found.report, desk.clock(), act, reading.reader, reading.purpose, service)
+            line = chain.reading(found.report, desk.clock(), reading.purpose, reading.reader, service)
             await disclosures.record(taken, [line])
         desk.metrics.words_read.inc()
         return answer

@@ -18,8 +18,9 @@ from services.tips.queries.photos import Held, Taken, Upload
 from shared.events import hour_of
 from shared.web import Problem
 
-# From the beginning of the hour in which it came: 24 to 25 hours.
+# From the beginning of the hour in which it came: 24 to 25 hours, and 1 to 2 where very many wait.
 UPLOAD_KEPT = timedelta(hours=25)
+UPLOAD_KEPT_LEAST = timedelta(hours=2)
 # No put of an object lasts from its photo's end into the second hour after (photos/store.py).
 DELETION_REPEATED = timedelta(hours=2)
 log = structlog.get_logger()
@@ -37,6 +38,11 @@ async def stage(connection: Any, keys: KeyFolder, jpeg: bytes, now: datetime) ->
     wrapped_key, sealed = sealing.seal_photo(photo_id, name, keys.make(name), jpeg)
     await photos.insert_upload(connection, photo_id, name, wrapped_key, sealed, hour_of(now) + UPLOAD_KEPT)
     return photo_id
+
+
+async def drop_early(connection: Any, now: datetime) -> None:
+    """Drop the uploads that no report has taken of before the last hour, to make room."""
+    await photos.drop_uploads(connection, hour_of(now) + UPLOAD_KEPT - UPLOAD_KEPT_LEAST)
 
 
 async def attach(
@@ -145,7 +151,8 @@ def _unknown(places: Sequence[int]) -> Problem:
     return _refused(
         "photo-unknown",
         "A photo is not known",
-        "It was never uploaded here, or more than a day ago. Upload it again, and send the new id.",
+        "It was never uploaded here, or too long ago: it waits for a day, or for an hour where very many do."
+        " Upload it again, and send the new id.",
         places,
     )
 

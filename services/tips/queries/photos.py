@@ -97,13 +97,14 @@ async def photo_of(connection: Any, report_id: uuid.UUID, photo_id: uuid.UUID) -
     return Held(*row) if row else None
 
 
-async def drop_uploads(connection: Any, now: datetime) -> None:
-    """Drop the uploads that no report has taken in time; one that is being taken stays."""
+async def drop_uploads(connection: Any, until: datetime) -> None:
+    """Drop the uploads that no report has taken and that are kept until then at most; one that is being taken
+    stays."""
     await connection.execute(
         """DELETE FROM photo WHERE photo_id IN (
                SELECT photo_id FROM photo WHERE report_id IS NULL AND drop_after <= $1
                FOR UPDATE SKIP LOCKED)""",
-        now,
+        until,
     )
 
 

@@ -88,7 +88,7 @@ def of_hashes(mark: str, value: str | bytes) -> Iterator[Needle]:
 
 
 def of_address(mark: str, address: IPv4Address | IPv6Address) -> Iterator[Needle]:
-    """An address: written, packed, as a number, hashed; of IPv6 its /64 as well."""
+    """An address: written, packed, as a number, hashed; of IPv6 its networks as well."""
     yield from of_text(mark, str(address))
     yield from of_hashes(mark, str(address))
     yield from of_hashes(mark, address.packed)
@@ -103,7 +103,8 @@ def of_address(mark: str, address: IPv4Address | IPv6Address) -> Iterator[Needle
         yield from of_text(mark, address.exploded[:19])
         yield from of_bytes(mark, address.packed, "packed")
         yield from of_bytes(mark, address.packed[:8], "packed /64")
-        yield from of_hashes(mark, address.packed[:8])
+        for length in (7, 8):
+            yield from of_hashes(mark, address.packed[:length])
 
 
 def of_number(mark: str, number: float, digits: int) -> Iterator[Needle]:

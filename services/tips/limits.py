@@ -1,9 +1,9 @@
 """How often one network may do a thing, without storing who it was.
 
 An address lives as a keyed hash in memory: the key is random, in no file, and another every day (UTC), when
-all that was counted is forgotten too. IPv6 counts by /64, which is one customer's; an address that many share
-(an office, the onion service's own, a proxy that says nothing) has a wider allowance; the municipality's own
-systems have none.
+all that was counted is forgotten too. IPv6 counts by /56, which is what one customer may have; an address
+that many share (an office, the onion service's own, a proxy that says nothing) has a wider allowance; the
+municipality's own systems have none.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # What is remembered at most; the one that was least lately seen is forgotten first.
 BUCKETS_MOST = 100_000
-IPV6_PREFIX = 64
+IPV6_PREFIX = 56
 # Photos of one network that are on their way or being decoded: a phone sends one after another, and whoever
 # sends slowly must not hold the few places for all.
 OPEN_UPLOADS = 3
@@ -87,6 +87,10 @@ class Limits:
     def check(self, request: Request, what: str) -> None:
         """Raise Problem 429 where nothing of the allowance is left; takes nothing."""
         self._look(request, what, take=0)
+
+    def is_shared(self, request: Request) -> bool:
+        """Whether it comes from an address that many share."""
+        return self._counted(request)[1] == SHARED_TIMES
 
     @contextmanager
     def uploading(self, request: Request) -> Iterator[None]:

@@ -11,10 +11,12 @@ from services.tips.core.public import Issue
 from services.tips.grouping import Grouping
 from services.tips.keys import KeyFolder
 from services.tips.photos import holding
-from services.tips.queries import disclosures, issues, reports
+from services.tips.queries import disclosures, issues, photos, reports
+from services.tips.queries.photos import Taken
 from services.tips.queries.reports import Submission
 from shared import outbox
 from shared.cloudevents import Envelope
+from shared.web import Problem
 
 
 class Sent(NamedTuple):
@@ -41,19 +43,23 @@ class Storing:
         """Store a report with its event, and what is public of it. Whether it was stored now; False when the
         same submission had been. Returns after the commit.
 
-        Raises Problem 422 for a photo that cannot be taken, Busy, UniqueViolationError
-        (`report_one_per_receipt`: the submission is forgotten, its report is not), or what the database
-        raised.
+        Raises Problem as `holding.take`, also where the same submission has the photo; Busy;
+        UniqueViolationError (`report_one_per_receipt`: the submission is forgotten, its report is not); or
+        what the database raised.
         """
-        return await self._grouping.do(sent)
+        outcome = await self._grouping.do(sent)
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
 
-    async def _commit(self, group: Sequence[Sent]) -> list[bool]:
+    async def _commit(self, group: Sequence[Sent]) -> list[bool | Problem]:
         async with self._pool.acquire() as connection, connection.transaction():
-            new = await reports.insert_reports(connection, [one.submission for one in group])
+            taken, refused = await self._take_photos(connection, [one.submission for one in group])
+            sound = [one.submission for one in group if one.submission.report.report_id not in refused]
+            new = await reports.insert_reports(connection, sound)
             added = [one for one in group if one.submission.report.report_id in new]
             if added:
-                for one in added:
-                    await self._take_photos(connection, one.submission)
+                await photos.take_uploads(connection, [one for one in taken if one.report_id in new])
                 if public := [one.issue for one in added if one.issue]:
                     await issues.insert_issues(connection, public)
                 await outbox.append(connection, [event for one in added for event in _events(one)])
@@ -61,11 +67,25 @@ class Storing:
                 await disclosures.record(connection, [collected(one.submission.report) for one in added])
         if added:
             self._committed()
-        return [one.submission.report.report_id in new for one in group]
+        stored = (one.submission.report.report_id for one in group)
+        return [refused.get(report_id, report_id in new) for report_id in stored]
 
-    async def _take_photos(self, connection: Any, one: Submission) -> None:
-        report_id = one.report.report_id
-        await holding.attach(connection, self._keys, report_id, one.report_key, one.photos, self._clock())
+    async def _take_photos(
+        self, connection: Any, group: Sequence[Submission]
+    ) -> tuple[list[Taken], dict[uuid.UUID, Problem]]:
+        """What reports take of the uploads, and which of them cannot have theirs."""
+        uploads = await holding.lock(connection, [photo_id for one in group for photo_id in one.photos])
+        taken: list[Taken] = []
+        refused = {}
+        for one in group:
+            report_id = one.report.report_id
+            try:
+                taken += holding.take(
+                    self._keys, uploads, report_id, one.report_key, one.photos, self._clock()
+                )
+            except Problem as problem:
+                refused[report_id] = problem
+        return taken, refused
 
 
 def _events(one: Sent) -> Iterator[Envelope[Any]]:

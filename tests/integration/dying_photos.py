@@ -33,7 +33,7 @@ class Place(NamedTuple):
 # The places of each work, in their order. What is not in one transaction is committed by itself.
 POINTS = {
     "upload": (Place(photos, "insert_upload", before=True), Place(photos, "insert_upload")),
-    "attach": (Place(photos, "lock_uploads"), Place(photos, "take_upload"), Place(holding, "attach")),
+    "attach": (Place(photos, "lock_uploads"), Place(photos, "take_uploads"), Place(holding, "attach")),
     "move": (
         Place(photos, "photos_to_move"),
         Place(photos, "name_object"),

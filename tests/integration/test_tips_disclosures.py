@@ -22,7 +22,9 @@ from services.tips.queries.disclosures import Entry
 from shared import postgres
 from shared.errors import Refusal
 from tests.conftest import MakeDatabase
+from tests.integration.followed import followed
 from tests.integration.test_mending import Told
+from tests.integration.test_tips_photos import uploaded
 from tests.integration.tips_server import MIGRATIONS, ROOT, Tips, issue, tip
 
 NOON = datetime(2026, 11, 12, 12, 0, tzinfo=UTC)
@@ -83,6 +85,19 @@ async def test_nothing_tells_when_a_tip_came_between_two_issues(tips: Tips) -> N
         async with tips.pool.acquire() as connection, connection.transaction():
             await disclosures.record(connection, [entry(1, "tip", NOON + timedelta(minutes=3))])
     assert await fault(tips) == ""
+
+
+async def test_whoever_was_sent_anything_is_named_as_its_recipient(tips: Tips) -> None:
+    """Words, conversation and photos alike: delivered is a disclosure, to be erased there too; looked at is
+    not."""
+    mine = await followed(tips, issue(photos=[str(photo := await uploaded(tips))]))
+    desk = "officer:k.jansen via desk"
+    for purpose, act, recipient in (("delivery", "disclosure", desk), ("follow_up", "consultation", None)):
+        await tips.words(mine.report_id, purpose=purpose, reader=desk)
+        await mine.inside("GET", f"/messages?purpose={purpose}&reader={desk}")
+        await mine.inside("GET", f"/photos/{photo}?purpose={purpose}&reader={desk}")
+        rows = await tips.rows("SELECT act, recipient FROM disclosure WHERE purpose = $1", purpose)
+        assert [tuple(row) for row in rows] == [(act, recipient)] * 3
 
 
 @pytest.mark.parametrize(

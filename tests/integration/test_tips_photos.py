@@ -18,10 +18,18 @@ from services.tips.queries import photos, reports
 from shared.errors import Refusal
 from shared.web import Problem
 from tests.integration.test_tips_privacy import all_times, everything
-from tests.integration.tips_server import NOTIFY_TOKEN, Answer, Tips, issue, tip
+from tests.integration.tips_server import HERE, NOTIFY_TOKEN, Answer, Tips, issue, tip
 from tests.photos import MARK, PLAIN, encoded, noise, picture, png, segments, shown, tags
 
 UPRIGHT = ["red", "green", "blue", "white"]
+
+
+@pytest.fixture
+def limited_room(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many uploads of residents may wait; of units one more."""
+    monkeypatch.setattr(http_photos, "MAX_UPLOADS", 9)
+    monkeypatch.setattr(http_photos, "UNITS_UPLOADS", 1)
+    return 8
 
 
 async def upload(tips: Tips, photo: bytes | None = None, **headers: str) -> Answer:
@@ -408,18 +416,68 @@ async def test_a_store_that_is_away_is_said_and_nothing_is_lost(
     assert waiting
 
 
-async def test_too_many_open_uploads_are_refused_until_some_are_taken(
-    tips: Tips, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the time to wait; reports themselves are taken all the while."""
-    monkeypatch.setattr(http_photos, "MAX_UPLOADS", 2)
+async def wait_for_reports(tips: Tips, count: int) -> None:
+    """So many uploads of now."""
+    async with tips.pool.acquire() as connection:
+        for _ in range(count):
+            await holding.stage(connection, tips.desk.keys, b"x", tips.clock.now)
+
+
+async def units_upload(tips: Tips) -> Answer:
+    url, token = f"{tips.internal_url}/internal/v1/photos", {"Authorization": f"Bearer {NOTIFY_TOKEN}"}
+    return await tips.request("POST", url, encoded(picture()), token | {"Content-Type": "image/jpeg"})
+
+
+async def test_too_many_open_uploads_are_refused_until_some_are_taken(tips: Tips, limited_room: int) -> None:
+    """With the time to wait; units have some places to themselves, and reports are taken all the while."""
     first = await uploaded(tips)
+    await wait_for_reports(tips, limited_room - 2)
     await uploaded(tips)
     answer = await upload(tips)
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "photos-full", "600")
+    assert (await units_upload(tips)).status == 201
+    assert (await units_upload(tips)).code == "photos-full"
     report_id, _ = await sent(tips)
     await attach(tips, report_id, [first])
+    await tips.rows("DELETE FROM photo WHERE ctid = (SELECT ctid FROM photo WHERE report_id IS NULL LIMIT 1)")
     assert (await upload(tips)).status == 201
+
+
+async def test_whoever_shares_an_address_leaves_half_of_the_places(
+    tips: Tips, limited_room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the onion service nobody can be told from anybody: one of them must not fill the town's."""
+    await wait_for_reports(tips, limited_room // 2)
+    monkeypatch.setattr(tips.desk.limits, "_unlimited", ())
+    monkeypatch.setattr(tips.desk.limits, "_shared", (HERE,))
+    assert (await upload(tips)).code == "photos-full"
+    monkeypatch.setattr(tips.desk.limits, "_shared", ())
+    assert (await upload(tips)).status == 201
+
+
+async def test_half_full_the_oldest_uploads_go_before_their_day(tips: Tips, limited_room: int) -> None:
+    """But no sooner than after an hour; what a report has taken stays. Whoever sends one of them is told to
+    upload it again."""
+    report_id, _, _ = await with_photo(tips)
+    old = await uploaded(tips)
+    await wait_for_reports(tips, limited_room // 2 - 2)
+    tips.clock.now += timedelta(hours=1)
+    await wait_for_reports(tips, 1)
+    assert (await upload(tips)).status == 201
+    tips.clock.now += timedelta(hours=1)
+    assert await photos_there(tips) == (1, limited_room // 2 + 1)
+    assert (await upload(tips)).status == 201
+    assert await photos_there(tips) == (1, 3)
+    refused = await tips.post(issue(photos=[str(old)]))
+    assert (refused.status, refused.code) == (422, "photo-unknown")
+    assert "an hour where very many do" in refused.body["detail"]
+    assert len(await tips.rows("SELECT FROM photo WHERE report_id = $1", report_id)) == 1
+
+
+async def photos_there(tips: Tips) -> tuple[int, int]:
+    """Photos that a report has taken, and uploads that wait."""
+    (row,) = await tips.rows("SELECT count(report_id) AS taken, count(*) AS there FROM photo")
+    return row["taken"], row["there"] - row["taken"]
 
 
 async def test_many_photos_at_once_are_all_taken_while_reports_go_on(

@@ -1,7 +1,9 @@
 """What a report may hold besides its description: answers, times, contact; and the emergency stop."""
 
+import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from services.tips import sealing
 from services.tips.photos import MAX_PHOTO_BYTES
 from shared.events import ReportAccepted
 from tests.integration.test_tips_privacy import everything, forms
-from tests.integration.tips_server import Answer, Tips, issue, new_key, tip
+from tests.integration.tips_server import Answer, Tips, issue, new_key, running_tips, tip, town_with
 
 DANGER = "Er wordt nu ingebroken bij de buren"
 CONTACT = {"name": "Noor de Wit", "email": "noor@post.example", "phone": "+31 6 5550 1234"}
@@ -402,3 +404,26 @@ async def test_the_document_names_every_answer(tips: Tips) -> None:
     schema = post["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["$defs"]["Happened"]["properties"]) == {"from", "to"}
     assert "location" not in schema["required"]
+
+
+async def test_a_retry_gets_its_receipt_though_the_form_has_changed(tips: Tips, tmp_path: Path) -> None:
+    """What was stored stays stored: only something new is held against the form of today."""
+    key, body = new_key(), waste(answers=WASTE_ANSWERS)
+    receipt = (await tips.post(body, key)).body["receipt"]
+    async with running_tips(tips.dsn, tmp_path, town_with(bulky_waste={"questions": ()})) as later:
+        again = await later.post(body, key)
+        assert (again.status, again.body["receipt"]) == (201, receipt)
+        assert (await later.post(body)).code == "unknown-question"
+        other = await later.post(body | {"description": "Another heap of bags"}, key)
+        assert other.code == "unknown-question"
+        async with later.pool.acquire() as blocking, blocking.transaction():
+            await blocking.execute("LOCK TABLE report IN ACCESS EXCLUSIVE MODE")
+            danger = asyncio.create_task(later.post(issue(description=DANGER)))
+            while not danger.done():
+                await asyncio.sleep(0.05)
+                await blocking.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                    " WHERE NOT granted AND datname = current_database()"
+                )
+        assert danger.result().code == "emergency"
+    assert len(await tips.rows("SELECT FROM report")) == 1

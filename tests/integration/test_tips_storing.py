@@ -2,12 +2,15 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from services.tips.photos import holding
 from services.tips.queries import reports
-from tests.integration.tips_server import SECRET_WORDS, Tips, issue, new_key, tip
+from tests.integration.tips_server import SECRET_WORDS, Tips, issue, new_key, running_tips, tip
 
 MANY = 100
 
@@ -56,6 +59,33 @@ async def test_the_same_submission_many_times_at_once_is_one_report(tips: Tips) 
     assert (await tips.post(other, key)).status == 409
     assert len(await tips.rows("SELECT FROM report")) == 1 + MANY // 2
     assert len(await tips.rows("SELECT FROM outbox WHERE topic = 'ibuurt.reports.v1'")) == 1 + MANY // 2
+
+
+async def test_photos_that_cannot_be_taken_cost_the_others_nothing(tips: Tips) -> None:
+    """The group is not done again one by one: whoever has a bad id is told, the rest share their commits."""
+    bad = [issue(photos=[str(uuid.uuid4())]) for _ in range(5)]
+    answers = await asyncio.gather(*(tips.post(one) for one in [*bad, *(issue() for _ in range(MANY))]))
+    assert [(one.status, one.code) for one in answers[:5]] == [(422, "photo-unknown")] * 5
+    assert {one.status for one in answers[5:]} == {201}
+    (row,) = await tips.rows("SELECT count(DISTINCT xmin::text) AS commits, count(*) AS stored FROM report")
+    assert row["stored"] == MANY
+    assert row["commits"] < MANY / 2
+
+
+async def test_two_services_that_take_the_same_photos_do_not_deadlock(tips: Tips, tmp_path: Path) -> None:
+    """In whatever order they come: each photo goes with one report, and nobody is told to try again."""
+    async with tips.pool.acquire() as connection:
+        ids = [str(await holding.stage(connection, tips.desk.keys, b"x", tips.clock.now)) for _ in range(60)]
+    async with running_tips(tips.dsn, tmp_path) as other:
+        for service in (tips, other):  # the first connection takes long
+            await asyncio.gather(*(service.post(issue()) for _ in range(10)))
+        sent = [tips.post(issue(photos=[one])) for one in ids]
+        sent += [other.post(issue(photos=[one])) for one in reversed(ids)]
+        answers = await asyncio.gather(*sent)
+    told = Counter((one.status, one.code) for one in answers)
+    assert told == {(201, ""): len(ids), (422, "photo-taken"): len(ids)}
+    (row,) = await tips.rows("SELECT count(DISTINCT report_id) AS taken FROM photo")
+    assert row["taken"] == len(ids)
 
 
 async def test_who_has_gone_is_stored_whole_or_not_at_all(tips: Tips) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tips import limits
+from services.tips.http.photos import MAX_UPLOADS
 from services.tips.limits import (
     ALLOWANCES,
     BUCKETS_MOST,
@@ -87,16 +88,30 @@ def test_others_are_not_held_up() -> None:
     ("one", "other", "together"),
     [
         ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", True),
-        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8:0:1::1", "2001:db8:0:ff::1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:101::1", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),
         ("192.0.2.1", "192.0.2.3", False),
     ],
 )
-def test_an_ipv6_network_is_64_bits_and_an_ipv4_address_one(one: str, other: str, together: bool) -> None:
-    """A customer has a whole /64, and cannot get more by changing the rest."""
+def test_an_ipv6_network_is_56_bits_and_an_ipv4_address_one(one: str, other: str, together: bool) -> None:
+    """A customer may have a whole /56, and cannot get more by changing the rest."""
     counting = made(Time())
     taken(counting, one)
     assert (taken(counting, other) == 0) is together
+
+
+def test_what_one_network_has_waiting_of_photos_leaves_room_for_the_town() -> None:
+    """An upload is kept for two hours where many wait: a network's fill no more than a third by then."""
+    time = Time()
+    counting, sent = made(time), 0
+    for _ in range(2 * 60):
+        with suppress(Problem):
+            while True:
+                counting.take(request("192.0.2.1"), "photos")
+                sent += 1
+        time.seconds += 60
+    assert ALLOWANCES["photos"].at_once <= sent <= MAX_UPLOADS / 3
 
 
 def test_a_shared_address_has_a_wider_allowance() -> None:
@@ -176,7 +191,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BUCKETS_MOST >= 100
     counting = made(Time())
     for number in range(1_000):
-        counting.take(request(f"2001:db8:0:{number:x}::1"), "reports")
+        counting.take(request(f"2001:db8:{number:x}::1"), "reports")
     assert len(counting._left) == 100
 
 

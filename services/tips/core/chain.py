@@ -16,6 +16,8 @@ CHAINS: tuple[Kind, ...] = ("issue", "tip")
 NOTHING = bytes(32)
 _VERSION = b"ibuurt disclosure 1\0"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The purpose of a reading that takes what was read to a unit's own system.
+DELIVERY = "delivery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,14 @@ def entry(
     """What was done with a report, by this service or by the one that asked it to."""
     at = time_of(report.kind, now)
     return Entry(report.report_id, report.kind, at, act, actor, service, purpose, recipient)
+
+
+def reading(report: Report, now: datetime, purpose: str, reader: str, service: str) -> Entry:
+    """Somebody was given what is sealed: words, messages or a photo. A delivery is a disclosure to the
+    reader."""
+    delivered = purpose == DELIVERY
+    act = "disclosure" if delivered else "consultation"
+    return entry(report, now, act, reader, purpose, service, reader if delivered else None)
 
 
 def link(before: Mark, entry: Entry) -> Mark:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from services.tips.body import Reading
-from services.tips.core.chain import entry
+from services.tips.core import chain
 from services.tips.core.report import Report
 from services.tips.http.desk import LATER, Desk, connection
 from services.tips.http.documented import RECEIPT, TOKEN, problems
@@ -24,8 +24,9 @@ from services.tips.queries.photos import Held
 from shared import web
 from shared.web import Problem
 
-# Uploads that no report has taken: about a gigabyte.
+# Uploads that no report has taken: about a gigabyte. Residents leave these to units.
 MAX_UPLOADS = 1_000
+UNITS_UPLOADS = 100
 # For a phone with a poor connection; longer than a report's words are given.
 UPLOAD_SECONDS = 60
 SOON = {"Retry-After": "30"}
@@ -99,7 +100,7 @@ def add_photos(app: FastAPI, desk: Desk) -> None:
         try:
             with desk.limits.uploading(request):
                 desk.limits.take(request, "photos")
-                photo_id = await _take(desk, request)
+                photo_id = await _take(desk, request, _most(desk, request))
         except Problem as problem:
             desk.metrics.photos_refused.labels(problem.body["type"].rpartition(":")[2]).inc()
             raise
@@ -135,7 +136,7 @@ def add_photos_of_reports(internal: FastAPI, desk: Desk, notify_token: str) -> N
     async def post_units_photo(request: Request) -> Response:
         """Upload a photo for a message of a unit, as residents do for theirs."""
         web.caller(request, tokens)
-        return JSONResponse({"photo": str(await _take(desk, request))}, 201)
+        return JSONResponse({"photo": str(await _take(desk, request, MAX_UPLOADS))}, 201)
 
     @internal.get(
         "/internal/v1/reports/{report_id}/photos/{photo_id}",
@@ -154,27 +155,42 @@ def add_photos_of_reports(internal: FastAPI, desk: Desk, notify_token: str) -> N
         answer = await _shown(desk, found)
         async with connection(desk) as taken, taken.transaction():
             found = await _found(desk, taken, report_id, photo_id)
-            act = "disclosure" if reading.purpose == "delivery" else "consultation"
-            line = entry(found.report, desk.clock(), act, reading.reader, reading.purpose, service)
+            line = chain.reading(found.report, desk.clock(), reading.purpose, reading.reader, service)
             await disclosures.record(taken, [line])
         desk.metrics.words_read.inc()
         return answer
 
 
-async def _take(desk: Desk, request: Request) -> uuid.UUID:
+def _most(desk: Desk, request: Request) -> int:
+    """How many uploads may wait for one of a resident to be taken. From an address that many share one person
+    may send without end: that leaves the other half to everybody else."""
+    return MAX_UPLOADS // 2 if desk.limits.is_shared(request) else MAX_UPLOADS - UNITS_UPLOADS
+
+
+async def _take(desk: Desk, request: Request, most: int) -> uuid.UUID:
     async with connection(desk) as taken:
-        if await photos.count_uploads(taken) >= MAX_UPLOADS:
+        if await _waiting(taken, desk) >= most:
             raise Problem(
                 503,
                 "photos-full",
                 "No more photos can be taken now",
-                f"{MAX_UPLOADS} photos wait for their reports, the most that may. Send the report without"
+                f"{most} photos wait for their reports, the most that may. Send the report without"
                 " photos, or try again later.",
                 headers={"Retry-After": "600"},
             )
     jpeg = await _jpeg_sent(desk, request)
     async with connection(desk) as taken:
         return await holding.stage(taken, desk.keys, jpeg, desk.clock())
+
+
+async def _waiting(connection: Any, desk: Desk) -> int:
+    """How many uploads wait. Where it is half of what may, those of before the last hour go: so what one
+    network has waiting is what it may send in two hours, which is far less."""
+    waiting = await photos.count_uploads(connection)
+    if waiting < MAX_UPLOADS // 2:
+        return waiting
+    await holding.drop_early(connection, desk.clock())
+    return await photos.count_uploads(connection)
 
 
 async def _jpeg_sent(desk: Desk, request: Request) -> bytes:

@@ -4,7 +4,9 @@ import asyncio
 import hmac
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -15,7 +17,6 @@ from fastapi.responses import JSONResponse, Response
 from services.tips import answers, intake, receipts, sealing
 from services.tips.body import Location, NewReport
 from services.tips.core import grid, public
-from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.desk import Desk, connection, not_now
@@ -90,6 +91,30 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     desk.limits.take(request, "reports")
     key = intake.check_key(request.headers.getlist("idempotency-key"))
     body = await web.read_json(request, NewReport)
+    receipt = receipts.from_key(key, desk.peppers.receipt)
+    macs = receipts.submission_macs(key, body.canonical(), desk.peppers.lookup)
+    new = False
+    try:
+        report, new = await _stored(desk, body, receipt, macs)
+    except Problem as refused:
+        earlier = await _taken_before(desk, macs, refused)
+        if earlier is None:
+            raise
+        report = earlier
+    if new:
+        desk.metrics.accepted.inc()
+        desk.metrics.intake_seconds.observe(time.perf_counter() - started)
+    return {
+        "receipt": receipts.shown(receipt),
+        "report": view(report, [], desk.municipality),
+        "status_url": STATUS_URL,
+    }
+
+
+async def _stored(
+    desk: Desk, body: NewReport, receipt: str, macs: tuple[bytes, bytes]
+) -> tuple[Report, bool]:
+    """The report, and whether it was stored now: False where the same submission had been. Raises Problem."""
     category = intake.check_category(body, desk.municipality)
     language = intake.check_language(body, desk.municipality)
     intake.check_emergency(body, category, language, desk.municipality)
@@ -98,56 +123,50 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     intake.check_happened(body.happened, desk.municipality.tz, now)
     given = answers.check_answers(body.answers, category)
     areas = intake.check_place(body.location, desk.municipality, desk.areas)
-    receipt = receipts.from_key(key, desk.peppers.receipt)
     read = answers.for_rules(given, desk.municipality.answers_read(category.id))
     report, event = accept(report_id, category, areas, language, desk.municipality.version, now, read)
     name = desk.keys.newest(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
     report_key = sealing.new_key()
     sealed = sealing.seal(report_id, name, desk.keys.make(name), body.words(given), report_key)
     envelope = Envelope.of(event, id=uuid.uuid4(), source=desk.source, now=now)
-    submission = Submission(
-        report,
-        sealed,
-        receipts.lookup_id(receipt, desk.peppers.lookup),
-        receipts.submission_macs(key, body.canonical(), desk.peppers.lookup),
-        drop_after(now),
-        report_key,
-        body.photos,
-    )
+    lookup_id = receipts.lookup_id(receipt, desk.peppers.lookup)
+    submission = Submission(report, sealed, lookup_id, macs, drop_after(now), report_key, body.photos)
     issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
-    earlier = await _store(desk, submission, envelope, issue)
-    if earlier is None:
-        desk.metrics.accepted.inc()
-        desk.metrics.intake_seconds.observe(time.perf_counter() - started)
-        if report.kind == "issue":
-            log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
-    return {
-        "receipt": receipts.shown(receipt),
-        # As it was when it was accepted: a repeated submission gets the same answer.
-        "report": view(earlier or report, [], desk.municipality),
-        "status_url": STATUS_URL,
-    }
-
-
-async def _store(
-    desk: Desk, submission: Submission, envelope: Envelope[Any], issue: Issue | None
-) -> Report | None:
-    """Store a report, what is public of it, and their events; or the report that the same submission has
-    stored before."""
     try:
         async with not_now(), asyncio.timeout(STORE_SECONDS):
-            if await desk.storing.store(Sent(submission, envelope, issue)):
-                return None
-        async with connection(desk) as taken:
-            earlier = await reports.submitted(taken, submission.macs[0])
+            new = await desk.storing.store(Sent(submission, envelope, issue))
     except UniqueViolationError as error:
         if error.constraint_name != "report_one_per_receipt":
             raise
         raise _key_of_another_day() from None
-    if earlier is None:  # forgotten between the two statements
-        raise _key_of_another_day()
+    if not new:
+        earlier = await _stored_before(desk, macs)
+        if earlier is None:  # forgotten between the two statements
+            raise _key_of_another_day()
+        return earlier, False
+    if report.kind == "issue":
+        log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
+    return report, True
+
+
+async def _taken_before(desk: Desk, macs: tuple[bytes, bytes], refused: Problem) -> Report | None:
+    """The report of a submission that is refused now and was stored before: the form has changed since, or
+    its photos are its own by now, and only the answer was lost."""
+    if refused.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        with suppress(Problem):  # the refusal says more
+            return await _stored_before(desk, macs)
+    return None
+
+
+async def _stored_before(desk: Desk, macs: tuple[bytes, bytes]) -> Report | None:
+    """The report, as it was when it was accepted, that the same submission has stored before. Raises Problem
+    409 where its key stored another, 503."""
+    async with connection(desk) as taken:
+        earlier = await reports.submitted(taken, macs[0])
+    if earlier is None:
+        return None
     body_mac, stored = earlier
-    if not hmac.compare_digest(body_mac, submission.macs[1]):
+    if not hmac.compare_digest(body_mac, macs[1]):
         raise _key_of_another_report()
     return replace(stored, status="accepted")
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips import sealing
 from services.tips.body_following import PURPOSE, READER, UnitMessage
-from services.tips.core.chain import entry
+from services.tips.core import chain
 from services.tips.core.conversation import Message
 from services.tips.core.view import utc
 from services.tips.http.conversing import Draft, add_message
@@ -54,7 +54,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             draft = Draft(sent.message_id, "unit", sent.text, sent.unit, sent.asks, tuple(sent.photos))
             message, new = await add_message(taken, desk, mine, sealed, draft, now)
             if new:
-                line = entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
+                line = chain.entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
                 await disclosures.record(taken, [line])
         return JSONResponse({"message": _told(message, draft.content)}, 201 if new else 200)
 
@@ -79,7 +79,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             report, sealed = found
             key = await report_key(taken, desk, report, sealed)
             stored = await messages.messages_of(taken, report_id)
-            line = entry(report, desk.clock(), "consultation", reader, purpose, service)
+            line = chain.reading(report, desk.clock(), purpose, reader, service)
             await disclosures.record(taken, [line])
         desk.metrics.words_read.inc()
         read = [

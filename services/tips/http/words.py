@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -11,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips import sealing
 from services.tips.body import Reading
-from services.tips.core.chain import Entry, entry
+from services.tips.core import chain
 from services.tips.core.report import Report
 from services.tips.core.view import utc
 from services.tips.grouping import Grouping
@@ -75,7 +74,7 @@ async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
         read = [_opened(desk, one.report_id, found, locked_away) for one in group]
         now = desk.clock()
         entries = [
-            _entry(one, report[0], now)
+            chain.reading(report[0], now, one.reading.purpose, one.reading.reader, one.service)
             for one, report in zip(group, read, strict=True)
             if not isinstance(report, Problem)
         ]
@@ -97,14 +96,6 @@ def _opened(
         return report, opened(desk, report, sealed, sealing.unseal, locked_away=is_locked)
     except Problem as problem:
         return problem
-
-
-def _entry(asked: _Asked, report: Report, now: datetime) -> Entry:
-    reading = asked.reading
-    delivered = reading.purpose == "delivery"
-    act = "disclosure" if delivered else "consultation"
-    recipient = reading.reader if delivered else None
-    return entry(report, now, act, reading.reader, reading.purpose, asked.service, recipient)
 
 
 def _told(report: Report, words: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,16 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """An upload that becomes a report's photo, its key wrapped by the report's, and in which hour."""
+
+    photo_id: uuid.UUID
+    report_id: uuid.UUID
+    wrapped_key: bytes
+    taken_in: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A report's photo: its own key, wrapped by the report's, and where it is: one of the other two."""
 
@@ -62,18 +72,17 @@ async def lock_uploads(connection: Any, photo_ids: Iterable[uuid.UUID]) -> dict[
     return {row["photo_id"]: Upload(*row) for row in rows}
 
 
-async def take_upload(
-    connection: Any, photo_id: uuid.UUID, report_id: uuid.UUID, wrapped_key: bytes, taken_in: datetime
-) -> None:
-    """Make an upload that is locked a report's photo."""
+async def take_uploads(connection: Any, taken: Sequence[Taken]) -> None:
+    """Make uploads that are locked the photos of reports."""
+    if not taken:
+        return
     await connection.execute(
-        """UPDATE photo SET report_id = $2, wrapped_key = $3, taken_in = $4,
-                            key_name = NULL, drop_after = NULL
-           WHERE photo_id = $1""",
-        photo_id,
-        report_id,
-        wrapped_key,
-        taken_in,
+        """UPDATE photo SET report_id = taken.report_id, wrapped_key = taken.wrapped_key,
+                            taken_in = taken.taken_in, key_name = NULL, drop_after = NULL
+           FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::timestamptz[])
+               AS taken (photo_id, report_id, wrapped_key, taken_in)
+           WHERE photo.photo_id = taken.photo_id""",
+        *zip(*((one.photo_id, one.report_id, one.wrapped_key, one.taken_in) for one in taken), strict=True),
     )
 
 
@@ -88,9 +97,15 @@ async def photo_of(connection: Any, report_id: uuid.UUID, photo_id: uuid.UUID) -
     return Held(*row) if row else None
 
 
-async def drop_uploads(connection: Any, now: datetime) -> None:
-    """Drop the uploads that no report has taken in time."""
-    await connection.execute("DELETE FROM photo WHERE report_id IS NULL AND drop_after <= $1", now)
+async def drop_uploads(connection: Any, until: datetime) -> None:
+    """Drop the uploads that no report has taken and that are kept until then at most; one that is being taken
+    stays."""
+    await connection.execute(
+        """DELETE FROM photo WHERE photo_id IN (
+               SELECT photo_id FROM photo WHERE report_id IS NULL AND drop_after <= $1
+               FOR UPDATE SKIP LOCKED)""",
+        until,
+    )
 
 
 async def drop_photos(
@@ -98,8 +113,11 @@ async def drop_photos(
 ) -> dict[uuid.UUID, int]:
     """Drop the photos of reports, and list their objects for deletion; how many each report had."""
     rows = await connection.fetch(
-        """WITH dropped AS (
-               DELETE FROM photo WHERE report_id = ANY($1::uuid[]) RETURNING report_id, object_name),
+        """WITH locked AS (
+               SELECT photo_id FROM photo WHERE report_id = ANY($1::uuid[]) ORDER BY photo_id FOR UPDATE),
+           dropped AS (
+               DELETE FROM photo USING locked WHERE photo.photo_id = locked.photo_id
+               RETURNING report_id, object_name),
            listed AS (
                INSERT INTO photo_to_delete (object_name, forget_after)
                SELECT object_name, $2 FROM dropped WHERE object_name IS NOT NULL

@@ -33,6 +33,8 @@ async def insert_reports(connection: Any, submissions: Sequence[Submission]) -> 
     Waits for another transaction that is storing one of them. Raises UniqueViolationError for constraint
     `report_one_per_receipt` when a submission is forgotten but its report is not.
     """
+    if not submissions:
+        return set()
     rows = await connection.fetch(
         f"""WITH sent AS (
                 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[],

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from shared.cloudevents import Envelope, attributes, to_record
 from shared.events import EVENT_TYPES, TOPICS, Place
 
+TYPES = ("uuid", "text", "text", "bytea", "bytea", "text", "timestamptz")
+COLUMNS = "id, type, topic, key, value, source, time"
 CLAIM_ROWS = 2_000
 KEEP_DAYS = 14
 KEEP_BATCHES = 1_000
@@ -22,13 +24,20 @@ async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
     Raises ValueError for an event that could not be sent, so that no unsendable row can exist. The caller
     has locked the row that the events are about: that is what keeps the events of one key in order.
     """
+    await connection.execute(
+        f"""INSERT INTO outbox ({COLUMNS})
+            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::text[],
+                                 $7::timestamptz[])""",  # noqa: S608 - names of columns
+        *columns(envelopes),
+    )
+
+
+def columns(envelopes: Sequence[Envelope[Any]]) -> Sequence[Sequence[Any]]:
+    """An array for each of COLUMNS, for whoever appends in a larger statement. Raises as `append`."""
     for envelope in envelopes:
         _check_contract(envelope)
     records = [to_record(envelope) for envelope in envelopes]
-    await connection.execute(
-        """INSERT INTO outbox (id, type, topic, key, value, source, time)
-           SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::text[],
-                                $7::timestamptz[])""",
+    return (
         [envelope.id for envelope in envelopes],
         [envelope.event.type for envelope in envelopes],
         [record.topic for record in records],

@@ -6,15 +6,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from services.tips import publishing
-from services.tips.core.chain import collected
+from services.tips.core.chain import Entry, collected
 from services.tips.core.public import Issue
 from services.tips.grouping import Grouping
 from services.tips.keys import KeyFolder
 from services.tips.photos import holding
-from services.tips.queries import disclosures, issues, photos, reports
+from services.tips.queries import disclosures, photos, submissions
 from services.tips.queries.photos import Taken
-from services.tips.queries.reports import Submission
-from shared import outbox
+from services.tips.queries.submissions import Left, Submission
 from shared.cloudevents import Envelope
 from shared.web import Problem
 
@@ -53,22 +52,28 @@ class Storing:
         return outcome
 
     async def _commit(self, group: Sequence[Sent]) -> list[bool | Problem]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            taken, refused = await self._take_photos(connection, [one.submission for one in group])
-            sound = [one.submission for one in group if one.submission.report.report_id not in refused]
-            new = await reports.insert_reports(connection, sound)
-            added = [one for one in group if one.submission.report.report_id in new]
-            if added:
-                await photos.take_uploads(connection, [one for one in taken if one.report_id in new])
-                if public := [one.issue for one in added if one.issue]:
-                    await issues.insert_issues(connection, public)
-                await outbox.append(connection, [event for one in added for event in _events(one)])
-                # Last: it holds the heads of the chains until the commit.
-                await disclosures.record(connection, [collected(one.submission.report) for one in added])
-        if added:
+        refused: dict[uuid.UUID, Problem] = {}
+        async with self._pool.acquire() as connection:
+            if any(one.submission.photos for one in group):
+                async with connection.transaction():
+                    new, refused = await self._store_with_photos(connection, group)
+            else:
+                new = await submissions.store(connection, _left(group, _entries(group)))
+        if new:
             self._committed()
         stored = (one.submission.report.report_id for one in group)
         return [refused.get(report_id, report_id in new) for report_id in stored]
+
+    async def _store_with_photos(
+        self, connection: Any, group: Sequence[Sent]
+    ) -> tuple[set[uuid.UUID], dict[uuid.UUID, Problem]]:
+        """The reports that are stored now, and those that cannot have their photos."""
+        taken, refused = await self._take_photos(connection, [one.submission for one in group])
+        sound = [one for one in group if one.submission.report.report_id not in refused]
+        new = await submissions.store(connection, _left(sound, ()))
+        await photos.take_uploads(connection, [one for one in taken if one.report_id in new])
+        await disclosures.record(connection, [entry for entry in _entries(sound) if entry.report_id in new])
+        return new, refused
 
     async def _take_photos(
         self, connection: Any, group: Sequence[Submission]
@@ -86,6 +91,19 @@ class Storing:
             except Problem as problem:
                 refused[report_id] = problem
         return taken, refused
+
+
+def _left(group: Sequence[Sent], entries: Sequence[Entry]) -> Left:
+    return Left(
+        [one.submission for one in group],
+        [one.issue for one in group if one.issue],
+        [(one.submission.report.report_id, event) for one in group for event in _events(one)],
+        entries,
+    )
+
+
+def _entries(group: Sequence[Sent]) -> Sequence[Entry]:
+    return [collected(one.submission.report) for one in group]
 
 
 def _events(one: Sent) -> Iterator[Envelope[Any]]:

@@ -91,7 +91,7 @@ def _places(service: str) -> dict[str, Place]:
         from services.tips.storing import Storing
 
         places["before the answer"] = Place(Storing, "_commit", always=True)
-        places["between the words and their log"] = Place(disclosures, "record", before=True)
+        places["between the words and their log"] = Place(disclosures, "record_readings", before=True)
     if service == "notify":
         from services.notify import calls, delivery
         from services.notify import queries as deliveries

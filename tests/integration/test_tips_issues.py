@@ -198,7 +198,11 @@ async def filled(tips: Tips, count: int, chance: random.Random) -> list[Issue]:
                sha256(r::text::bytea) FROM unnest($1::uuid[]) AS r""",
             [one.report_id for one in found],
         )
-        await issues.insert_issues(connection, found)
+        arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(issues.TYPES, 1))
+        await connection.execute(
+            f"INSERT INTO issue ({issues.COLUMNS}) SELECT * FROM unnest({arrays})",
+            *zip(*map(issues.values, found), strict=True),
+        )
     return found
 
 

@@ -148,7 +148,9 @@ def test_a_link_covers_its_number_and_the_link_before(before: Mark) -> None:
 def test_what_stood_elsewhere_is_not_taken_for_altered() -> None:
     """Only the entry that follows in the chain fits."""
     begin = Mark(0, NOTHING)
-    first, second = chain.numbered(begin, [ENTRY, replace(ENTRY, actor="unit:b")])
+    first = Linked(ENTRY, chain.link(begin, ENTRY))
+    other = replace(ENTRY, actor="unit:b")
+    second = Linked(other, chain.link(first.mark, other))
     assert chain.fault(begin, first) is None
     assert chain.fault(first.mark, second) is None
     assert chain.fault(begin, second) == "missing"

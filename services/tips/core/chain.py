@@ -5,7 +5,6 @@ Whoever changes an entry must change every hash after it, and the head, which an
 
 import hashlib
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -80,7 +79,7 @@ def reading(report: Report, now: datetime, purpose: str, reader: str, service: s
 
 def link(before: Mark, entry: Entry) -> Mark:
     """The place of an entry that follows `before`. Every part is written with its length, so that no two
-    entries are the same bytes; the migration 0002 writes them too."""
+    entries are the same bytes; the database writes them too (migration 0007)."""
     number = before.number + 1
     parts = (
         entry.kind,
@@ -124,15 +123,6 @@ def held_against(noted: Mark, cut: Mark, head: Mark, found: bytes | None) -> str
         return None
     now = cut.hash if noted.number == cut.number else found
     return None if now == noted.hash else f"written anew: {noted.number} has another hash than was noted"
-
-
-def numbered(head: Mark, entries: Sequence[Entry]) -> list[Linked]:
-    """The entries, all of one chain, as they follow its head."""
-    linked = []
-    for entry in entries:
-        head = link(head, entry)
-        linked.append(Linked(entry, head))
-    return linked
 
 
 def _part(text: str | None) -> bytes:

@@ -23,7 +23,7 @@ from services.tips.http.desk import Desk, connection, not_now
 from services.tips.http.documented import KEY_HEADER, answer, problems
 from services.tips.http.receipt import STATUS_URL
 from services.tips.queries import reports
-from services.tips.queries.reports import Submission
+from services.tips.queries.submissions import Submission
 from services.tips.storing import Sent
 from shared import web
 from shared.cloudevents import Envelope

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -16,10 +16,10 @@ from services.tips.core.view import utc
 from services.tips.grouping import Grouping
 from services.tips.http.desk import Desk, not_now
 from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
-from services.tips.http.unsealing import opened, unknown_report
-from services.tips.queries import disclosures, holds, reports
+from services.tips.http.unsealing import erased, opened, unknown_report
+from services.tips.queries import disclosures, reports
+from services.tips.queries.reports import Stored
 from services.tips.schemas import Words
-from services.tips.sealing import Sealed
 from shared import web
 from shared.web import Problem
 
@@ -68,32 +68,26 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
 
 async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
     """Read the words of a group, and log each reading before any of them is given."""
-    async with desk.pool.acquire() as connection, connection.transaction():
-        found = await reports.reports_for_reading(connection, {one.report_id for one in group})
-        locked_away = await holds.locked_away(connection, found)
-        read = [_opened(desk, one.report_id, found, locked_away) for one in group]
+    async with desk.pool.acquire() as connection:
+        found = await reports.for_reading(connection, {one.report_id for one in group})
+        read = [_opened(desk, found.get(one.report_id)) for one in group]
         now = desk.clock()
         entries = [
             chain.reading(report[0], now, one.reading.purpose, one.reading.reader, one.service)
             for one, report in zip(group, read, strict=True)
             if not isinstance(report, Problem)
         ]
-        await disclosures.record(connection, entries)
-    return read
+        # No lock was held since they were found: what is gone by now is neither logged nor given.
+        logged = await disclosures.record_readings(connection, entries)
+    return [one if isinstance(one, Problem) or one[0].report_id in logged else erased() for one in read]
 
 
-def _opened(
-    desk: Desk,
-    report_id: uuid.UUID,
-    found: Mapping[uuid.UUID, tuple[Report, Sealed | None]],
-    locked_away: Collection[uuid.UUID],
-) -> _Read:
+def _opened(desk: Desk, found: Stored | None) -> _Read:
+    if found is None:
+        return unknown_report()
+    report, sealed, locked_away = found
     try:
-        if report_id not in found:
-            raise unknown_report()
-        report, sealed = found[report_id]
-        is_locked = report_id in locked_away
-        return report, opened(desk, report, sealed, sealing.unseal, locked_away=is_locked)
+        return report, opened(desk, report, sealed, sealing.unseal, locked_away=locked_away)
     except Problem as problem:
         return problem
 

@@ -5,40 +5,35 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.tips.core.chain import CHAINS, Entry, Linked, Mark, numbered
+from services.tips.core.chain import Entry, Linked, Mark
 
 __all__ = ["Entry", "record"]
 
-_ENTRY = "report_id, chain, at, act, actor, service, purpose, recipient"
+COLUMNS = "report_id, chain, at, act, actor, service, purpose, recipient"
+TYPES = ("uuid", "text", "timestamptz", *["text"] * 5)
+# Of `columns`.
+_ARRAYS = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(TYPES, 1))
 PREFETCH = 2_000
 
 
 async def record(connection: Any, entries: Sequence[Entry]) -> None:
     """Add to the log, in the caller's transaction, as the last that it does: the heads of the chains are
     locked until it ends, so that whoever waited for another lock after this would hold up everybody."""
-    chains = [chain for chain in CHAINS if any(entry.kind == chain for entry in entries)]
-    if not chains:
-        return
-    heads = await lock_heads(connection, chains)
-    linked = {
-        chain: numbered(heads[chain], [entry for entry in entries if entry.kind == chain]) for chain in chains
-    }
-    rows = [
-        (*_values(one.entry), one.mark.number, one.mark.hash) for chain in chains for one in linked[chain]
-    ]
-    await connection.execute(
-        f"""WITH moved AS (
-                UPDATE disclosure_chain c SET number = n.number, hash = n.hash
-                FROM unnest($11::text[], $12::bigint[], $13::bytea[]) AS n (chain, number, hash)
-                WHERE c.chain = n.chain)
-            INSERT INTO disclosure ({_ENTRY}, number, hash)
-            SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[],
-                                 $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bytea[])""",  # noqa: S608 - names of columns
-        *map(list, zip(*rows, strict=True)),
-        chains,
-        [linked[chain][-1].mark.number for chain in chains],
-        [linked[chain][-1].mark.hash for chain in chains],
-    )
+    if entries:
+        await connection.execute(f"SELECT record_disclosures({_ARRAYS})", *columns(entries))
+
+
+async def record_readings(connection: Any, entries: Sequence[Entry]) -> set[uuid.UUID]:
+    """Add to the log that words are read, outside of any transaction; the reports whose words are still
+    there to be read, and only what is done with those is logged."""
+    if not entries:
+        return set()
+    return set(await connection.fetchval(f"SELECT record_readings({_ARRAYS})", *columns(entries)))
+
+
+def columns(entries: Sequence[Entry]) -> Sequence[Sequence[Any]]:
+    """An array for each of COLUMNS, as record_disclosures takes them."""
+    return [list(column) for column in zip(*map(_values, entries), strict=True)] or [[] for _ in TYPES]
 
 
 async def lock_heads(connection: Any, chains: Sequence[str]) -> dict[str, Mark]:
@@ -60,7 +55,7 @@ async def ends(connection: Any, chain: str) -> tuple[Mark, Mark]:
 async def walk(connection: Any, chain: str, after: int = -1) -> AsyncIterator[Linked]:
     """The entries of a chain beyond a number, in their order, inside the caller's transaction."""
     async for row in connection.cursor(
-        f"SELECT {_ENTRY}, number, hash FROM disclosure WHERE chain = $1 AND number > $2 ORDER BY number",  # noqa: S608 - names of columns
+        f"SELECT {COLUMNS}, number, hash FROM disclosure WHERE chain = $1 AND number > $2 ORDER BY number",  # noqa: S608 - names of columns
         chain,
         after,
         prefetch=PREFETCH,
@@ -71,7 +66,7 @@ async def walk(connection: Any, chain: str, after: int = -1) -> AsyncIterator[Li
 async def of_report(connection: Any, report_id: uuid.UUID) -> AsyncIterator[Linked]:
     """The entries of one report, in their order, inside the caller's transaction."""
     async for row in connection.cursor(
-        f"SELECT {_ENTRY}, number, hash FROM disclosure WHERE report_id = $1 ORDER BY chain, number",  # noqa: S608 - names of columns
+        f"SELECT {COLUMNS}, number, hash FROM disclosure WHERE report_id = $1 ORDER BY chain, number",  # noqa: S608 - names of columns
         report_id,
         prefetch=PREFETCH,
     ):
@@ -81,7 +76,7 @@ async def of_report(connection: Any, report_id: uuid.UUID) -> AsyncIterator[Link
 async def between(connection: Any, first: datetime, end: datetime) -> AsyncIterator[Linked]:
     """The entries from one moment to before another, by chain and number, inside the caller's transaction."""
     async for row in connection.cursor(
-        f"""SELECT {_ENTRY}, number, hash FROM disclosure WHERE at >= $1 AND at < $2
+        f"""SELECT {COLUMNS}, number, hash FROM disclosure WHERE at >= $1 AND at < $2
             ORDER BY chain, number""",  # noqa: S608 - names of columns
         first,
         end,
@@ -119,7 +114,7 @@ async def cut(connection: Any, chain: str, last: Mark) -> None:
 
 
 def _values(entry: Entry) -> tuple[Any, ...]:
-    """What goes into the columns of _ENTRY."""
+    """What goes into COLUMNS, whose types are TYPES."""
     return (
         entry.report_id,
         entry.kind,

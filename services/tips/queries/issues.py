@@ -13,17 +13,10 @@ COLUMNS = (
     "issue_id, report_id, category, areas, latitude, longitude,"
     " status, version, page, accepted_at, changed_at"
 )
-
-
-async def insert_issues(connection: Any, found: Sequence[Issue]) -> None:
-    """Store new issues."""
-    await connection.execute(
-        f"""INSERT INTO issue ({COLUMNS})
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::float8[], $6::float8[],
-                                 $7::text[], $8::integer[], $9::text[], $10::timestamptz[],
-                                 $11::timestamptz[])""",  # noqa: S608 - names of columns
-        *zip(*map(_values, found), strict=True),
-    )
+TYPES = (
+    *("uuid", "uuid", "text", "jsonb", "float8", "float8"),
+    *("text", "integer", "text", "timestamptz", "timestamptz"),
+)
 
 
 async def with_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[tuple[Issue, str, str]]:
@@ -138,7 +131,8 @@ async def drop_support(connection: Any, now: datetime) -> None:
     await connection.execute("DELETE FROM support WHERE drop_after <= $1", now)
 
 
-def _values(issue: Issue) -> tuple[Any, ...]:
+def values(issue: Issue) -> tuple[Any, ...]:
+    """What goes into COLUMNS, whose types are TYPES."""
     place = issue.place or (None, None)
     return (
         issue.issue_id,

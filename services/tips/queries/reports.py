@@ -2,83 +2,21 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.tips.core.report import Report
 from services.tips.sealing import Sealed
 
-_REPORT = "report_id, kind, category, areas, language, accepted_at, status, version"
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A report as it is stored; until `drop_after` its submission is known by the MACs of key and body.
-    `photos` are uploads that it takes, their keys wrapped by `report_key`."""
-
-    report: Report
-    sealed: Sealed
-    lookup_id: bytes
-    macs: tuple[bytes, bytes]
-    drop_after: datetime
-    report_key: bytes
-    photos: Sequence[uuid.UUID]
-
-
-async def insert_reports(connection: Any, submissions: Sequence[Submission]) -> set[uuid.UUID]:
-    """Store reports with their submissions; the ids of those that are new, one of each submission.
-
-    Waits for another transaction that is storing one of them. Raises UniqueViolationError for constraint
-    `report_one_per_receipt` when a submission is forgotten but its report is not.
-    """
-    if not submissions:
-        return set()
-    rows = await connection.fetch(
-        f"""WITH sent AS (
-                SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[],
-                                     $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::bytea[],
-                                     $11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[],
-                                     $15::timestamptz[])
-                     AS sent ({_REPORT}, key_name, wrapped_key, sealed, lookup_id, key_mac, body_mac,
-                              drop_after)),
-            submitted AS (
-                INSERT INTO submission (key_mac, body_mac, report_id, drop_after)
-                SELECT key_mac, body_mac, report_id, drop_after FROM sent ORDER BY key_mac
-                ON CONFLICT (key_mac) DO NOTHING RETURNING report_id)
-            INSERT INTO report ({_REPORT}, key_name, wrapped_key, sealed, lookup_id)
-            SELECT {_REPORT}, key_name, wrapped_key, sealed, lookup_id
-            FROM sent JOIN submitted USING (report_id)
-            RETURNING report_id""",  # noqa: S608 - names of columns
-        *_columns(submissions),
-    )
-    return {row["report_id"] for row in rows}
-
-
-def _columns(submissions: Sequence[Submission]) -> Iterable[Sequence[Any]]:
-    """An array per column of `insert_reports`."""
-    return zip(
-        *(
-            (
-                *_values(one.report),
-                one.sealed.key_name,
-                one.sealed.wrapped_key,
-                one.sealed.sealed,
-                one.lookup_id,
-                *one.macs,
-                one.drop_after,
-            )
-            for one in submissions
-        ),
-        strict=True,
-    )
+COLUMNS = "report_id, kind, category, areas, language, accepted_at, status, version"
+TYPES = ("uuid", "text", "text", "jsonb", "text", "timestamptz", "text", "integer")
 
 
 async def submitted(connection: Any, key_mac: bytes) -> tuple[bytes, Report] | None:
     """The body's MAC and the report of a submission that is still known."""
     row = await connection.fetchrow(
-        f"SELECT body_mac, {_REPORT} FROM submission JOIN report USING (report_id) WHERE key_mac = $1",  # noqa: S608 - names of columns
+        f"SELECT body_mac, {COLUMNS} FROM submission JOIN report USING (report_id) WHERE key_mac = $1",  # noqa: S608 - names of columns
         key_mac,
     )
     return (row["body_mac"], _report(row)) if row else None
@@ -87,7 +25,7 @@ async def submitted(connection: Any, key_mac: bytes) -> tuple[bytes, Report] | N
 async def report_by_lookup_id(connection: Any, lookup_id: bytes) -> Report | None:
     """The report that a receipt leads to."""
     row = await connection.fetchrow(
-        f"SELECT {_REPORT} FROM report WHERE lookup_id = $1",  # noqa: S608 - names of columns
+        f"SELECT {COLUMNS} FROM report WHERE lookup_id = $1",  # noqa: S608 - names of columns
         lookup_id,
     )
     return _report(row) if row else None
@@ -97,7 +35,7 @@ async def lock(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | 
     """A report and its sealed words (None when erased), locked against every other change until the
     transaction ends: whoever appends an event about it holds this lock."""
     row = await connection.fetchrow(
-        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1
+        f"""SELECT {COLUMNS}, key_name, wrapped_key, sealed FROM report WHERE report_id = $1
             FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
         report_id,
     )
@@ -107,7 +45,7 @@ async def lock(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | 
 async def lock_by_lookup_id(connection: Any, lookup_id: bytes) -> tuple[Report, Sealed | None] | None:
     """As `lock`, the report that a receipt leads to."""
     row = await connection.fetchrow(
-        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report WHERE lookup_id = $1
+        f"""SELECT {COLUMNS}, key_name, wrapped_key, sealed FROM report WHERE lookup_id = $1
             FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
         lookup_id,
     )
@@ -131,11 +69,32 @@ async def reports_for_reading(
     """Those of these reports that exist, each with its sealed words (None when erased), kept as they are
     until the transaction ends; in the order in which everybody locks reports."""
     rows = await connection.fetch(
-        f"""SELECT {_REPORT}, key_name, wrapped_key, sealed FROM report
+        f"""SELECT {COLUMNS}, key_name, wrapped_key, sealed FROM report
             WHERE report_id = ANY($1::uuid[]) ORDER BY report_id FOR SHARE""",  # noqa: S608 - names of columns
         list(report_ids),
     )
     return {row["report_id"]: _with_words(row) for row in rows}
+
+
+class Stored(NamedTuple):
+    """A report with its sealed words, None when erased, and whether nobody reads them."""
+
+    report: Report
+    sealed: Sealed | None
+    locked_away: bool
+
+
+async def for_reading(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Stored]:
+    """Those of these reports that exist; what is read of them must be logged by `record_readings` before it
+    is given, which says what has gone meanwhile."""
+    rows = await connection.fetch(
+        f"""SELECT {COLUMNS}, key_name, wrapped_key, sealed, EXISTS (
+                SELECT FROM hold WHERE hold.report_id = report.report_id AND erase_when_lifted IS NOT NULL
+            ) AS locked_away
+            FROM report WHERE report_id = ANY($1::uuid[])""",  # noqa: S608 - names of columns
+        list(report_ids),
+    )
+    return {row["report_id"]: Stored(*_with_words(row), row["locked_away"]) for row in rows}
 
 
 async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Any]:
@@ -151,9 +110,9 @@ async def lock_reports(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict
 async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) -> None:
     """Store a report whose words and receipt are lost; `lookup_id` is one that no receipt leads to."""
     await connection.execute(
-        f"""INSERT INTO report ({_REPORT}, lookup_id)
+        f"""INSERT INTO report ({COLUMNS}, lookup_id)
             VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)""",  # noqa: S608 - names of columns
-        *_values(report),
+        *values(report),
         lookup_id,
     )
 
@@ -211,8 +170,8 @@ def _with_words(row: Any) -> tuple[Report, Sealed | None]:
     return _report(row), sealed
 
 
-def _values(report: Report) -> tuple[Any, ...]:
-    """What goes into the columns of _REPORT."""
+def values(report: Report) -> tuple[Any, ...]:
+    """What goes into COLUMNS, whose types are TYPES."""
     return (
         report.report_id,
         report.kind,

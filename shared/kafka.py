@@ -179,7 +179,7 @@ def _partitions(cluster: Any, wanted: Iterable[Topic]) -> list[TopicPartition]:
     for topic in wanted:
         found = sorted(cluster.partitions_for_topic(topic.name) or ())
         if not found:
-            raise Refusal(f"topic {topic.name} is missing; run `python -m shared.kafka create-topics`")
+            raise Refusal(f"topic {topic.name} is missing; run `docker compose up -d`, which makes it")
         if len(found) != topic.partitions:
             raise Refusal(topics.wrong_partitions(topic, len(found)))
         places += [TopicPartition(topic.name, partition) for partition in found]
@@ -190,6 +190,12 @@ async def starts(consumer: AIOKafkaConsumer, places: Iterable[tuple[str, int]]) 
     """The first offset that each of these partitions still holds."""
     found = await consumer.beginning_offsets([TopicPartition(*place) for place in places])
     return {(place.topic, place.partition): offset for place, offset in found.items()}
+
+
+async def extent(consumer: AIOKafkaConsumer, place: tuple[str, int]) -> range:
+    """The offsets that a partition still holds."""
+    where = TopicPartition(*place)
+    return range((await starts(consumer, [place]))[place], (await consumer.end_offsets([where]))[where])
 
 
 async def records(

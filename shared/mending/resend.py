@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaConsumer
 
 from shared import kafka, outbox, postgres
 from shared.cluster import Where
-from shared.errors import Refusal
-from shared.events import Place, Topic, numbered_topics
-from shared.mending.gaps import numbers
+from shared.errors import Refusal, typed
+from shared.events import TOPICS, Place, Topic, numbered_topics
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
 from shared.relay import RELAY_LOCK, hand_over, utc_now
+from shared.standing import numbers
 
 SHOWN_EVERY = 20
 
@@ -88,24 +88,31 @@ async def _missing(
            FROM outbox_batch b, unnest(b.topics, b.partitions, b.numbers) AS r (t, p, n)
            WHERE b.sent_on IS NOT NULL GROUP BY t, p"""
     )
+    acknowledged = await outbox.acknowledged_offsets(connection)
     missing = {}
     for row in rows:
         place = row["topic"], row["partition"]
         if place in ends:
-            there = 0 if from_number else await _there(consumer, topics[place[0]], place, ends[place])
+            # A topic that ends before what was acknowledged is a new one: compaction has taken nothing yet.
+            renewed = ends[place] <= acknowledged.get(place, -1)
+            compacted = not renewed and _compacted(topics[place[0]])
+            there = 0 if from_number else await _there(consumer, compacted, place, ends[place])
             found = Missing(from_number or there + 1, row["last"], row["kept"])
             if found.first <= found.last:
                 missing[place] = found
     return missing
 
 
-async def _there(consumer: AIOKafkaConsumer, topic: Topic, place: Place, end: int) -> int:
+def _compacted(topic: Topic) -> bool:
+    return "compact" in topic.settings.get("cleanup.policy", "")
+
+
+async def _there(consumer: AIOKafkaConsumer, compacted: bool, place: Place, end: int) -> int:
     """The last number up to which the partition holds all that it can still hold."""
     start = (await kafka.starts(consumer, [place]))[place]
-    compacted = "compact" in topic.settings.get("cleanup.policy", "")
     # What compaction or retention took away was there; a partition that never lost any begins with 1.
     whole, beyond = (0 if start == 0 and not compacted else None), set()
-    async for _, number, _ in numbers(consumer, place, end):
+    async for _, number, _ in numbers(consumer, place, 0, end):
         if compacted:
             whole = max(whole or 0, number)
             continue
@@ -123,10 +130,12 @@ def _tell(missing: Mapping[Place, Missing], say: Say) -> None:
     for (topic, partition), one in sorted(missing.items()):
         say(f"{topic} partition {partition}: numbers {one.first} to {one.last} ({one.count} are kept)")
         if one.first < one.kept:
-            say(
-                f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: a group that "
-                "lacks them needs `consumer accept-gap`"
+            needed = (
+                f"{typed(TOPICS[topic].writer, 'issues say-again --by NAME')} says every issue once more"
+                if _compacted(TOPICS[topic])
+                else "a group that lacks them needs `consumer accept-gap`, which its log names"
             )
+            say(f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: {needed}")
 
 
 async def _send(

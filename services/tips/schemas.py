@@ -126,6 +126,10 @@ class CertificateView(_Answer):
     erased_at: datetime
     reason: Literal["resident", "retention", "spam", "lost"]
     destroyed: dict[str, int] = Field(description="a number for each sort of what there was")
+    backups_until: datetime | None = Field(
+        description="until then a backup that has what was destroyed can be opened, with the key that it was"
+        " under; null where none can"
+    )
     sent_to: list[SentTo]
     read_by: list[ReadBy]
     certificate_until: datetime = Field(description="until then the receipt leads to this certificate")

@@ -9,8 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
+from services.tips import month_keys
 from services.tips.app import forget_receipts
+from services.tips.core import keeping
 from services.tips.core.certificate import CERTIFICATE_KEPT
+from services.tips.queries import reports
 from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
@@ -62,7 +65,10 @@ async def test_an_erased_report_is_nowhere(body: Callable[[], dict[str, Any]], t
     assert (await mine.log())[-1] == ("erasure", "resident", "tips", "resident")
     view = await mine.view()
     assert (view["status"], view["possible"], view["kept_until"]) == ("erased", [], None)
-    assert view["text"] == "U hebt uw bericht gewist. Niemand kan het terughalen."
+    assert view["text"] == (
+        "U hebt uw melding gewist. In een reservekopie staat het misschien nog."
+        " Na 1 december 2027 kan niemand die kopie meer lezen."
+    )
     assert (await tips.words(mine.report_id)).status == 410
     for method, path in (("GET", "/messages"), ("POST", "/withdrawal")):
         assert (await mine.mine(method, path)).code == "report-erased"
@@ -87,6 +93,7 @@ async def test_the_certificate_says_what_when_and_who_had_been_sent_it(tips: Tip
         "erased_at": "2026-11-14T13:00:00Z",
         "reason": "resident",
         "destroyed": {"words": 1, "messages": 2, "photos": 0, "ratings": 1},
+        "backups_until": "2027-12-01T00:00:00Z",
         "sent_to": [{"reader": WEBHOOK} | sent, {"reader": OTHER} | sent],
         "read_by": [{"reader": "officer:k.jansen", "purpose": "follow_up", "at": "2026-11-12T13:00:00Z"}],
         "certificate_until": "2027-11-14T13:00:00Z",
@@ -143,7 +150,7 @@ async def test_spam_is_erased_and_its_sender_reads_that(tips: Tips) -> None:
         Erased.model_validate(answer.body)
     view = await mine.view()
     assert view["text"].startswith("We took this report for spam or abuse.")
-    assert view["timeline"][-1]["text"] == view["text"]
+    assert view["text"].startswith(view["timeline"][-1]["text"])
     assert (await mine.mine("GET", "/certificate")).body["certificate"]["reason"] == "spam"
     assert (await mine.events())[-1] == "ReportErased"
     assert [line for line in await mine.log() if line[0] == "erasure"] == [
@@ -152,6 +159,29 @@ async def test_spam_is_erased_and_its_sender_reads_that(tips: Tips) -> None:
     assert (await mine.mine("DELETE")).status == 200
     mine.report_id = uuid.uuid4()
     assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})).status == 404
+
+
+async def test_that_nobody_can_get_it_back_is_said_once_it_is_so(tips: Tips) -> None:
+    """Not while a dump of before can be opened: until the key that the words were under is destroyed, that of
+    their month in its time, that of a hold with the next run."""
+    month, held = await followed(tips, tip(language="en")), await followed(tips, issue(language="en"))
+    async with tips.pool.acquire() as connection:
+        name = keeping.hold_key_name(held.report_id)
+        async with connection.transaction():
+            report, sealed = await reports.lock(connection, held.report_id) or pytest.fail("it is there")
+            assert sealed
+            await month_keys.move(connection, tips.desk.keys, report, sealed, name)
+    for mine, until, day in (
+        (month, "2027-12-01T00:00:00Z", "1 December 2027"),
+        (held, "2026-11-12T15:37:11.123456Z", "12 November 2026"),
+    ):
+        assert (await mine.mine("DELETE")).body["certificate"]["backups_until"] == until
+        assert f"After {day} nobody can read that backup any more." in (await mine.view())["text"]
+    for key in (name, "2026-11-led-365"):
+        tips.desk.keys.destroy(key)
+    for mine in (month, held):
+        assert (await mine.mine("GET", "/certificate")).body["certificate"]["backups_until"] is None
+        assert (await mine.view())["text"] == "You erased your report. Nobody can get it back."
 
 
 async def test_erasing_in_the_middle_of_a_conversation(tips: Tips) -> None:

@@ -24,11 +24,13 @@ ACTS: Mapping[Act, frozenset[str]] = {
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
-    messages are unread, and the rating, if there is one."""
+    messages are unread, the rating, if there is one, and until when a backup can be opened that has what was
+    erased (UTC; None where none can)."""
 
     question_open: bool = False
     unread: int = 0
     rating: Rating | None = None
+    backups_until: datetime | None = None
 
 
 def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:

@@ -16,12 +16,14 @@ CERTIFICATE_KEPT = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """`destroyed` has a number for each sort of what there was. `at` is UTC, a tip's is a whole hour."""
+    """`destroyed` has a number for each sort of what there was. `at` is UTC, a tip's is a whole hour.
+    `key_name` is the key that the words were under, None where there were none."""
 
     report_id: uuid.UUID
     at: datetime
     reason: str
     destroyed: Mapping[str, int]
+    key_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,19 @@ def destinations(readings: Iterable[Reading]) -> dict[str, Reading]:
 
 
 def certificate(
-    erasure: Erasure, readings: Iterable[Reading], confirmations: Mapping[str, Confirmation]
+    erasure: Erasure,
+    readings: Iterable[Reading],
+    confirmations: Mapping[str, Confirmation],
+    backups_until: datetime | None,
 ) -> dict[str, Any]:
-    """The certificate as JSON; whoever has not said anything yet is `waiting`."""
+    """The certificate as JSON; whoever has not said anything yet is `waiting`. `backups_until` is what
+    keeping.py says of it."""
     readings = list(readings)
     return {
         "erased_at": utc(erasure.at),
         "reason": erasure.reason,
         "destroyed": dict(erasure.destroyed),
+        "backups_until": utc(backups_until),
         "sent_to": [
             {
                 "reader": reader,

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from services.tips.core.certificate import Erasure
 from services.tips.sealing import key_name
 from shared.municipality import Category
 
@@ -15,6 +16,8 @@ ERASED_KEPT_DAYS = 366
 # The log stays for as long as damages can be claimed and as long as the longest round of audits (LED 25); the
 # database refuses to let go of any entry that is younger than 1,826 days.
 LOG_KEPT_DAYS = 1_827
+# The key of a hold that has ended goes with the next hourly run; a tip's time is the hour that had begun.
+HOLD_KEY_KEPT = timedelta(hours=2)
 # A periodic review looks so far ahead (LED 5).
 REVIEW_DAYS = 30
 # What no unit works on any more; anything else is open, and its words are needed.
@@ -57,6 +60,15 @@ def last_moment(name: str) -> datetime | None:
         return None
     month = datetime(int(found["year"]), int(found["month"]), 1, tzinfo=UTC)
     return next_month(month) + timedelta(days=int(found["days"]))
+
+
+def backups_until(erasure: Erasure, state: str) -> datetime | None:
+    """Until when (UTC) a dump of before an erasure can be opened: the last moment of the key that the words
+    were under, of which `state` tells what has become. None where no dump opens: there were no words, or
+    their key is destroyed."""
+    if erasure.key_name is None or state == "destroyed":
+        return None
+    return last_moment(erasure.key_name) or erasure.at + HOLD_KEY_KEPT
 
 
 def month_is_over(name: str, now: datetime) -> bool:

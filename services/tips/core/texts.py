@@ -45,16 +45,16 @@ STATUSES: Mapping[str, Texts] = {
         "en": "You took your report back. We do nothing more with it.",
     },
     "erased": {
-        "nl": "Wat u schreef is gewist. Niemand kan het terughalen.",
-        "en": "What you wrote is erased. Nobody can get it back.",
+        "nl": "Wat u schreef is gewist.",
+        "en": "What you wrote is erased.",
     },
 }
 
 # Why it was erased, in place of the general text.
 ERASED: Mapping[str, Texts] = {
     "resident": {
-        "nl": "U hebt uw bericht gewist. Niemand kan het terughalen.",
-        "en": "You erased your report. Nobody can get it back.",
+        "nl": "U hebt uw melding gewist.",
+        "en": "You erased your report.",
     },
     "retention": {
         "nl": "Wij bewaren een bericht niet langer dan nodig. Daarom is het gewist.",
@@ -70,6 +70,12 @@ ERASED: Mapping[str, Texts] = {
         "nl": "Door een storing zijn wij kwijt wat u schreef. Stuur alstublieft een nieuw bericht.",
         "en": "Because of a fault we lost what you wrote. Please send a new report.",
     },
+}
+# What is said after either: what there still is.
+NOWHERE: Texts = {"nl": "Niemand kan het terughalen.", "en": "Nobody can get it back."}
+IN_BACKUPS: Texts = {
+    "nl": "In een reservekopie staat het misschien nog. Na {day} kan niemand die kopie meer lezen.",
+    "en": "A backup may still have it. After {day} nobody can read that backup any more.",
 }
 
 # What a step of the timeline says, where that is not what the status of the same name says.

@@ -109,7 +109,8 @@ class Words:
         if standing.question_open and status in OPEN:
             return self.of(texts.QUESTION, unit)
         if status == "erased":
-            return self._erased(next((step.reason for step in ordered if step.step == "erased"), None))
+            why = self._erased(next((step.reason for step in ordered if step.step == "erased"), None))
+            return f"{why} {self._left(standing.backups_until)}"
         moved = next((step.step for step in reversed(ordered) if step.step in _MOVES), None)
         if status == "routed" and moved == "reopened":
             return self.of(texts.STATUSES["reopened"], unit)
@@ -143,6 +144,12 @@ class Words:
 
     def _erased(self, reason: str | None) -> str:
         return self.of(texts.ERASED.get(reason or "", texts.STATUSES["erased"]))
+
+    def _left(self, backups_until: datetime | None) -> str:
+        """What there still is of what was erased."""
+        if backups_until is None:
+            return self.of(texts.NOWHERE)
+        return self.of(texts.IN_BACKUPS, day=self._day(backups_until))
 
     def entry(self, step: Step) -> dict[str, Any]:
         planned = {"day": step.day.isoformat()} if step.day else {}

@@ -9,12 +9,13 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips import erasing
 from services.tips.body_following import READER, Confirmed, Spam
-from services.tips.core.certificate import Confirmation, certificate, destinations
+from services.tips.core.certificate import Confirmation, destinations
 from services.tips.core.chain import entry
 from services.tips.core.report import Report, time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
+from services.tips.http.mine import certificate_of
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import unknown_report
 from services.tips.queries import disclosures, erasures, holds, reports
@@ -38,7 +39,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
             report, _ = await lock_of_receipt(taken, request, desk)
             new = report.status != "erased"
             held = new and await _erase(taken, desk, report, "resident", "resident", "tips", desk.clock())
-            answer = {} if held else await _certificate(taken, report)
+            answer = {} if held else await _certificate(taken, desk, report)
         if held:
             raise _on_hold(held)
         if new:
@@ -56,7 +57,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
         receipt_sent(request)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
-            return JSONResponse(await _certificate(taken, report))
+            return JSONResponse(await _certificate(taken, desk, report))
 
 
 def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
@@ -133,13 +134,11 @@ async def _erase(
     return held
 
 
-async def _certificate(connection: Any, report: Report) -> dict[str, Any]:
-    erasure = await erasures.erasure_of(connection, report.report_id)
-    if erasure is None:
+async def _certificate(connection: Any, desk: Desk, report: Report) -> dict[str, Any]:
+    found = await certificate_of(connection, desk, report)
+    if found is None:
         raise _not_erased(report)
-    readings = await erasures.readings_of(connection, report.report_id)
-    confirmations = await erasures.confirmations_of(connection, report.report_id)
-    return {"certificate": certificate(erasure, readings, confirmations)}
+    return {"certificate": found}
 
 
 async def _lock(connection: Any, report_id: uuid.UUID) -> Report:

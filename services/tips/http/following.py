@@ -5,13 +5,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips.core.certificate import certificate
 from services.tips.core.report import Report
 from services.tips.core.view import utc
 from services.tips.http.conversing import told
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import MINE, RECEIPT, problems
-from services.tips.http.mine import Mine, stand
+from services.tips.http.mine import Mine, certificate_of, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent, report_of_receipt
 from services.tips.http.unsealing import report_key, unsealed_words
 from services.tips.queries import erasures, messages
@@ -47,8 +46,6 @@ def add_following(app: FastAPI, desk: Desk) -> None:
 async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None) -> dict[str, Any]:
     report, rating = mine.report, mine.standing.rating
     readings = await erasures.readings_of(connection, report.report_id)
-    erasure = await erasures.erasure_of(connection, report.report_id)
-    confirmations = await erasures.confirmations_of(connection, report.report_id)
     words, written = await _written(connection, desk, report, sealed)
     return {
         "format": "ibuurt.export.v1",
@@ -66,7 +63,7 @@ async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None
             }
             for reading in readings
         ],
-        "certificate": certificate(erasure, readings, confirmations) if erasure else None,
+        "certificate": await certificate_of(connection, desk, report),
     }
 
 

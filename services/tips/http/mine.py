@@ -6,13 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from services.tips.core.acts import Act, Standing, possible, reopen_until
+from services.tips.core.certificate import Erasure, certificate
 from services.tips.core.conversation import Message, open_question, unread
+from services.tips.core.keeping import backups_until
 from services.tips.core.lifecycle import Step, done_at, in_order
 from services.tips.core.report import Report
 from services.tips.core.view import view
 from services.tips.http.desk import Desk
 from services.tips.http.unsealing import erased
-from services.tips.queries import messages, ratings, steps
+from services.tips.queries import erasures, messages, ratings, steps
 from shared.web import Problem
 
 
@@ -50,5 +52,21 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
     had = in_order((await steps.steps_of(connection, [report.report_id]))[report.report_id])
     written = await messages.heads_of(connection, report.report_id)
     rating = await ratings.rating_of(connection, report.report_id)
-    standing = Standing(open_question(written) is not None, unread(written), rating)
+    erasure = await erasures.erasure_of(connection, report.report_id)
+    left = _backups_until(desk, erasure) if erasure else None
+    standing = Standing(open_question(written) is not None, unread(written), rating, left)
     return Mine(report, had, written, standing, reopen_until(done_at(had), desk.municipality.reopen_days))
+
+
+async def certificate_of(connection: Any, desk: Desk, report: Report) -> dict[str, Any] | None:
+    """What was destroyed of a report, as JSON; None where it is not erased."""
+    erasure = await erasures.erasure_of(connection, report.report_id)
+    if erasure is None:
+        return None
+    readings = await erasures.readings_of(connection, report.report_id)
+    confirmations = await erasures.confirmations_of(connection, report.report_id)
+    return certificate(erasure, readings, confirmations, _backups_until(desk, erasure))
+
+
+def _backups_until(desk: Desk, erasure: Erasure) -> datetime | None:
+    return backups_until(erasure, desk.keys.state(erasure.key_name) if erasure.key_name else "destroyed")

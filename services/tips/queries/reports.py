@@ -156,15 +156,18 @@ async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) 
     )
 
 
-async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> set[uuid.UUID]:
-    """Destroy the words of reports, with the keys that open them; the reports that had any."""
+async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> dict[uuid.UUID, str]:
+    """Destroy the words of reports that are locked, with the keys that open them; for each report that had
+    any, the month's or hold's key that it was under."""
     rows = await connection.fetch(
         """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2
-           WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL RETURNING report_id""",
+           FROM (SELECT report_id, key_name FROM report
+                 WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL) AS had
+           WHERE report.report_id = had.report_id RETURNING had.report_id, had.key_name""",
         list(report_ids),
         today,
     )
-    return {row["report_id"] for row in rows}
+    return {row["report_id"]: row["key_name"] for row in rows}
 
 
 async def set_versions(connection: Any, versions: Mapping[uuid.UUID, int]) -> None:

@@ -7,15 +7,18 @@ who read what, and for a time the certificate of what was destroyed.
 
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from services.tips import publishing
 from services.tips.acting import take_step
 from services.tips.core.certificate import Erasure
+from services.tips.core.chain import entry
 from services.tips.core.report import Report
 from services.tips.photos import holding
-from services.tips.queries import emails, erasures, holds, messages, ratings, reports, steps
+from services.tips.queries import disclosures, emails, erasures, holds, messages, ratings, reports, steps
+from services.tips.queries.holds import Hold
 from shared.events import ReportErased
 
 Reason = Literal["resident", "retention", "spam", "lost"]
@@ -42,6 +45,21 @@ async def erase(connection: Any, report: Report, reason: Reason, now: datetime, 
     done = destroyed[report.report_id].erasure(report.report_id, step.at, reason)
     await erasures.insert_erasures(connection, [done])
     return after
+
+
+async def erase_and_log(
+    connection: Any, report: Report, reason: Reason, now: datetime, source: str, actor: str, service: str
+) -> Hold | None:
+    """Erase a report that is locked and not erased yet, and log it, last in the transaction. Where a hold
+    keeps its words they are locked away instead, and the hold is returned; asking for that again does
+    nothing."""
+    hold = await holds.of(connection, report.report_id)
+    if hold and hold.erase_when_lifted:
+        return hold
+    await erase(connection, report, reason, now, source)
+    act, purpose = ("alteration", f"restricted:{reason}") if hold else ("erasure", reason)
+    await disclosures.record(connection, [entry(report, now, act, actor, purpose, service)])
+    return replace(hold, erase_when_lifted=reason) if hold else None
 
 
 class Destroyed(NamedTuple):

@@ -46,6 +46,13 @@ class Explained(_Answer):
     why: str | None
 
 
+class ErasureWaits(_Answer):
+    """Why a report is to be erased, and the last day on which something keeps it."""
+
+    reason: Literal["resident", "retention", "spam", "lost"]
+    until: date
+
+
 class ReportView(_Answer):
     """A report as its sender sees it."""
 
@@ -63,6 +70,7 @@ class ReportView(_Answer):
     explained: Explained | None = Field(description="null once nobody works on it")
     question_open: bool = Field(description="the unit asked something and has no answer yet")
     unread: int = Field(description="messages of the unit that were not read yet")
+    erasure_waits: ErasureWaits | None = Field(description="it is to be erased, and not yet: `text` says why")
     possible: list[Act] = Field(description="what can be done now")
     reopen_until: datetime | None
     kept_until: date | None = Field(description="the words are destroyed on this day")

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -14,14 +14,19 @@ from services.tips.app import forget_receipts
 from services.tips.core import keeping
 from services.tips.core.certificate import CERTIFICATE_KEPT
 from services.tips.queries import reports
-from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
+from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased, ReportAnswer
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
 from tests.integration.test_tips_privacy import all_times, everything, forms
+from tests.integration.test_tips_retention import place, run
 from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
 
 WEBHOOK = "unit:public_space via webhook"
 OTHER = "unit:parking via e-mail"
+HELD = {
+    "nl": "De wet vraagt ons om die te bewaren tot en met 24 december 2026.",
+    "en": "The law asks us to keep it until the end of 24 December 2026.",
+}
 # Whatever says something about one report, but for the report itself, its steps and its log.
 WRITTEN = ("message", "rating")
 
@@ -182,6 +187,50 @@ async def test_that_nobody_can_get_it_back_is_said_once_it_is_so(tips: Tips) -> 
     for mine in (month, held):
         assert (await mine.mine("GET", "/certificate")).body["certificate"]["backups_until"] is None
         assert (await mine.view())["text"] == "You erased your report. Nobody can get it back."
+
+
+@pytest.mark.parametrize(("language", "said"), list(HELD.items()))
+async def test_who_erases_what_is_held_is_told_that_it_waits(language: str, said: str, tips: Tips) -> None:
+    """Until when, in the report's language; nothing can be done meanwhile. Asking again is the same answer,
+    and nothing more is logged; when the hold ends it is erased."""
+    mine = await lived(tips, tip(language=language))
+    await place(tips, mine.report_id, date(2026, 12, 24))
+    answers = [await mine.mine("DELETE") for _ in range(2)]
+    answers += await asyncio.gather(*(mine.mine("DELETE") for _ in range(4)))
+    assert {(answer.status, answer.code) for answer in answers} == {(409, "on-hold")}
+    ((until, detail),) = {(answer.body["until"], answer.body["detail"]) for answer in answers}
+    assert until == "2026-12-24"
+    assert said in detail
+    assert [line for line in await mine.log() if line[3] == "restricted:resident"] == [
+        ("alteration", "resident", "tips", "restricted:resident")
+    ]
+    view = await mine.view()
+    ReportAnswer.model_validate({"report": view})
+    assert view["text"] == detail
+    assert view["erasure_waits"] == {"reason": "resident", "until": "2026-12-24"}
+    assert (view["possible"], view["explained"], view["question_open"]) == ([], None, False)
+    for method, path, sent in (
+        ("PUT", "/rating", {"satisfied": False}),
+        ("POST", "/reopening", {}),
+        ("POST", "/withdrawal", None),
+    ):
+        assert (await mine.mine(method, path, sent)).code == "report-restricted"
+    await run(tips, datetime(2026, 12, 25, tzinfo=UTC))
+    view = await mine.view()
+    assert (view["status"], view["erasure_waits"]) == ("erased", None)
+
+
+async def test_after_a_restore_an_operator_says_again_what_its_resident_asked(tips: Tips) -> None:
+    """A backup of before does not know the wish: placed again with it, the hold keeps the words from
+    everybody, and then they go."""
+    mine = await lived(tips, issue())
+    for _ in range(2):
+        await place(tips, mine.report_id, date(2026, 12, 24), erase_after=True)
+    assert [line for line in await mine.log() if line[3] == "restricted:resident"] == [
+        ("alteration", "operator:jansen", "tips", "restricted:resident")
+    ]
+    assert (await tips.words(mine.report_id)).code == "report-restricted"
+    assert (await mine.view())["erasure_waits"]["reason"] == "resident"
 
 
 async def test_erasing_in_the_middle_of_a_conversation(tips: Tips) -> None:

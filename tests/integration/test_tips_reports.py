@@ -51,6 +51,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         },
         "question_open": False,
         "unread": 0,
+        "erasure_waits": None,
         "possible": ["message", "withdraw", "erase"],
         "reopen_until": None,
         "kept_until": "2027-12-01",

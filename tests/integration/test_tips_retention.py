@@ -46,10 +46,20 @@ async def run(tips: Tips, now: datetime, told: Told | None = None) -> None:
         )
 
 
-async def place(tips: Tips, report_id: uuid.UUID, until: date, now: datetime | None = None) -> None:
+async def place(
+    tips: Tips, report_id: uuid.UUID, until: date, now: datetime | None = None, *, erase_after: bool = False
+) -> None:
     async with tips.pool.acquire() as connection:
         await holding.place(
-            connection, report_id, "court_order", until, now or tips.clock.now, "jansen", Told()
+            connection,
+            report_id,
+            "court_order",
+            until,
+            now or tips.clock.now,
+            "jansen",
+            Told(),
+            erase_after=erase_after,
+            source=SOURCE,
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from services.tips.core.conversation import Rating
@@ -22,15 +22,25 @@ ACTS: Mapping[Act, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A report that is to be erased, why, and the last day (UTC) on which a hold keeps it. Nobody reads it
+    meanwhile, and nothing is done with it."""
+
+    reason: str
+    until: date
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
-    messages are unread, the rating, if there is one, and until when a backup can be opened that has what was
-    erased (UTC; None where none can)."""
+    messages are unread, the rating, if there is one, until when a backup can be opened that has what was
+    erased (UTC; None where none can), and whether it waits to be erased."""
 
     question_open: bool = False
     unread: int = 0
     rating: Rating | None = None
     backups_until: datetime | None = None
+    waiting: Waiting | None = None
 
 
 def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:
@@ -40,6 +50,8 @@ def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:
 
 def possible(status: str, standing: Standing, until: datetime | None, now: datetime) -> list[Act]:
     """What can be done now, in the order of the table; `until` is what `reopen_until` says."""
+    if standing.waiting:
+        return []
     in_time = until is not None and now <= until
     also: Mapping[Act, bool] = {
         "answer": standing.question_open,

@@ -77,6 +77,25 @@ IN_BACKUPS: Texts = {
     "nl": "In een reservekopie staat het misschien nog. Na {day} kan niemand die kopie meer lezen.",
     "en": "A backup may still have it. After {day} nobody can read that backup any more.",
 }
+# What is said instead while a hold keeps what is to be erased: because the resident asked, or for another
+# reason. A backup that is restored may not know of it: the resident can see whether it was done.
+HELD_TITLE: Texts = {"nl": "Wissen kan nu nog niet", "en": "It cannot be erased yet"}
+HELD: Mapping[str, Texts] = {
+    "resident": {
+        "nl": "U hebt gevraagd om uw melding te wissen. De wet vraagt ons om die te bewaren tot en met {day}."
+        " Niemand leest uw melding nog. Na die dag wissen wij uw melding. Kijk dan of hier staat dat het"
+        " gebeurd is.",
+        "en": "You asked us to erase your report. The law asks us to keep it until the end of {day}. Nobody"
+        " reads your report any more. After that day we erase it. Look then whether it says here that it is"
+        " done.",
+    },
+    "other": {
+        "nl": "Wij wissen uw melding. De wet vraagt ons om die te bewaren tot en met {day}. Niemand leest uw"
+        " melding nog. Na die dag wissen wij die. Kijk dan of hier staat dat het gebeurd is.",
+        "en": "We will erase your report. The law asks us to keep it until the end of {day}. Nobody reads"
+        " your report any more. After that day we erase it. Look then whether it says here that it is done.",
+    },
+}
 
 # What a step of the timeline says, where that is not what the status of the same name says.
 STEPS: Mapping[str, Texts] = {

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from services.tips.core import texts
-from services.tips.core.acts import Standing, possible, reopen_until
+from services.tips.core.acts import Standing, Waiting, possible, reopen_until
 from services.tips.core.lifecycle import OPEN, Step, done_at, in_order, responsible
 from services.tips.core.report import Report
 from services.tips.core.texts import Texts
@@ -29,6 +29,7 @@ def view(
     with_unit = responsible(ordered)
     due = _due(ordered)
     standing = standing or Standing()
+    waiting = standing.waiting
     until = reopen_until(done_at(ordered), municipality.reopen_days)
     words = Words(municipality, report.language)
     accepted = {
@@ -51,9 +52,10 @@ def view(
         "reason": words.reason(with_unit.reason) if with_unit else None,
         "acknowledge_by": utc(due.acknowledge_by) if due else None,
         "resolve_by": utc(due.resolve_by) if due else None,
-        "explained": words.explained(report.status, ordered, with_unit, due),
+        "explained": None if waiting else words.explained(report.status, ordered, with_unit, due),
         "question_open": standing.question_open,
         "unread": standing.unread,
+        "erasure_waits": {"reason": waiting.reason, "until": waiting.until.isoformat()} if waiting else None,
         "possible": possible(report.status, standing, until, now or report.accepted_at),
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
         "kept_until": kept_until(report.accepted_at, category.retention_days).isoformat()
@@ -104,6 +106,8 @@ class Words:
 
     def status(self, status: str, ordered: Sequence[Step], standing: Standing) -> str:
         """The present status in plain words."""
+        if standing.waiting:
+            return self.held(standing.waiting)
         with_unit = responsible(ordered)
         unit = with_unit.unit if with_unit else None
         if standing.question_open and status in OPEN:
@@ -144,6 +148,10 @@ class Words:
 
     def _erased(self, reason: str | None) -> str:
         return self.of(texts.ERASED.get(reason or "", texts.STATUSES["erased"]))
+
+    def held(self, waiting: Waiting) -> str:
+        """That it is to be erased, and waits for a hold to end."""
+        return self.of(texts.HELD.get(waiting.reason, texts.HELD["other"]), day=waiting.until)
 
     def _left(self, backups_until: datetime | None) -> str:
         """What there still is of what was erased."""

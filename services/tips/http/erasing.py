@@ -1,7 +1,6 @@
 """Erasing for residents and for spam, and the certificate of what was destroyed."""
 
 import uuid
-from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI, Path, Request
@@ -9,16 +8,17 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips import erasing
 from services.tips.body_following import READER, Confirmed, Spam
+from services.tips.core import texts
+from services.tips.core.acts import Waiting
 from services.tips.core.certificate import Confirmation, destinations
-from services.tips.core.chain import entry
 from services.tips.core.report import Report, time_of
-from services.tips.core.view import utc
+from services.tips.core.view import Words, utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
 from services.tips.http.mine import certificate_of
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import unknown_report
-from services.tips.queries import disclosures, erasures, holds, reports
+from services.tips.queries import erasures, reports
 from services.tips.queries.holds import Hold
 from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
 from shared import web
@@ -33,15 +33,16 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
     )
     async def delete_report(request: Request) -> Response:
         """Erase the report: words, messages and all else that was written about it are gone for good. Erasing
-        it again gives the same certificate."""
+        it again gives the same certificate. Where the law keeps them, 409 `on-hold` says until when: they
+        are locked away, and erased after that day; asking again changes nothing."""
         receipt_sent(request)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
             new = report.status != "erased"
-            held = new and await _erase(taken, desk, report, "resident", "resident", "tips", desk.clock())
+            held = new and await _erase(taken, desk, report, "resident", "resident", "tips")
             answer = {} if held else await _certificate(taken, desk, report)
         if held:
-            raise _on_hold(held)
+            raise _on_hold(desk, report, held)
         if new:
             desk.wake()
         return JSONResponse(answer)
@@ -78,9 +79,9 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         async with connection(desk) as taken, taken.transaction():
             report = await _lock(taken, report_id)
             new = report.status != "erased"
-            held = new and await _erase(taken, desk, report, "spam", sent.by, service, desk.clock())
+            held = new and await _erase(taken, desk, report, "spam", sent.by, service)
         if held:
-            raise _on_hold(held)
+            raise _on_hold(desk, report, held)
         if new:
             desk.wake()
         return JSONResponse({"status": "erased"})
@@ -117,21 +118,9 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
 
 
 async def _erase(
-    connection: Any,
-    desk: Desk,
-    report: Report,
-    reason: erasing.Reason,
-    actor: str,
-    service: str,
-    now: datetime,
+    connection: Any, desk: Desk, report: Report, reason: erasing.Reason, actor: str, service: str
 ) -> Hold | None:
-    """Erase a report that is locked and not erased yet, and log it, last in the transaction. Where a legal
-    hold keeps its words they are locked away instead, and the hold is returned."""
-    after = await erasing.erase(connection, report, reason, now, desk.source)
-    held = None if after.status == "erased" else await holds.of(connection, report.report_id)
-    act, purpose = ("alteration", f"restricted:{reason}") if held else ("erasure", reason)
-    await disclosures.record(connection, [entry(report, now, act, actor, purpose, service)])
-    return held
+    return await erasing.erase_and_log(connection, report, reason, desk.clock(), desk.source, actor, service)
 
 
 async def _certificate(connection: Any, desk: Desk, report: Report) -> dict[str, Any]:
@@ -148,14 +137,16 @@ async def _lock(connection: Any, report_id: uuid.UUID) -> Report:
     return found[0]
 
 
-def _on_hold(hold: Hold) -> Problem:
+def _on_hold(desk: Desk, report: Report, hold: Hold) -> Problem:
+    words = Words(desk.municipality, report.language)
+    waiting = Waiting(hold.erase_when_lifted or "other", hold.until)
     return Problem(
         409,
         "on-hold",
-        "The words must stay for a time",
-        f"The law asks us to keep them until {hold.until}. Nobody reads them any more, and they are erased"
-        " after that day: you do not have to do anything.",
+        words.of(texts.HELD_TITLE),
+        words.held(waiting),
         until=hold.until.isoformat(),
+        language=report.language,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.tips.core.acts import Act, Standing, possible, reopen_until
+from services.tips.core.acts import Act, Standing, Waiting, possible, reopen_until
 from services.tips.core.certificate import Erasure, certificate
 from services.tips.core.conversation import Message, open_question, unread
 from services.tips.core.keeping import backups_until
@@ -13,8 +13,8 @@ from services.tips.core.lifecycle import Step, done_at, in_order
 from services.tips.core.report import Report
 from services.tips.core.view import view
 from services.tips.http.desk import Desk
-from services.tips.http.unsealing import erased
-from services.tips.queries import erasures, messages, ratings, steps
+from services.tips.http.unsealing import erased, restricted
+from services.tips.queries import erasures, holds, messages, ratings, steps
 from shared.web import Problem
 
 
@@ -32,9 +32,12 @@ class Mine:
         return view(self.report, self.steps, desk.municipality, now, self.standing)
 
     def check(self, act: Act, now: datetime) -> None:
-        """Raises Problem 410 where the report is erased, 409 where the act is not possible now."""
+        """Raises Problem 410 where the report is erased or locked away, 409 where the act is not possible
+        now."""
         if self.report.status == "erased":
             raise erased()
+        if self.standing.waiting:
+            raise restricted()
         can = possible(self.report.status, self.standing, self.reopen_until, now)
         if act not in can:
             raise Problem(
@@ -54,7 +57,11 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
     rating = await ratings.rating_of(connection, report.report_id)
     erasure = await erasures.erasure_of(connection, report.report_id)
     left = _backups_until(desk, erasure) if erasure else None
-    standing = Standing(open_question(written) is not None, unread(written), rating, left)
+    hold = await holds.of(connection, report.report_id)
+    if hold and hold.erase_when_lifted:
+        standing = Standing(rating=rating, waiting=Waiting(hold.erase_when_lifted, hold.until))
+    else:
+        standing = Standing(open_question(written) is not None, unread(written), rating, left)
     return Mine(report, had, written, standing, reopen_until(done_at(had), desk.municipality.reopen_days))
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from services.tips import answers, intake, receipts, sealing
 from services.tips.body import NewReport
 from services.tips.core import grid, public
+from services.tips.core.acts import Standing
 from services.tips.core.report import accept, drop_after
 from services.tips.core.view import view
 from services.tips.http import Desk
@@ -193,7 +194,7 @@ def usual_app(desk: Desk, dsn: str) -> FastAPI:
         await db.commit()
         return Accepted(
             receipt=receipts.shown(receipt),
-            report=view(report, [], desk.municipality),
+            report=view(report, [], desk.municipality, Standing()),
             status_url="/v1/reports/mine",
         )
 

@@ -128,7 +128,7 @@ def _run(program: Program, given: argparse.Namespace) -> None:
 
     async def work(connection: Any) -> None:
         if given.by is None:
-            await retention.plan(connection, keys, _now(), say)
+            await retention.plan(connection, keys, town, _now(), say)
             say("dry run: nothing was changed; with --by NAME it is")
         else:
             await retention.run(connection, keys, town, _now(), given.by, say)

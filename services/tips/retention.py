@@ -24,7 +24,7 @@ ROWS = 1_000
 WORKER = "retention"
 
 
-async def plan(connection: Any, keys: KeyFolder, now: datetime, say: Say) -> None:
+async def plan(connection: Any, keys: KeyFolder, municipality: Municipality, now: datetime, say: Say) -> None:
     """Say what a run would do, and how many reports end soon."""
     today = now.date()
     for hold in await holds.all_holds(connection):
@@ -33,7 +33,10 @@ async def plan(connection: Any, keys: KeyFolder, now: datetime, say: Say) -> Non
     for name in await _ended(connection, keys, now):
         count = await keeping.count(connection, name)
         held = await keeping.held_under(connection, name)
-        still = await keeping.open_under(connection, name, rules.OVER)
+        still = sum(
+            rules.extended(name, municipality.categories.get(category), accepted_at, now) is not None
+            for category, accepted_at in await keeping.open_under(connection, name, rules.OVER)
+        )
         say(f"{name}: {count - held - still} erased, {held} held, {still} open and extended; then destroyed")
     counts = await keeping.counts(connection)
     say(f"{rules.ending(counts, now)} reports end within {rules.REVIEW_DAYS} days, these included")
@@ -100,11 +103,10 @@ async def _end(
             )
             said["held"] += 1
             return entry(report, now, "alteration", WORKER, "retention_held")
-        if readable and report.status not in rules.OVER:
-            category = municipality.categories.get(report.category)
-            regime, days = (category.regime, category.retention_days) if category else ("led", 365)
-            present = keys.newest(rules.same_class(name, now, regime, days))
-            await month_keys.move(taken, keys, report, sealed, present)
+        category = municipality.categories.get(report.category)
+        present = rules.extended(name, category, report.accepted_at, now)
+        if readable and report.status not in rules.OVER and present:
+            await month_keys.move(taken, keys, report, sealed, keys.newest(present))
             said["extended"] += 1
             return entry(report, now, "alteration", WORKER, "retention_extended")
         if not readable:

@@ -73,7 +73,10 @@ class ReportView(_Answer):
     erasure_waits: ErasureWaits | None = Field(description="it is to be erased, and not yet: `text` says why")
     possible: list[Act] = Field(description="what can be done now")
     reopen_until: datetime | None
-    kept_until: date | None = Field(description="the words are destroyed on this day")
+    kept_until: date | None = Field(
+        description="the words are destroyed on this day; what is still open then is kept once more, to"
+        " another day; null while something keeps them, and once they are erased"
+    )
     timeline: list[TimelineEntry]
 
 

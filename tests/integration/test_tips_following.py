@@ -1,14 +1,12 @@
 """What a receipt shows, to whom, and in which words."""
 
 import json
-from datetime import date, datetime
 from typing import Any
 
 import pytest
 
 from services.tips.core import texts
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, TRANSITIONS
-from services.tips.core.view import kept_until
 from services.tips.schemas import ExportAnswer, ReportAnswer
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
@@ -118,16 +116,6 @@ async def test_another_language_is_answered_in_the_municipalitys_first(tips: Tip
     await tips.rows("UPDATE report SET language = 'tr'")
     await mine.dispatch(events.ReportRouted)
     assert (await mine.view())["text"] == "Uw bericht gaat naar Team Openbare Ruimte."
-
-
-@pytest.mark.parametrize(
-    ("accepted", "days", "until"),
-    [("2026-11-12", 365, "2027-12-01"), ("2026-12-31", 1, "2027-01-02"), ("2028-01-31", 30, "2028-03-02")],
-)
-def test_words_are_kept_some_days_after_the_end_of_their_month(accepted: str, days: int, until: str) -> None:
-    """In UTC, as the months' keys are."""
-    moment = datetime.fromisoformat(f"{accepted}T23:59:59Z")
-    assert kept_until(moment, days) == date.fromisoformat(until)
 
 
 async def test_the_export_has_all_that_is_held_and_no_way_to_anybody(tips: Tips) -> None:

@@ -34,13 +34,15 @@ class Waiting:
 class Standing:
     """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
     messages are unread, the rating, if there is one, until when a backup can be opened that has what was
-    erased (UTC; None where none can), and whether it waits to be erased."""
+    erased (UTC; None where none can), whether it waits to be erased, and the day (UTC) on which its words'
+    time ends (None where they are erased or held)."""
 
     question_open: bool = False
     unread: int = 0
     rating: Rating | None = None
     backups_until: datetime | None = None
     waiting: Waiting | None = None
+    kept_until: date | None = None
 
 
 def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:

@@ -82,12 +82,19 @@ def has_ended(name: str, now: datetime, held: Iterable[uuid.UUID]) -> bool:
     return end <= now if end else report_id is not None and report_id not in held
 
 
-def same_class(name: str, now: datetime, regime: str, days: int) -> str:
-    """The present month's key for a report under a key that has ended: of its class, which a hold's key does
-    not name, so that it is passed in."""
+def extended(name: str, category: Category | None, accepted_at: datetime, now: datetime) -> str | None:
+    """The present month's key, of the same class, for a report that is still open when the time of its key
+    has ended; None where it has had its days twice: then it goes although it is open.
+
+    A hold's key names no class: it is that of the category, or of a year under LED where that is no more.
+    """
     found = KEY_NAME.fullmatch(name)
     if found and found["regime"]:
         regime, days = found["regime"], int(found["days"])
+    else:
+        regime, days = (category.regime, category.retention_days) if category else ("led", 365)
+    if now >= next_month(accepted_at) + timedelta(days=2 * days):
+        return None
     return key_name(now, regime, days)
 
 

@@ -2,7 +2,7 @@
 can be done now."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 from services.tips.core import texts
@@ -20,15 +20,14 @@ def view(
     report: Report,
     steps: Iterable[Step],
     municipality: Municipality,
+    standing: Standing,
     now: datetime | None = None,
-    standing: Standing | None = None,
 ) -> dict[str, Any]:
-    """The report as JSON; names and reasons in the report's language, times in UTC. Without `now` and
-    `standing` it is that of a report that was just accepted."""
+    """The report as JSON; names and reasons in the report's language, times in UTC. Without `now` it is that
+    of a report that was just accepted."""
     ordered = in_order(steps)
     with_unit = responsible(ordered)
     due = _due(ordered)
-    standing = standing or Standing()
     waiting = standing.waiting
     until = reopen_until(done_at(ordered), municipality.reopen_days)
     words = Words(municipality, report.language)
@@ -39,7 +38,6 @@ def view(
         "unit": None,
         "reason": None,
     }
-    category = None if report.status == "erased" else municipality.categories.get(report.category)
     return {
         "kind": report.kind,
         "category": report.category,
@@ -58,17 +56,9 @@ def view(
         "erasure_waits": {"reason": waiting.reason, "until": waiting.until.isoformat()} if waiting else None,
         "possible": possible(report.status, standing, until, now or report.accepted_at),
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
-        "kept_until": kept_until(report.accepted_at, category.retention_days).isoformat()
-        if category
-        else None,
+        "kept_until": standing.kept_until.isoformat() if standing.kept_until else None,
         "timeline": [accepted, *(words.entry(step) for step in ordered)],
     }
-
-
-def kept_until(accepted_at: datetime, retention_days: int) -> date:
-    """The day until which words are kept: so many days after the end of the month (UTC) they came in."""
-    month = accepted_at.astimezone(UTC).date().replace(day=1)
-    return (month + timedelta(days=32)).replace(day=1) + timedelta(days=retention_days)
 
 
 def utc(moment: datetime | None) -> str | None:

@@ -8,13 +8,13 @@ from typing import Any
 from services.tips.core.acts import Act, Standing, Waiting, possible, reopen_until
 from services.tips.core.certificate import Erasure, certificate
 from services.tips.core.conversation import Message, open_question, unread
-from services.tips.core.keeping import backups_until
+from services.tips.core.keeping import backups_until, last_moment
 from services.tips.core.lifecycle import Step, done_at, in_order
 from services.tips.core.report import Report
 from services.tips.core.view import view
 from services.tips.http.desk import Desk
 from services.tips.http.unsealing import erased, restricted
-from services.tips.queries import erasures, holds, messages, ratings, steps
+from services.tips.queries import erasures, holds, keeping, messages, ratings, steps
 from shared.web import Problem
 
 
@@ -29,7 +29,7 @@ class Mine:
     reopen_until: datetime | None
 
     def view(self, desk: Desk, now: datetime) -> dict[str, Any]:
-        return view(self.report, self.steps, desk.municipality, now, self.standing)
+        return view(self.report, self.steps, desk.municipality, self.standing, now)
 
     def check(self, act: Act, now: datetime) -> None:
         """Raises Problem 410 where the report is erased or locked away, 409 where the act is not possible
@@ -61,7 +61,10 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
     if hold and hold.erase_when_lifted:
         standing = Standing(rating=rating, waiting=Waiting(hold.erase_when_lifted, hold.until))
     else:
-        standing = Standing(open_question(written) is not None, unread(written), rating, left)
+        name = None if hold else await keeping.key_of(connection, report.report_id)
+        end = last_moment(name) if name else None
+        asked = open_question(written) is not None
+        standing = Standing(asked, unread(written), rating, left, kept_until=end.date() if end else None)
     return Mine(report, had, written, standing, reopen_until(done_at(had), desk.municipality.reopen_days))
 
 

@@ -15,6 +15,8 @@ from fastapi.responses import JSONResponse, Response
 from services.tips import answers, intake, receipts, sealing
 from services.tips.body import Location, NewReport
 from services.tips.core import grid, public
+from services.tips.core.acts import Standing
+from services.tips.core.keeping import last_moment
 from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
@@ -26,6 +28,7 @@ from services.tips.queries.reports import Submission
 from services.tips.storing import Sent
 from shared import web
 from shared.cloudevents import Envelope
+from shared.municipality import Category
 from shared.web import Problem
 
 # To wait for the group before and to commit with the next.
@@ -124,7 +127,7 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     return {
         "receipt": receipts.shown(receipt),
         # As it was when it was accepted: a repeated submission gets the same answer.
-        "report": view(earlier or report, [], desk.municipality),
+        "report": view(earlier or report, [], desk.municipality, _standing(earlier or report, category)),
         "status_url": STATUS_URL,
     }
 
@@ -150,6 +153,12 @@ async def _store(
     if not hmac.compare_digest(body_mac, submission.macs[1]):
         raise _key_of_another_report()
     return replace(stored, status="accepted")
+
+
+def _standing(report: Report, category: Category) -> Standing:
+    """How a report stands that was just accepted."""
+    end = last_moment(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
+    return Standing(kept_until=end.date() if end else None)
 
 
 def _grid_place(location: Location | None) -> grid.Place | None:

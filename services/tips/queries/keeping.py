@@ -1,7 +1,7 @@
 """Which reports are under which key, and what goes because its time has ended."""
 
 import uuid
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from services.tips.sealing import Sealed
@@ -38,15 +38,24 @@ async def held_under(connection: Any, name: str) -> int:
     return found
 
 
-async def open_under(connection: Any, name: str, over: frozenset[str]) -> int:
-    """How many of the reports under a key are not held and have none of the statuses `over`."""
-    found: int = await connection.fetchval(
-        """SELECT count(*) FROM report r WHERE key_name = $1 AND status <> ALL($2::text[])
+async def open_under(connection: Any, name: str, over: frozenset[str]) -> list[tuple[str, datetime]]:
+    """The categories and times of acceptance (UTC) of those reports under a key that are not held and have
+    none of the statuses `over`."""
+    rows = await connection.fetch(
+        """SELECT category, accepted_at FROM report r WHERE key_name = $1 AND status <> ALL($2::text[])
            AND NOT EXISTS (SELECT FROM hold WHERE report_id = r.report_id)""",
         name,
         sorted(over),
     )
-    return found
+    return [(row["category"], row["accepted_at"]) for row in rows]
+
+
+async def key_of(connection: Any, report_id: uuid.UUID) -> str | None:
+    """The name of the key that a report is under; None once it is erased."""
+    name: str | None = await connection.fetchval(
+        "SELECT key_name FROM report WHERE report_id = $1", report_id
+    )
+    return name
 
 
 async def next_under(connection: Any, name: str, after: uuid.UUID, at_most: int) -> list[uuid.UUID]:

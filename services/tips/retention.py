@@ -12,9 +12,9 @@ from services.tips import holding, month_keys
 from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Entry, entry
 from services.tips.core.report import Report
-from services.tips.erasing import erase
+from services.tips.erasing import erase, erase_and_log
 from services.tips.keys import KeyFolder
-from services.tips.queries import disclosures, holds, keeping
+from services.tips.queries import disclosures, holds, keeping, reports
 from services.tips.sealing import Sealed
 from shared.errors import Refusal
 from shared.mending.journal import Say, note
@@ -30,6 +30,8 @@ async def plan(connection: Any, keys: KeyFolder, municipality: Municipality, now
     for hold in await holds.all_holds(connection):
         if hold.until < today:
             say(f"the hold on {hold.report_id} ends" + (", it is erased" if hold.erase_when_lifted else ""))
+    if spam := await keeping.spam_before(connection, today - timedelta(days=rules.SPAM_DAYS)):
+        say(f"{len(spam)} reports that were taken for spam are erased")
     for name in await _ended(connection, keys, now):
         count = await keeping.count(connection, name)
         held = await keeping.held_under(connection, name)
@@ -58,6 +60,9 @@ async def run(
     if ended := await holding.end_those_over(connection, now, source):
         say(f"{ended} holds ended")
         wake()
+    if spam := await _erase_spam(connection, now, source):
+        say(f"{spam} reports that were taken for spam are erased")
+        wake()
     keys.tidy()
     stuck = []
     for name in await _ended(connection, keys, now):
@@ -73,6 +78,22 @@ async def run(
             keys.make(keys.newest(base))
     if stuck:
         raise Refusal(f"not all came to its end: {'; '.join(stuck)}")
+
+
+async def _erase_spam(connection: Any, now: datetime, source: str) -> int:
+    """Erase what was taken for spam so long ago that nobody can take it back, in a transaction of its own
+    each; returns how many."""
+    before = now.date() - timedelta(days=rules.SPAM_DAYS)
+    count = 0
+    for report_id in await keeping.spam_before(connection, before):
+        async with connection.transaction():
+            found = await reports.lock(connection, report_id)
+            # Another replica may have erased it, or a unit taken it back, before the lock.
+            if found and report_id in await keeping.spam_before(connection, before):
+                await keeping.mark_spam(connection, report_id, None)
+                await erase_and_log(connection, found[0], "spam", now, source, WORKER, "tips")
+                count += 1
+    return count
 
 
 async def _ended(connection: Any, keys: KeyFolder, now: datetime) -> list[str]:

@@ -222,10 +222,11 @@ class PublicTextAnswer(_Answer):
     public_text: str | None
 
 
-class Erased(_Answer):
-    """How a report stands after it was marked as spam."""
+class SpamMark(_Answer):
+    """Whether a report is taken for spam, and the last day (UTC) on which that can be taken back."""
 
-    status: Literal["erased"]
+    status: Literal["marked", "unmarked", "erased"]
+    until: date | None
 
 
 class ConfirmationView(_Answer):

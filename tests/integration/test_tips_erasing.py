@@ -14,7 +14,7 @@ from services.tips.app import forget_receipts
 from services.tips.core import keeping
 from services.tips.core.certificate import CERTIFICATE_KEPT
 from services.tips.queries import reports
-from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased, ReportAnswer
+from services.tips.schemas import CertificateAnswer, ConfirmationView, ReportAnswer, SpamMark
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
 from tests.integration.test_tips_privacy import all_times, everything, forms
@@ -144,26 +144,73 @@ async def test_only_those_who_were_sent_words_confirm_and_only_an_erasure(tips: 
     assert (await confirm(mine, WEBHOOK, "confirmed", at)).code == "report-unknown"
 
 
-async def test_spam_is_erased_and_its_sender_reads_that(tips: Tips) -> None:
-    """Once, whoever says it again; logged by whom."""
+async def test_spam_is_erased_after_days_in_which_its_sender_can_say_that_it_is_none(tips: Tips) -> None:
+    """Who marked it is logged, once; until the last day the sender reads when it goes, and can write."""
     mine = await lived(tips, issue(language="en"))
     assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"}, token="x" * 40)).status == 401
     assert (await mine.inside("POST", "/spam", {"by": "K. Jansen"})).code == "invalid-request"
+    marked = {"status": "marked", "until": "2026-11-19"}
     for _ in range(2):
         answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
-        assert (answer.status, answer.body) == (200, {"status": "erased"})
-        Erased.model_validate(answer.body)
+        assert (answer.status, answer.body) == (200, marked)
+        SpamMark.model_validate(answer.body)
+        tips.clock.now += timedelta(days=1)
+    view = await mine.view()
+    ReportAnswer.model_validate({"report": view})
+    assert view["text"].startswith(
+        "We took this report for spam or abuse. After 19 November 2026 we erase it."
+    )
+    assert view["erasure_waits"] == {"reason": "spam", "until": "2026-11-19"}
+    assert {"message", "erase"} <= set(view["possible"])
+    assert (await mine.write("It is no spam.")).status == 201
+    await run(tips, datetime(2026, 11, 19, 23, 59, tzinfo=UTC))
+    assert (await mine.view())["status"] == "resolved"
+    for _ in range(2):
+        await run(tips, datetime(2026, 11, 20, tzinfo=UTC))
+    answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
+    assert answer.body == {"status": "erased", "until": None}
+    assert (await mine.inside("DELETE", "/spam?by=officer:k.jansen")).status == 410
     view = await mine.view()
     assert view["text"].startswith("We took this report for spam or abuse.")
     assert view["text"].startswith(view["timeline"][-1]["text"])
     assert (await mine.mine("GET", "/certificate")).body["certificate"]["reason"] == "spam"
     assert (await mine.events())[-1] == "ReportErased"
-    assert [line for line in await mine.log() if line[0] == "erasure"] == [
-        ("erasure", "officer:k.jansen", "notify", "spam")
+    assert [line for line in await mine.log() if line[3].startswith("spam")] == [
+        ("alteration", "officer:k.jansen", "notify", "spam_marked"),
+        ("erasure", "retention", "tips", "spam"),
     ]
     assert (await mine.mine("DELETE")).status == 200
     mine.report_id = uuid.uuid4()
     assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})).status == 404
+
+
+async def test_what_is_taken_for_spam_is_read_again_and_stays(tips: Tips) -> None:
+    """Whoever takes the mark back is logged, once; the report is as it was before. One that is held goes when
+    the hold ends."""
+    mine, held = await lived(tips, tip()), await lived(tips, issue())
+    before = await mine.view()
+    await place(tips, held.report_id, date(2026, 12, 24))
+    for one in (mine, held):
+        await one.inside("POST", "/spam", {"by": "officer:k.jansen"})
+    assert (await tips.words(mine.report_id)).status == 200
+    assert (await mine.inside("DELETE", "/spam?by=K. Jansen")).status == 422
+    for _ in range(2):
+        answer = await mine.inside("DELETE", "/spam?by=officer:b.devries")
+        assert (answer.status, answer.body) == (200, {"status": "unmarked", "until": None})
+    assert await mine.view() == before
+    assert [line for line in await mine.log() if line[3].startswith("spam")] == [
+        ("alteration", "officer:k.jansen", "notify", "spam_marked"),
+        ("alteration", "officer:b.devries", "notify", "spam_unmarked"),
+    ]
+    for day in (1, 2, 25):
+        await run(tips, datetime(2026, 12, day, tzinfo=UTC))
+        assert (await mine.view())["status"] == "resolved"
+        view = await held.view()
+        if day == 25:
+            assert (view["status"], view["erasure_waits"]) == ("erased", None)
+        else:
+            assert view["erasure_waits"] == {"reason": "spam", "until": "2026-12-24"}
+    assert [line[3] for line in await held.log() if line[0] == "erasure"] == ["erase_when_lifted:spam"]
 
 
 async def test_that_nobody_can_get_it_back_is_said_once_it_is_so(tips: Tips) -> None:

@@ -105,7 +105,7 @@ def test_every_status_step_and_end_has_a_text_in_both_languages() -> None:
     assert steps <= set(texts.STEPS) | set(texts.STATUSES)
     assert set(texts.ERASED) == {"resident", "retention", "spam", "lost"}
     every = [*texts.STATUSES.values(), *texts.STEPS.values(), *texts.ERASED.values()]
-    every += [texts.NOWHERE, texts.IN_BACKUPS, texts.HELD_TITLE, *texts.HELD.values()]
+    every += [texts.NOWHERE, texts.IN_BACKUPS, texts.SPAM, texts.HELD_TITLE, *texts.HELD.values()]
     every += [texts.QUESTION, texts.WHO, texts.NOBODY_YET, texts.ACKNOWLEDGE_BY, texts.RESOLVE_BY]
     assert all(set(one) == {"nl", "en"} for one in [*every, texts.NO_DAY, texts.NO_UNIT])
 

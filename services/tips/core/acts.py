@@ -23,11 +23,12 @@ ACTS: Mapping[Act, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A report that is to be erased, why, and the last day (UTC) on which a hold keeps it. Nobody reads it
-    meanwhile, and nothing is done with it."""
+    """A report that is to be erased, why, and the last day (UTC) on which it waits. Where it is `held` until
+    then, nobody reads it meanwhile and nothing is done with it."""
 
     reason: str
     until: date
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:
 
 def possible(status: str, standing: Standing, until: datetime | None, now: datetime) -> list[Act]:
     """What can be done now, in the order of the table; `until` is what `reopen_until` says."""
-    if standing.waiting:
+    if standing.waiting and standing.waiting.held:
         return []
     in_time = until is not None and now <= until
     also: Mapping[Act, bool] = {

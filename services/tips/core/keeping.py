@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from services.tips.core.certificate import Erasure
 from services.tips.sealing import key_name
@@ -16,6 +16,8 @@ ERASED_KEPT_DAYS = 366
 # The log stays for as long as damages can be claimed and as long as the longest round of audits (LED 25); the
 # database refuses to let go of any entry that is younger than 1,826 days.
 LOG_KEPT_DAYS = 1_827
+# So long a unit can take back that a report is spam, and its sender can say that it is none.
+SPAM_DAYS = 7
 # The key of a hold that has ended goes with the next hourly run; a tip's time is the hour that had begun.
 HOLD_KEY_KEPT = timedelta(hours=2)
 # A periodic review looks so far ahead (LED 5).
@@ -69,6 +71,11 @@ def backups_until(erasure: Erasure, state: str) -> datetime | None:
     if erasure.key_name is None or state == "destroyed":
         return None
     return last_moment(erasure.key_name) or erasure.at + HOLD_KEY_KEPT
+
+
+def spam_until(marked_on: date) -> date:
+    """The last day on which a report is kept that was taken for spam on a day (both UTC)."""
+    return marked_on + timedelta(days=SPAM_DAYS)
 
 
 def month_is_over(name: str, now: datetime) -> bool:

@@ -77,6 +77,13 @@ IN_BACKUPS: Texts = {
     "nl": "In een reservekopie staat het misschien nog. Na {day} kan niemand die kopie meer lezen.",
     "en": "A backup may still have it. After {day} nobody can read that backup any more.",
 }
+# What is said while a report that was taken for spam waits: its sender can say that it is none.
+SPAM: Texts = {
+    "nl": "Wij zagen deze melding als spam of misbruik. Na {day} wissen wij die. Klopt dat niet? Stuur ons"
+    " dan hier een bericht, uiterlijk op die dag.",
+    "en": "We took this report for spam or abuse. After {day} we erase it. Is that wrong? Then send us a"
+    " message here, on that day at the latest.",
+}
 # What is said instead while a hold keeps what is to be erased: because the resident asked, or for another
 # reason. A backup that is restored may not know of it: the resident can see whether it was done.
 HELD_TITLE: Texts = {"nl": "Wissen kan nu nog niet", "en": "It cannot be erased yet"}

@@ -50,7 +50,9 @@ def view(
         "reason": words.reason(with_unit.reason) if with_unit else None,
         "acknowledge_by": utc(due.acknowledge_by) if due else None,
         "resolve_by": utc(due.resolve_by) if due else None,
-        "explained": None if waiting else words.explained(report.status, ordered, with_unit, due),
+        "explained": None
+        if waiting and waiting.held
+        else words.explained(report.status, ordered, with_unit, due),
         "question_open": standing.question_open,
         "unread": standing.unread,
         "erasure_waits": {"reason": waiting.reason, "until": waiting.until.isoformat()} if waiting else None,
@@ -97,7 +99,7 @@ class Words:
     def status(self, status: str, ordered: Sequence[Step], standing: Standing) -> str:
         """The present status in plain words."""
         if standing.waiting:
-            return self.held(standing.waiting)
+            return self.waiting(standing.waiting)
         with_unit = responsible(ordered)
         unit = with_unit.unit if with_unit else None
         if standing.question_open and status in OPEN:
@@ -139,8 +141,10 @@ class Words:
     def _erased(self, reason: str | None) -> str:
         return self.of(texts.ERASED.get(reason or "", texts.STATUSES["erased"]))
 
-    def held(self, waiting: Waiting) -> str:
-        """That it is to be erased, and waits for a hold to end."""
+    def waiting(self, waiting: Waiting) -> str:
+        """That it is to be erased, why, and why not yet."""
+        if not waiting.held:
+            return self.of(texts.SPAM, day=waiting.until)
         return self.of(texts.HELD.get(waiting.reason, texts.HELD["other"]), day=waiting.until)
 
     def _left(self, backups_until: datetime | None) -> str:

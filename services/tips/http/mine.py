@@ -8,7 +8,7 @@ from typing import Any
 from services.tips.core.acts import Act, Standing, Waiting, possible, reopen_until
 from services.tips.core.certificate import Erasure, certificate
 from services.tips.core.conversation import Message, open_question, unread
-from services.tips.core.keeping import backups_until, last_moment
+from services.tips.core.keeping import backups_until, last_moment, spam_until
 from services.tips.core.lifecycle import Step, done_at, in_order
 from services.tips.core.report import Report
 from services.tips.core.view import view
@@ -36,7 +36,7 @@ class Mine:
         now."""
         if self.report.status == "erased":
             raise erased()
-        if self.standing.waiting:
+        if self.standing.waiting and self.standing.waiting.held:
             raise restricted()
         can = possible(self.report.status, self.standing, self.reopen_until, now)
         if act not in can:
@@ -59,12 +59,18 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
     left = _backups_until(desk, erasure) if erasure else None
     hold = await holds.of(connection, report.report_id)
     if hold and hold.erase_when_lifted:
-        standing = Standing(rating=rating, waiting=Waiting(hold.erase_when_lifted, hold.until))
+        standing = Standing(rating=rating, waiting=Waiting(hold.erase_when_lifted, hold.until, held=True))
     else:
-        name = None if hold else await keeping.key_of(connection, report.report_id)
-        end = last_moment(name) if name else None
-        asked = open_question(written) is not None
-        standing = Standing(asked, unread(written), rating, left, kept_until=end.date() if end else None)
+        name, spam_on = await keeping.stay_of(connection, report.report_id)
+        end = last_moment(name) if name and not hold else None
+        standing = Standing(
+            open_question(written) is not None,
+            unread(written),
+            rating,
+            left,
+            Waiting("spam", spam_until(spam_on), held=False) if spam_on else None,
+            end.date() if end else None,
+        )
     return Mine(report, had, written, standing, reopen_until(done_at(had), desk.municipality.reopen_days))
 
 

@@ -50,12 +50,22 @@ async def open_under(connection: Any, name: str, over: frozenset[str]) -> list[t
     return [(row["category"], row["accepted_at"]) for row in rows]
 
 
-async def key_of(connection: Any, report_id: uuid.UUID) -> str | None:
-    """The name of the key that a report is under; None once it is erased."""
-    name: str | None = await connection.fetchval(
-        "SELECT key_name FROM report WHERE report_id = $1", report_id
-    )
-    return name
+async def stay_of(connection: Any, report_id: uuid.UUID) -> tuple[str | None, date | None]:
+    """The name of the key that a report is under, None once it is erased; and the day on which it was taken
+    for spam, if it was."""
+    row = await connection.fetchrow("SELECT key_name, spam_on FROM report WHERE report_id = $1", report_id)
+    return row["key_name"], row["spam_on"]
+
+
+async def mark_spam(connection: Any, report_id: uuid.UUID, day: date | None) -> None:
+    """Note the day on which a report that is locked was taken for spam; None takes that back."""
+    await connection.execute("UPDATE report SET spam_on = $2 WHERE report_id = $1", report_id, day)
+
+
+async def spam_before(connection: Any, day: date) -> list[uuid.UUID]:
+    """The reports that were taken for spam before a day."""
+    rows = await connection.fetch("SELECT report_id FROM report WHERE spam_on < $1 ORDER BY report_id", day)
+    return [row["report_id"] for row in rows]
 
 
 async def next_under(connection: Any, name: str, after: uuid.UUID, at_most: int) -> list[uuid.UUID]:

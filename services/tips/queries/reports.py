@@ -160,7 +160,8 @@ async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: d
     """Destroy the words of reports that are locked, with the keys that open them; for each report that had
     any, the month's or hold's key that it was under."""
     rows = await connection.fetch(
-        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2
+        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2,
+                             spam_on = NULL
            FROM (SELECT report_id, key_name FROM report
                  WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL) AS had
            WHERE report.report_id = had.report_id RETURNING had.report_id, had.key_name""",

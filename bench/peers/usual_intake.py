@@ -138,7 +138,9 @@ def usual_app(desk: Desk, dsn: str) -> FastAPI:
         key = intake.check_key([idempotency_key])
         category = intake.check_category(body, desk.municipality)
         language = intake.check_language(body, desk.municipality)
-        intake.check_emergency(body, category, language, desk.municipality)
+        written = [body.description, *answers.texts(body.answers, category)]
+        insists = body.not_an_emergency
+        intake.check_emergency(written, language, desk.municipality, insists=insists, category=category)
         now, report_id = desk.clock(), uuid.uuid4()
         intake.check_contact(body.contact, category)
         intake.check_happened(body.happened, desk.municipality.tz, now)

@@ -185,6 +185,7 @@ class UnitMessageView(_Answer):
     unit: str | None
     text: str
     photos: list[str]
+    not_an_emergency: bool = Field(description="the resident says that there is no danger now")
     asks: bool
     at: datetime
 

@@ -21,7 +21,7 @@ from services.tips.core.public import Issue
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.desk import Desk, connection, not_now
-from services.tips.http.documented import KEY_HEADER, answer, problems
+from services.tips.http.documented import EMERGENCY, KEY_HEADER, answer, problems
 from services.tips.http.receipt import STATUS_URL
 from services.tips.queries import reports
 from services.tips.queries.reports import Submission
@@ -68,8 +68,7 @@ _ANSWERS = {
         429,
         503,
         _409="The Idempotency-Key was used for another report, or more than a day ago",
-        _422="Something is not as asked: `errors` names the fields. With the code `emergency` the report"
-        " tells of danger now: show `detail` and `emergency_number`; `not_an_emergency` true sends it.",
+        _422=EMERGENCY,
     ),
 }
 
@@ -95,7 +94,9 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     body = await web.read_json(request, NewReport)
     category = intake.check_category(body, desk.municipality)
     language = intake.check_language(body, desk.municipality)
-    intake.check_emergency(body, category, language, desk.municipality)
+    written = [body.description, *answers.texts(body.answers, category)]
+    insists = body.not_an_emergency
+    intake.check_emergency(written, language, desk.municipality, insists=insists, category=category)
     now, report_id = desk.clock(), uuid.uuid4()
     intake.check_contact(body.contact, category)
     intake.check_happened(body.happened, desk.municipality.tz, now)

@@ -151,13 +151,19 @@ class CertificateAnswer(_Answer):
 
 
 class LogLine(_Answer):
-    """Who did what with the words, when and why, as codes."""
+    """Who did what with the words, when and why, as codes: a unit, or what a person is, never who."""
 
     at: datetime
     act: str
     reader: str
     service: str
     purpose: str
+
+
+class Hold(_Answer):
+    """The law has the words kept until the end of this day; why is not told here."""
+
+    until: date
 
 
 class Export(_Answer):
@@ -167,6 +173,9 @@ class Export(_Answer):
     report: ReportView
     words: dict[str, Any] | None = Field(description="what was sent, as it was sent")
     messages: list[MessageView]
+    email: Literal["none", "unconfirmed", "confirmed"] = Field(description="e-mail about news")
+    public: dict[str, Any] | None = Field(description="what everybody can read, as in GET /v1/issues/ID")
+    hold: Hold | None
     rating: RatingView | None
     log: list[LogLine]
     certificate: CertificateView | None

@@ -1,15 +1,18 @@
 """What a receipt shows, to whom, and in which words."""
 
 import json
+from datetime import date
 from typing import Any
 
 import pytest
 
 from services.tips.core import texts
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, TRANSITIONS
+from services.tips.core.moderation import digest_of
 from services.tips.schemas import ExportAnswer, ReportAnswer
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
+from tests.integration.test_tips_retention import place
 from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, new_key, tip
 
 # Every route of a resident behind a receipt, with a body that is in order.
@@ -116,6 +119,32 @@ async def test_another_language_is_answered_in_the_municipalitys_first(tips: Tip
     await tips.rows("UPDATE report SET language = 'tr'")
     await mine.dispatch(events.ReportRouted)
     assert (await mine.view())["text"] == "Uw bericht gaat naar Team Openbare Ruimte."
+
+
+async def test_the_export_has_what_is_public_email_and_a_hold_and_names_no_person(tips: Tips) -> None:
+    """The text that everybody reads, whether e-mail goes out, until when the law keeps the words; neither who
+    read them or has them kept, nor why they are kept."""
+    mine, bare = await followed(tips, issue()), await followed(tips, tip())
+    await tips.public_text(mine.report_id, approve=True, digest=digest_of(SECRET_WORDS))
+    await tips.words(mine.report_id, purpose="follow_up", reader="officer:k.jansen")
+    await mine.inside("GET", "/messages?purpose=follow_up&reader=officer:k.jansen")
+    await mine.mine("PUT", "/email", {"address": "r@resident.example"})
+    await place(tips, mine.report_id, date(2026, 12, 24))
+    answer = await mine.mine("GET", "/export")
+    ExportAnswer.model_validate(answer.body)
+    export = answer.body["export"]
+    (listed,) = (await tips.get("/v1/issues")).body["issues"]
+    assert (export["public"], listed["text"]) == (listed, SECRET_WORDS)
+    assert (export["email"], export["hold"]) == ("unconfirmed", {"until": "2026-12-24"})
+    assert [(line["reader"], line["purpose"]) for line in export["log"][1:]] == [
+        ("unit:public_space via desk", "public_text"),
+        ("officer", "follow_up"),
+        ("officer", "follow_up"),
+        ("operator", "hold_placed"),
+    ]
+    assert not [word for word in ("jansen", "court", "r@resident.example") if word in answer.content.decode()]
+    export = (await bare.mine("GET", "/export")).body["export"]
+    assert (export["public"], export["email"], export["hold"]) == (None, "none", None)
 
 
 async def test_the_export_has_all_that_is_held_and_no_way_to_anybody(tips: Tips) -> None:

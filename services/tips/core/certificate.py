@@ -45,6 +45,13 @@ class Confirmation:
     at: datetime
 
 
+def reader_shown(actor: str) -> str:
+    """A code of the log as a resident reads it: a unit is named, a person by what they are alone
+    (`officer`)."""
+    kind, _, _ = actor.partition(":")
+    return actor if kind == "unit" else kind
+
+
 def destinations(readings: Iterable[Reading]) -> dict[str, Reading]:
     """Those who were sent words, with the last time, in the order of the first. Whoever made a text public
     sent it to nobody who could confirm anything."""
@@ -68,7 +75,7 @@ def certificate(
         "backups_until": utc(backups_until),
         "sent_to": [
             {
-                "reader": reader,
+                "reader": reader_shown(reader),
                 "sent_at": utc(reading.at),
                 "state": confirmations[reader].state if reader in confirmations else "waiting",
                 "answered_at": utc(confirmations[reader].at) if reader in confirmations else None,
@@ -76,7 +83,7 @@ def certificate(
             for reader, reading in destinations(readings).items()
         ],
         "read_by": [
-            {"reader": reading.reader, "purpose": reading.purpose, "at": utc(reading.at)}
+            {"reader": reader_shown(reading.reader), "purpose": reading.purpose, "at": utc(reading.at)}
             for reading in readings
             if reading.act == "consultation"
         ],

@@ -46,6 +46,14 @@ class Explained(_Answer):
     why: str | None
 
 
+class PublicView(_Answer):
+    """What everybody can read: the issue's page, and the text there, which a unit has given or approved."""
+
+    page: str
+    text: str | None
+    text_by: Literal["unit", "resident"] | None
+
+
 class ErasureWaits(_Answer):
     """Why a report is to be erased, and the last day on which something keeps it."""
 
@@ -73,6 +81,7 @@ class ReportView(_Answer):
     erasure_waits: ErasureWaits | None = Field(description="it is to be erased, and not yet: `text` says why")
     possible: list[Act] = Field(description="what can be done now")
     reopen_until: datetime | None
+    public: PublicView | None = Field(description="null where nothing of it is public")
     kept_until: date | None = Field(
         description="the words are destroyed on this day; what is still open then is kept once more, to"
         " another day; null while something keeps them, and once they are erased"

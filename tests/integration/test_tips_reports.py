@@ -32,6 +32,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
     """One report, one event with the facts and no words, in one transaction."""
     answer = await tips.post(issue())
     assert (answer.status, answer.headers["Location"]) == (201, "/v1/reports/mine")
+    page = (await tips.get("/v1/issues")).body["issues"][0]["page"]
     assert answer.body["report"] == {
         "kind": "issue",
         "category": "street_light",
@@ -54,6 +55,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         "erasure_waits": None,
         "possible": ["message", "withdraw", "erase"],
         "reopen_until": None,
+        "public": {"page": page, "text": None, "text_by": None},
         "kept_until": "2027-12-01",
         "timeline": [
             {

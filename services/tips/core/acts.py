@@ -7,6 +7,7 @@ from typing import Literal
 
 from services.tips.core.conversation import Rating
 from services.tips.core.lifecycle import DONE, OPEN
+from services.tips.core.public import Publicly
 
 Act = Literal["message", "answer", "rate", "reopen", "withdraw", "erase"]
 
@@ -35,8 +36,8 @@ class Waiting:
 class Standing:
     """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
     messages are unread, the rating, if there is one, until when a backup can be opened that has what was
-    erased (UTC; None where none can), whether it waits to be erased, and the day (UTC) on which its words'
-    time ends (None where they are erased or held)."""
+    erased (UTC; None where none can), whether it waits to be erased, the day (UTC) on which its words' time
+    ends (None where they are erased or held), and what everybody can read of it."""
 
     question_open: bool = False
     unread: int = 0
@@ -44,6 +45,7 @@ class Standing:
     backups_until: datetime | None = None
     waiting: Waiting | None = None
     kept_until: date | None = None
+    public: Publicly | None = None
 
 
 def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:

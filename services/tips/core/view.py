@@ -2,6 +2,7 @@
 can be done now."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -58,6 +59,7 @@ def view(
         "erasure_waits": {"reason": waiting.reason, "until": waiting.until.isoformat()} if waiting else None,
         "possible": possible(report.status, standing, until, now or report.accepted_at),
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
+        "public": asdict(standing.public) if standing.public else None,
         "kept_until": standing.kept_until.isoformat() if standing.kept_until else None,
         "timeline": [accepted, *(words.entry(step) for step in ordered)],
     }

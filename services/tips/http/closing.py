@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from services.tips import intake, sealing
 from services.tips.acting import take_step
 from services.tips.body_following import NewRating, NewReopening
+from services.tips.core.certificate import PUBLIC_TEXT
+from services.tips.core.chain import entry
 from services.tips.core.conversation import Rating
 from services.tips.core.lifecycle import DONE, Step
 from services.tips.core.report import Report
@@ -19,7 +21,7 @@ from services.tips.http.documented import BODY, EMERGENCY, MINE, RECEIPT, body, 
 from services.tips.http.mine import Mine, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import report_key
-from services.tips.queries import messages, ratings
+from services.tips.queries import disclosures, issues, messages, ratings
 from services.tips.schemas import RatingAnswer, ReportAnswer
 from services.tips.sealing import Sealed
 from shared import web
@@ -84,7 +86,8 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
         dependencies=RECEIPT,
     )
     async def post_withdrawal(request: Request) -> Response:
-        """Take the report back: nobody works on it any more. Its words stay until they are erased."""
+        """Take the report back: nobody works on it any more, and no text of it is public. Its words stay
+        until they are erased."""
         receipt_sent(request)
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
@@ -94,7 +97,7 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
             if before != "withdrawn":
                 mine.check("withdraw", now)
                 report, _ = await take_step(taken, report, mine.steps, ReportWithdrawn, now, desk.source)
-                mine = await stand(taken, report, desk)
+                mine = await _without_text(taken, desk, await stand(taken, report, desk), now)
         if before != "withdrawn":
             desk.wake()
         return JSONResponse({"report": mine.view(desk, now)})
@@ -117,6 +120,16 @@ async def _reopen(
         await add_message(connection, desk, mine, sealed, draft, now)
         await log_message(connection, mine.report, now)
     return after
+
+
+async def _without_text(connection: Any, desk: Desk, mine: Mine, now: datetime) -> Mine:
+    """Take the public text of a report away, where it has one, and log it, last in the transaction."""
+    if mine.standing.public is None or mine.standing.public.text is None:
+        return mine
+    await issues.set_public_text(connection, mine.report.report_id, None, None, now)
+    line = entry(mine.report, now, "alteration", "resident", PUBLIC_TEXT)
+    await disclosures.record(connection, [line])
+    return await stand(connection, mine.report, desk)
 
 
 async def _check_same_text(

@@ -98,6 +98,7 @@ def _category(category: Category) -> dict[str, Any]:
         "names": dict(category.names),
         "kind": category.kind,
         "public": category.public,
+        "public_text": category.public_text,
         "contact": category.contact,
         "danger": category.danger,
         "questions": [_question(one) for one in category.questions],

@@ -10,11 +10,12 @@ from services.tips.core.certificate import Erasure, certificate
 from services.tips.core.conversation import Message, open_question, unread
 from services.tips.core.keeping import backups_until, last_moment, spam_until
 from services.tips.core.lifecycle import Step, done_at, in_order
+from services.tips.core.public import Publicly
 from services.tips.core.report import Report
 from services.tips.core.view import view
 from services.tips.http.desk import Desk
 from services.tips.http.unsealing import erased, restricted
-from services.tips.queries import erasures, holds, keeping, messages, ratings, steps
+from services.tips.queries import erasures, holds, keeping, listing, messages, ratings, steps
 from shared.web import Problem
 
 
@@ -58,6 +59,7 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
     erasure = await erasures.erasure_of(connection, report.report_id)
     left = _backups_until(desk, erasure) if erasure else None
     hold = await holds.of(connection, report.report_id)
+    shown = await listing.shown_of(connection, report.report_id)
     if hold and hold.erase_when_lifted:
         standing = Standing(rating=rating, waiting=Waiting(hold.erase_when_lifted, hold.until, held=True))
     else:
@@ -70,6 +72,7 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
             left,
             Waiting("spam", spam_until(spam_on), held=False) if spam_on else None,
             end.date() if end else None,
+            Publicly(shown.issue.page, shown.text, shown.text_by) if shown else None,
         )
     return Mine(report, had, written, standing, reopen_until(done_at(had), desk.municipality.reopen_days))
 

@@ -17,13 +17,13 @@ from services.tips.body import Location, NewReport
 from services.tips.core import grid, public
 from services.tips.core.acts import Standing
 from services.tips.core.keeping import last_moment
-from services.tips.core.public import Issue
+from services.tips.core.public import Issue, Publicly
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.desk import Desk, connection, not_now
 from services.tips.http.documented import EMERGENCY, KEY_HEADER, answer, problems
 from services.tips.http.receipt import STATUS_URL
-from services.tips.queries import reports
+from services.tips.queries import listing, reports
 from services.tips.queries.reports import Submission
 from services.tips.storing import Sent
 from shared import web
@@ -119,8 +119,11 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
         body.photos,
     )
     issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
+    page = issue.page if issue else None
     earlier = await _store(desk, submission, envelope, issue)
-    if earlier is None:
+    if earlier:
+        report, page = earlier
+    else:
         desk.metrics.accepted.inc()
         desk.metrics.intake_seconds.observe(time.perf_counter() - started)
         if report.kind == "issue":
@@ -128,22 +131,23 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     return {
         "receipt": receipts.shown(receipt),
         # As it was when it was accepted: a repeated submission gets the same answer.
-        "report": view(earlier or report, [], desk.municipality, _standing(earlier or report, category)),
+        "report": view(report, [], desk.municipality, _standing(report, category, page)),
         "status_url": STATUS_URL,
     }
 
 
 async def _store(
     desk: Desk, submission: Submission, envelope: Envelope[Any], issue: Issue | None
-) -> Report | None:
+) -> tuple[Report, str | None] | None:
     """Store a report, what is public of it, and their events; or the report that the same submission has
-    stored before."""
+    stored before, as it was then, with the page of its public issue."""
     try:
         async with not_now(), asyncio.timeout(STORE_SECONDS):
             if await desk.storing.store(Sent(submission, envelope, issue)):
                 return None
         async with connection(desk) as taken:
             earlier = await reports.submitted(taken, submission.macs[0])
+            shown = await listing.shown_of(taken, earlier[1].report_id) if earlier else None
     except UniqueViolationError as error:
         if error.constraint_name != "report_one_per_receipt":
             raise
@@ -153,13 +157,13 @@ async def _store(
     body_mac, stored = earlier
     if not hmac.compare_digest(body_mac, submission.macs[1]):
         raise _key_of_another_report()
-    return replace(stored, status="accepted")
+    return replace(stored, status="accepted"), shown.issue.page if shown else None
 
 
-def _standing(report: Report, category: Category) -> Standing:
-    """How a report stands that was just accepted."""
+def _standing(report: Report, category: Category, page: str | None) -> Standing:
+    """How a report stands that was just accepted; `page` is that of its public issue, if it has one."""
     end = last_moment(sealing.key_name(report.accepted_at, category.regime, category.retention_days))
-    return Standing(kept_until=end.date() if end else None)
+    return Standing(kept_until=end.date() if end else None, public=Publicly(page) if page else None)
 
 
 def _grid_place(location: Location | None) -> grid.Place | None:

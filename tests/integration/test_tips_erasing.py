@@ -19,7 +19,7 @@ from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
 from tests.integration.test_tips_privacy import all_times, everything, forms
 from tests.integration.test_tips_retention import place, run
-from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
+from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, new_key, tip
 
 WEBHOOK = "unit:public_space via webhook"
 OTHER = "unit:parking via e-mail"
@@ -278,6 +278,23 @@ async def test_after_a_restore_an_operator_says_again_what_its_resident_asked(ti
     ]
     assert (await tips.words(mine.report_id)).code == "report-restricted"
     assert (await mine.view())["erasure_waits"]["reason"] == "resident"
+
+
+async def test_a_report_that_comes_again_after_it_was_erased_is_said_to_be(tips: Tips) -> None:
+    """It is not stored anew, and its receipt leads to the certificate; who sends something else under its key
+    gets neither."""
+    key, body = new_key(), tip()
+    receipt = (await tips.post(body, key)).body["receipt"]
+    mine = Followed(tips, receipt, await tips.report_id(), "tip")
+    await mine.mine("DELETE")
+    stored, events = await tips.stored(), await mine.events()
+    answer = await tips.post(body, key)
+    assert (answer.status, answer.code) == (410, "report-sent-and-erased")
+    assert answer.body["receipt"] == receipt
+    assert (await Followed(tips, receipt, mine.report_id, "tip").mine("GET", "/certificate")).status == 200
+    assert (await tips.stored(), await mine.events()) == (stored, events)
+    other = await tips.post(body | {"description": "Another one"}, key)
+    assert (other.status, other.code, "receipt" in other.body) == (409, "idempotency-key-reused", False)
 
 
 async def test_erasing_in_the_middle_of_a_conversation(tips: Tips) -> None:

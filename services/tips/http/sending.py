@@ -67,6 +67,8 @@ _ANSWERS = {
         415,
         429,
         503,
+        _410="The same submission came before, and its report was erased since: nothing is stored, and"
+        " `receipt` leads to the certificate",
         _409="The Idempotency-Key was used for another report, or more than a day ago",
         _422=EMERGENCY,
     ),
@@ -120,7 +122,7 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     )
     issue = public.first(uuid.uuid4(), report, category, _grid_place(body.location), desk.public_url)
     page = issue.page if issue else None
-    earlier = await _store(desk, submission, envelope, issue)
+    earlier = await _store(desk, submission, envelope, issue, receipts.shown(receipt))
     if earlier:
         report, page = earlier
     else:
@@ -137,7 +139,7 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
 
 
 async def _store(
-    desk: Desk, submission: Submission, envelope: Envelope[Any], issue: Issue | None
+    desk: Desk, submission: Submission, envelope: Envelope[Any], issue: Issue | None, receipt: str
 ) -> tuple[Report, str | None] | None:
     """Store a report, what is public of it, and their events; or the report that the same submission has
     stored before, as it was then, with the page of its public issue."""
@@ -157,6 +159,8 @@ async def _store(
     body_mac, stored = earlier
     if not hmac.compare_digest(body_mac, submission.macs[1]):
         raise _key_of_another_report()
+    if stored.status == "erased":
+        raise _erased(receipt)
     return replace(stored, status="accepted"), shown.issue.page if shown else None
 
 
@@ -170,6 +174,18 @@ def _grid_place(location: Location | None) -> grid.Place | None:
     """What may be public of a place: a rounded point; of an address or an area nothing."""
     point = location.point if location else None
     return grid.rounded(point.latitude, point.longitude) if point else None
+
+
+def _erased(receipt: str) -> Problem:
+    return Problem(
+        410,
+        "report-sent-and-erased",
+        "This report was erased",
+        "It came before, and was erased since; nothing is stored now. The receipt leads to its certificate."
+        " Mint a new Idempotency-Key to send a report again.",
+        receipt=receipt,
+        status_url=STATUS_URL,
+    )
 
 
 def _key_of_another_report() -> Problem:

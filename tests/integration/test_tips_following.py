@@ -78,14 +78,14 @@ async def test_status_and_steps_are_in_plain_words(tips: Tips, language: str) ->
     ReportAnswer.model_validate({"report": view})
     assert view["kept_until"] == "2027-12-01"
     if language == "nl":
-        assert view["text"] == "Team Openbare Ruimte heeft uw bericht ontvangen."
+        assert view["text"] == "Team Openbare Ruimte heeft uw melding ontvangen."
         assert view["explained"] == {
-            "who": "Team Openbare Ruimte is verantwoordelijk voor uw bericht.",
-            "by_when": "Uiterlijk op 13 november 2026 leest Team Openbare Ruimte uw bericht."
+            "who": "Team Openbare Ruimte is verantwoordelijk voor uw melding.",
+            "by_when": "Uiterlijk op 13 november 2026 leest Team Openbare Ruimte uw melding."
             " Uiterlijk op 15 november 2026 wil Team Openbare Ruimte klaar zijn.",
             "why": "Team Openbare Ruimte onderhoudt straten, lampen en groen.",
         }
-        assert view["timeline"][1]["text"] == "Uw bericht ging naar Team Openbare Ruimte."
+        assert view["timeline"][1]["text"] == "Uw melding ging naar Team Openbare Ruimte."
     else:
         assert view["text"] == "Public space team has received your report."
         assert view["explained"]["by_when"] == (
@@ -118,7 +118,7 @@ async def test_another_language_is_answered_in_the_municipalitys_first(tips: Tip
     mine = await followed(tips)
     await tips.rows("UPDATE report SET language = 'tr'")
     await mine.dispatch(events.ReportRouted)
-    assert (await mine.view())["text"] == "Uw bericht gaat naar Team Openbare Ruimte."
+    assert (await mine.view())["text"] == "Uw melding gaat naar Team Openbare Ruimte."
 
 
 async def test_the_export_has_what_is_public_email_and_a_hold_and_names_no_person(tips: Tips) -> None:

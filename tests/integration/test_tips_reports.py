@@ -39,7 +39,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         "language": "nl",
         "areas": {"district": "oakwood"},
         "status": "accepted",
-        "text": "Wij hebben uw bericht. Wij zoeken nu uit wie het oppakt.",
+        "text": "Wij hebben uw melding. Wij zoeken nu uit wie die oppakt.",
         "accepted_at": "2026-11-12T13:37:11.123456Z",
         "unit": None,
         "reason": None,
@@ -60,7 +60,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         "timeline": [
             {
                 "status": "accepted",
-                "text": "Wij hebben uw bericht ontvangen.",
+                "text": "Wij hebben uw melding ontvangen.",
                 "at": "2026-11-12T13:37:11.123456Z",
                 "unit": None,
                 "reason": None,

@@ -348,27 +348,55 @@ async def test_nothing_is_put_under_a_retired_key(tips: Tips) -> None:
     assert (await tips.post(tip())).status == 201
 
 
+async def destroy(tips: Tips, name: str, *, even_so: bool = False) -> None:
+    async with tips.pool.acquire() as connection:
+        keys, now = tips.desk.keys, tips.clock.now
+        await month_keys.destroy(
+            connection, keys, name, now, "jansen", Told(), even_so=even_so, source=SOURCE
+        )
+
+
+async def test_a_hold_that_comes_while_its_key_is_destroyed_keeps_the_words(tips: Tips) -> None:
+    """After it was seen that nothing is held: they stay under the key, which stays too, and are read as
+    before; the others are erased, and that is said."""
+    held, other = await sent(tips, tip()), await sent(tips, tip())
+    async with tips.pool.acquire() as busy:
+        transaction = busy.transaction()
+        await transaction.start()
+        await reports.lock(busy, other)
+        destroying = asyncio.create_task(destroy(tips, LED, even_so=True))
+        async with asyncio.timeout(20):
+            while not await tips.rows("SELECT FROM retired_key"):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        await place(tips, held, date(2026, 12, 24))
+        await transaction.commit()
+    with pytest.raises(Refusal, match=f"1 reports stay under {LED}: they are held"):
+        await destroying
+    assert (await key_of(tips, held), await key_of(tips, other)) == (LED, None)
+    assert (await tips.words(held)).status == 200
+    assert await log_of(tips, held) == [("alteration", "hold_placed:court_order"), ("disclosure", "delivery")]
+    with pytest.raises(Refusal, match="1 reports under"):
+        await destroy(tips, LED, even_so=True)
+    async with tips.pool.acquire() as connection:
+        await holding.lift(connection, held, tips.clock.now, "jansen", Told(), SOURCE)
+    await destroy(tips, LED, even_so=True)
+    assert (await key_of(tips, held), tips.desk.keys.state(LED)) == (None, "destroyed")
+
+
 async def test_a_key_is_destroyed_only_when_nothing_is_under_it(tips: Tips) -> None:
     """Or when somebody says so, but never what is held."""
     held, other = await sent(tips, tip()), await sent(tips, tip())
     await place(tips, held, date(2026, 12, 24))
 
-    async def destroy(name: str, even_so: bool = False) -> None:
-        async with tips.pool.acquire() as connection:
-            now, told = tips.clock.now, Told()
-            await month_keys.destroy(
-                connection, tips.desk.keys, name, now, "jansen", told, even_so=even_so, source=SOURCE
-            )
-
     with pytest.raises(Refusal, match="1 reports under"):
-        await destroy(LED, even_so=True)
+        await destroy(tips, LED, even_so=True)
     async with tips.pool.acquire() as connection:
         await holding.lift(connection, held, tips.clock.now, "jansen", Told(), SOURCE)
     with pytest.raises(Refusal, match="2 reports are under"):
-        await destroy(LED)
+        await destroy(tips, LED)
     with pytest.raises(Refusal, match="there is no key"):
-        await destroy("2020-01-led-365")
-    await destroy(LED, even_so=True)
+        await destroy(tips, "2020-01-led-365")
+    await destroy(tips, LED, even_so=True)
     assert await erased_events(tips) == {held: "retention", other: "retention"}
     assert await log_of(tips, other) == [("erasure", "key_destroyed")]
     with pytest.raises(KeyDestroyed):

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any, TypeVar
@@ -82,18 +82,28 @@ def not_now() -> Problem:
     return Problem(503, "not-now", "Not now", "Try again in a few seconds.", headers={"Retry-After": "5"})
 
 
-def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
-    """A FastAPI application whose every refusal is a problem; `openapi` is the path of its description."""
+def _as_it_is(_request: Request, problem: Problem) -> Problem:
+    return problem
+
+
+def new_app(
+    title: str,
+    *,
+    openapi: str | None = None,
+    said: Callable[[Request, Problem], Problem] = _as_it_is,
+) -> FastAPI:
+    """A FastAPI application whose every refusal is a problem; `openapi` is the path of its description,
+    `said` how a problem is told to whoever sent the request."""
     app = FastAPI(title=title, openapi_url=openapi, docs_url=None, redoc_url=None)
     app.add_middleware(SecurityHeaders)
 
     @app.exception_handler(Problem)
-    async def refused(_request: Request, problem: Problem) -> Response:
-        return problem.response()
+    async def refused(request: Request, problem: Problem) -> Response:
+        return said(request, problem).response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        return invalid_request(error.errors()).response()
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return said(request, invalid_request(error.errors())).response()
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -106,19 +116,21 @@ def new_app(title: str, *, openapi: str | None = None) -> FastAPI:
         if error.status_code == 405:
             # Starlette names those of the first route on this path only.
             headers["Allow"] = ", ".join(_methods(app, request))
-        return Problem(error.status_code, code, title, detail, headers=headers).response()
+        problem = Problem(error.status_code, code, title, detail, headers=headers)
+        return said(request, problem).response()
 
     @app.exception_handler(Exception)
-    async def failed(_request: Request, error: Exception) -> Response:
+    async def failed(request: Request, error: Exception) -> Response:
         log.error("request_failed", exc_info=error)
-        return Problem(
+        problem = Problem(
             500,
             "internal-error",
             "Something went wrong here",
             "Try again later; with the same Idempotency-Key nothing is stored twice.",
             # Starlette answers this one outside every middleware.
             headers={name.decode(): value.decode() for name, value in HEADERS},
-        ).response()
+        )
+        return said(request, problem).response()
 
     return app
 
@@ -215,6 +227,25 @@ def caller(request: Request, tokens: Mapping[str, str]) -> str:
             headers={"WWW-Authenticate": "Bearer"},
         )
     return found
+
+
+def choose_language(languages: tuple[str, ...], asked: str | None, accepted: str) -> str:
+    """The one of `languages` that was asked for, else the best of an Accept-Language header, else the
+    first."""
+    if asked in languages:
+        return asked
+    wishes = []
+    for place, part in enumerate(accepted[:200].split(",")):
+        tag, _, weight = part.partition(";")
+        wishes.append((-_quality(weight), place, tag.strip().lower().split("-")[0]))
+    return next((tag for quality, _, tag in sorted(wishes) if tag in languages and quality < 0), languages[0])
+
+
+def _quality(weight: str) -> float:
+    try:
+        return float(weight.strip().removeprefix("q=") or 1)
+    except ValueError:
+        return 0.0
 
 
 class SecurityHeaders:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from services.tips import answers, intake, receipts, sealing
 from services.tips.body import NewReport
 from services.tips.core import grid, public
+from services.tips.core.acts import Standing
 from services.tips.core.report import accept, drop_after
 from services.tips.core.view import view
 from services.tips.http import Desk
@@ -137,7 +138,9 @@ def usual_app(desk: Desk, dsn: str) -> FastAPI:
         key = intake.check_key([idempotency_key])
         category = intake.check_category(body, desk.municipality)
         language = intake.check_language(body, desk.municipality)
-        intake.check_emergency(body, category, language, desk.municipality)
+        written = [body.description, *answers.texts(body.answers, category)]
+        insists = body.not_an_emergency
+        intake.check_emergency(written, language, desk.municipality, insists=insists, category=category)
         now, report_id = desk.clock(), uuid.uuid4()
         intake.check_contact(body.contact, category)
         intake.check_happened(body.happened, desk.municipality.tz, now)
@@ -193,7 +196,7 @@ def usual_app(desk: Desk, dsn: str) -> FastAPI:
         await db.commit()
         return Accepted(
             receipt=receipts.shown(receipt),
-            report=view(report, [], desk.municipality),
+            report=view(report, [], desk.municipality, Standing()),
             status_url="/v1/reports/mine",
         )
 

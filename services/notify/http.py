@@ -103,7 +103,7 @@ class Answers:
         token: str,
         work: Callable[[Link], Awaitable[tuple[Dispatch, str | None]]],
     ) -> Response:
-        language = page.choose_language(
+        language = web.choose_language(
             self._languages,
             request.query_params.get("language"),
             request.headers.get("accept-language", ""),

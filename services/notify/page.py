@@ -166,21 +166,3 @@ class Page:
 def spoken(municipality: Municipality) -> tuple[str, ...]:
     """The municipality's languages that the page speaks, its default first; English where there is none."""
     return tuple(language for language in municipality.languages if language in TEXTS) or ("en",)
-
-
-def choose_language(languages: tuple[str, ...], asked: str | None, accepted: str) -> str:
-    """What was asked for on the page, else the first of the Accept-Language header, else the default."""
-    if asked in languages:
-        return asked
-    wishes = []
-    for place, part in enumerate(accepted[:200].split(",")):
-        tag, _, weight = part.partition(";")
-        wishes.append((-_quality(weight), place, tag.strip().lower().split("-")[0]))
-    return next((tag for quality, _, tag in sorted(wishes) if tag in languages and quality < 0), languages[0])
-
-
-def _quality(weight: str) -> float:
-    try:
-        return float(weight.strip().removeprefix("q=") or 1)
-    except ValueError:
-        return 0.0

@@ -25,16 +25,19 @@ def _whole(number: object) -> object:
 
 
 class NewMessage(_Body):
-    """What a resident writes to the unit."""
+    """What a resident writes to the unit. With `not_an_emergency` it is taken although its words tell of
+    danger now."""
 
     text: MessageText
     photos: Photos = Field(default_factory=list)
+    not_an_emergency: bool = False
 
 
 class NewReopening(_Body):
-    """That it is not solved; the text becomes a message to the unit."""
+    """That it is not solved; the text becomes a message to the unit, and `not_an_emergency` is as there."""
 
     text: MessageText | None = None
+    not_an_emergency: bool = False
 
 
 class NewRating(_Body):

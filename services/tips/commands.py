@@ -65,6 +65,9 @@ def _add_hold(commands: Any) -> None:
     placing.add_argument("report_id", type=uuid.UUID)
     placing.add_argument("--reason", type=_reason, required=True, help="a code such as court_order")
     placing.add_argument("--until", type=date.fromisoformat, required=True, help="its last day (UTC)")
+    placing.add_argument(
+        "--erase-after", action="store_true", help="its resident asked to erase it: nobody reads it meanwhile"
+    )
     lifting = add_mending(commands, "lift", "end a hold before its time", _lift)
     lifting.add_argument("report_id", type=uuid.UUID)
 
@@ -127,7 +130,7 @@ def _run(program: Program, given: argparse.Namespace) -> None:
 
     async def work(connection: Any) -> None:
         if given.by is None:
-            await retention.plan(connection, keys, _now(), say)
+            await retention.plan(connection, keys, town, _now(), say)
             say("dry run: nothing was changed; with --by NAME it is")
         else:
             await retention.run(connection, keys, town, _now(), given.by, say)
@@ -140,10 +143,19 @@ def _list_holds(program: Program, _given: argparse.Namespace) -> None:
 
 
 def _place(program: Program, given: argparse.Namespace) -> None:
+    _, town = _surroundings(program)
     on_database(
         program,
         lambda connection: holding.place(
-            connection, given.report_id, given.reason, given.until, _now(), given.by, say
+            connection,
+            given.report_id,
+            given.reason,
+            given.until,
+            _now(),
+            given.by,
+            say,
+            erase_after=given.erase_after,
+            source=_source(town),
         ),
     )
 

@@ -7,15 +7,18 @@ who read what, and for a time the certificate of what was destroyed.
 
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from services.tips import publishing
 from services.tips.acting import take_step
 from services.tips.core.certificate import Erasure
+from services.tips.core.chain import entry
 from services.tips.core.report import Report
 from services.tips.photos import holding
-from services.tips.queries import emails, erasures, holds, messages, ratings, reports, steps
+from services.tips.queries import disclosures, emails, erasures, holds, messages, ratings, reports, steps
+from services.tips.queries.holds import Hold
 from shared.events import ReportErased
 
 Reason = Literal["resident", "retention", "spam", "lost"]
@@ -39,27 +42,56 @@ async def erase(connection: Any, report: Report, reason: Reason, now: datetime, 
     had = (await steps.steps_of(connection, [report.report_id]))[report.report_id]
     destroyed = await destroy(connection, [report.report_id], now)
     after, step = await take_step(connection, report, had, ReportErased, now, source, reason=reason)
-    done = Erasure(report.report_id, step.at, reason, destroyed[report.report_id])
+    done = destroyed[report.report_id].erasure(report.report_id, step.at, reason)
     await erasures.insert_erasures(connection, [done])
     return after
 
 
+async def erase_and_log(
+    connection: Any, report: Report, reason: Reason, now: datetime, source: str, actor: str, service: str
+) -> Hold | None:
+    """Erase a report that is locked and not erased yet, and log it, last in the transaction. Where a hold
+    keeps its words they are locked away instead, and the hold is returned; asking for that again does
+    nothing."""
+    hold = await holds.of(connection, report.report_id)
+    if hold and hold.erase_when_lifted:
+        return hold
+    await erase(connection, report, reason, now, source)
+    act, purpose = ("alteration", f"restricted:{reason}") if hold else ("erasure", reason)
+    await disclosures.record(connection, [entry(report, now, act, actor, purpose, service)])
+    return replace(hold, erase_when_lifted=reason) if hold else None
+
+
+class Destroyed(NamedTuple):
+    """What there was of a report: a number for each sort, and the key that its words were under."""
+
+    counts: dict[str, int]
+    key_name: str | None
+
+    def erasure(self, report_id: uuid.UUID, at: datetime, reason: str) -> Erasure:
+        """What the certificate says of it."""
+        return Erasure(report_id, at, reason, self.counts, self.key_name)
+
+
 async def destroy(
     connection: Any, report_ids: Collection[uuid.UUID], now: datetime
-) -> dict[uuid.UUID, dict[str, int]]:
-    """Destroy everything that was written about reports, and the keys that opened it; a number for each sort
-    of what there was. What else is sealed with a report's key is destroyed and counted here."""
+) -> dict[uuid.UUID, Destroyed]:
+    """Destroy everything that was written about reports, and the keys that opened it. What else is sealed
+    with a report's key is destroyed and counted here."""
     had_words = await reports.erase_words(connection, report_ids, now.date())
     written = await messages.delete_messages(connection, report_ids)
     dropped = await holding.drop_of(connection, report_ids, now)
     await emails.forget_of(connection, report_ids)
     rated = await ratings.delete_ratings(connection, report_ids)
     return {
-        report_id: {
-            "words": int(report_id in had_words),
-            "messages": written.get(report_id, 0),
-            "photos": dropped.get(report_id, 0),
-            "ratings": int(report_id in rated),
-        }
+        report_id: Destroyed(
+            {
+                "words": int(report_id in had_words),
+                "messages": written.get(report_id, 0),
+                "photos": dropped.get(report_id, 0),
+                "ratings": int(report_id in rated),
+            },
+            had_words.get(report_id),
+        )
         for report_id in report_ids
     }

@@ -32,8 +32,12 @@ async def place(
     now: datetime,
     who: str | None,
     say: Say,
+    *,
+    erase_after: bool = False,
+    source: str,
 ) -> None:
-    """Hold a report until the end of a day (UTC), or until another day than before.
+    """Hold a report until the end of a day (UTC), or until another day than before; `erase_after` where its
+    resident has asked to erase it, which a restored backup does not know.
 
     Raises Refusal where there are no words, and where the day has passed or is too far ahead.
     """
@@ -50,9 +54,11 @@ async def place(
             await holds.place(connection, report_id, reason, who, now.date(), until)
             await note(connection, who, "hold place", {"report": str(report_id), "until": str(until)})
             purpose = f"hold_{'extended' if before else 'placed'}:{reason}"
-            await disclosures.record(
-                connection, [entry(report, now, "alteration", f"operator:{who}", purpose)]
-            )
+            entries = [entry(report, now, "alteration", f"operator:{who}", purpose)]
+            if erase_after and not (before and before.erase_when_lifted):
+                await erase(connection, report, "resident", now, source)
+                entries.append(entry(report, now, "alteration", f"operator:{who}", "restricted:resident"))
+            await disclosures.record(connection, entries)
     say(_done(who))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from services.tips import answers, receipts
+from services.tips import receipts
 from services.tips.areas import Areas
 from services.tips.body import Contact, Happened, Location, NewReport, Point, moment_of
 from services.tips.core.emergency import emergency
@@ -59,12 +59,18 @@ def check_language(body: NewReport, municipality: Municipality) -> str:
     return language
 
 
-def check_emergency(body: NewReport, category: Category, language: str, municipality: Municipality) -> None:
-    """Raises Problem 422 where the report tells of danger now and the sender has not said otherwise: nothing
-    of it is kept."""
-    if body.not_an_emergency:
+def check_emergency(
+    written: Iterable[str],
+    language: str,
+    municipality: Municipality,
+    *,
+    insists: bool,
+    category: Category | None = None,
+) -> None:
+    """Raises Problem 422 where what a resident wrote, or the category that was chosen for it, tells of danger
+    now and the sender does not insist that there is none: nothing of it is kept."""
+    if insists:
         return
-    written = [body.description, *answers.texts(body.answers, category)]
     matched = emergency(category, written, municipality.emergency_wording)
     if matched is None:
         return
@@ -73,7 +79,7 @@ def check_emergency(body: NewReport, category: Category, language: str, municipa
         "emergency",
         "Danger now?",
         municipality.danger_text(language),
-        errors=[("/not_an_emergency", "send true where there is no danger now: then the report is taken")],
+        errors=[("/not_an_emergency", "send true where there is no danger now: then it is taken")],
         emergency_number=municipality.emergency_number,
         matched=matched,
         language=language,

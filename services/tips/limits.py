@@ -40,7 +40,7 @@ class Allowance:
     """So many at once, and so many an hour after that."""
 
     at_once: int
-    an_hour: int
+    an_hour: float
 
 
 # Each is far above what a household or a street on one address does, and far below what a machine can.
@@ -52,6 +52,8 @@ ALLOWANCES = {
     "emails": Allowance(at_once=3, an_hour=6),
     # "This is mine too".
     "supports": Allowance(at_once=20, an_hour=60),
+    # The same of one issue: a household, and hardly more in the rest of the day.
+    "supports_of_one": Allowance(at_once=3, an_hour=1 / 8),
     "photos": Allowance(at_once=40, an_hour=120),
     "reading": Allowance(at_once=240, an_hour=7_200),
 }
@@ -80,9 +82,10 @@ class Limits:
         self._left: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         self._open: Counter[bytes] = Counter()
 
-    def take(self, request: Request, what: str) -> None:
-        """Take one of the allowance. Raises Problem 429 where none is left."""
-        self._look(request, what, take=1)
+    def take(self, request: Request, what: str, about: bytes = b"") -> None:
+        """Take one of the allowance, which a network has for each thing that it is `about`. Raises Problem
+        429 where none is left."""
+        self._look(request, what, take=1, about=about)
 
     def check(self, request: Request, what: str) -> None:
         """Raise Problem 429 where nothing of the allowance is left; takes nothing."""
@@ -114,13 +117,13 @@ class Limits:
             return address, math.inf
         return address, SHARED_TIMES if address is None or _within(address, self._shared) else 1
 
-    def _look(self, request: Request, what: str, take: int) -> None:
+    def _look(self, request: Request, what: str, take: int, about: bytes = b"") -> None:
         address, times = self._counted(request)
         if times == math.inf:
             return
         allowance = ALLOWANCES[what]
         most, rate = allowance.at_once * times, allowance.an_hour * times / 3_600
-        bucket, now = self._bucket(address, what), self._monotonic()
+        bucket, now = self._bucket(address, what, about), self._monotonic()
         left, since = self._left.get(bucket, (float(most), now))
         left = min(float(most), left + (now - since) * rate)
         if left < 1:
@@ -131,13 +134,14 @@ class Limits:
             if len(self._left) > BUCKETS_MOST:
                 self._left.popitem(last=False)
 
-    def _bucket(self, address: Address | None, what: str) -> bytes:
+    def _bucket(self, address: Address | None, what: str, about: bytes = b"") -> bytes:
         today = self._clock().date()
         if today != self._day:
             self._day, self._key = today, os.urandom(32)
             self._left.clear()
         network = b"" if address is None else _network(address)
-        return hashlib.blake2b(what.encode() + b"\0" + network, key=self._key, digest_size=16).digest()
+        thing = b"\0".join((what.encode(), network, about))
+        return hashlib.blake2b(thing, key=self._key, digest_size=16).digest()
 
 
 def client_address(request: Request, proxies: Sequence[Network]) -> Address | None:

@@ -16,7 +16,7 @@ from services.tips.core.chain import Entry, entry
 from services.tips.core.report import Report
 from services.tips.erasing import erase
 from services.tips.keys import KeyFolder, KeyLost
-from services.tips.queries import disclosures, keeping, reports
+from services.tips.queries import disclosures, holds, keeping, reports
 from services.tips.sealing import Sealed, Unreadable
 from shared.errors import Refusal
 from shared.mending.journal import Say, note
@@ -86,7 +86,8 @@ async def destroy(
 ) -> None:
     """Destroy a key that nothing is under; `even_so`, and the reports under it are erased.
 
-    Raises Refusal where a report is under it, and always where one of them is held.
+    Raises Refusal where a report is under it, and always where one of them is held: nothing is erased then,
+    but where the hold came meanwhile the others are, and the key stays.
     """
     count = await keeping.count(connection, name)
     if not count:
@@ -102,12 +103,12 @@ async def destroy(
             keys.make(rules.generation(name, rules.generation_of(name) + 1))
 
         async def handle(taken: Any, report: Report, _sealed: Sealed) -> Entry | None:
-            after = await erase(taken, report, "retention", now, source)
-            return (
-                entry(report, now, "erasure", f"operator:{who}", "key_destroyed")
-                if after.status == "erased"
-                else None
-            )
+            # Whoever places a hold locks the report first, as `empty` does: a hold that came after all were
+            # looked at is seen here, and keeps its words as they are.
+            if await holds.of(taken, report.report_id):
+                return None
+            await erase(taken, report, "retention", now, source)
+            return entry(report, now, "erasure", f"operator:{who}", "key_destroyed")
 
         await withdraw(connection, name)
         await empty(connection, name, handle)

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from services.tips.core import public
+from services.tips.core.certificate import PUBLIC_TEXT
+from services.tips.core.chain import Entry
 from services.tips.core.public import Issue
-from services.tips.queries import issues, reports
+from services.tips.queries import disclosures, issues, reports
 from shared import outbox
 from shared.cloudevents import Envelope
 from shared.events import IssueGone
@@ -63,15 +65,30 @@ async def announce(
 
 async def settle(connection: Any, town: Municipality, public_url: str, now: datetime) -> bool:
     """Bring some issues in line with the municipality's folder and the service's address, in the caller's
-    transaction: those of a category that is public no more go, pages that moved are said anew. Whether there
-    may be more."""
+    transaction: those of a category that is public no more go, pages that moved are said anew, texts that
+    may not be there go. Whether there may be more."""
     categories = [one.id for one in town.categories.values() if one.public]
     found = await issues.astray(connection, categories, public_url, SETTLED_AT_ONCE)
     await reports.lock_reports(connection, found)
     source = f"/{town.slug}/tips"
     causes = {report_id: Cause(uuid.uuid4(), now, source) for report_id in found}
     await announce(connection, causes, categories=categories, public_url=public_url)
-    return len(found) == SETTLED_AT_ONCE
+    unfit = await _clear_texts(connection, town, now)
+    return SETTLED_AT_ONCE in (len(found), unfit)
+
+
+async def _clear_texts(connection: Any, town: Municipality, now: datetime) -> int:
+    """Take away some public texts that their category has no more, or whose report was taken back, and log
+    it, last in the transaction; how many."""
+    by = {"summary": "unit", "words": "resident"}
+    fits = {one.id: by[one.public_text] for one in town.categories.values() if one.public_text in by}
+    unfit = await issues.unfit_texts(connection, fits, SETTLED_AT_ONCE)
+    await reports.lock_reports(connection, unfit)
+    for report_id in unfit:
+        await issues.set_public_text(connection, report_id, None, None, now)
+    lines = [Entry(one, "issue", now, "alteration", "operator", "tips", PUBLIC_TEXT) for one in unfit]
+    await disclosures.record(connection, lines)
+    return len(unfit)
 
 
 def said(issue: Issue | None, issue_id: uuid.UUID, cause: Cause) -> Envelope[Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from services.tips import erasing
 from services.tips.core import lifecycle
-from services.tips.core.certificate import Erasure
 from services.tips.core.chain import Entry
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, seen, step_of
 from services.tips.core.report import Report, time_of
@@ -95,7 +94,7 @@ async def _erase_again(connection: Any, erased: Sequence[Envelope[ReportErased]]
     report_ids = [envelope.event.report_id for envelope in erased]
     destroyed = await erasing.destroy(connection, report_ids, now)
     done = [
-        Erasure(report_id, envelope.time, envelope.event.reason, destroyed[report_id])
+        destroyed[report_id].erasure(report_id, envelope.time, envelope.event.reason)
         for envelope in erased
         for report_id in [envelope.event.report_id]
     ]

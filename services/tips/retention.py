@@ -12,9 +12,9 @@ from services.tips import holding, month_keys
 from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Entry, entry
 from services.tips.core.report import Report
-from services.tips.erasing import erase
+from services.tips.erasing import erase, erase_and_log
 from services.tips.keys import KeyFolder
-from services.tips.queries import disclosures, holds, keeping
+from services.tips.queries import disclosures, holds, keeping, reports
 from services.tips.sealing import Sealed
 from shared.errors import Refusal
 from shared.mending.journal import Say, note
@@ -24,16 +24,21 @@ ROWS = 1_000
 WORKER = "retention"
 
 
-async def plan(connection: Any, keys: KeyFolder, now: datetime, say: Say) -> None:
+async def plan(connection: Any, keys: KeyFolder, municipality: Municipality, now: datetime, say: Say) -> None:
     """Say what a run would do, and how many reports end soon."""
     today = now.date()
     for hold in await holds.all_holds(connection):
         if hold.until < today:
             say(f"the hold on {hold.report_id} ends" + (", it is erased" if hold.erase_when_lifted else ""))
+    if spam := await keeping.spam_before(connection, today - timedelta(days=rules.SPAM_DAYS)):
+        say(f"{len(spam)} reports that were taken for spam are erased")
     for name in await _ended(connection, keys, now):
         count = await keeping.count(connection, name)
         held = await keeping.held_under(connection, name)
-        still = await keeping.open_under(connection, name, rules.OVER)
+        still = sum(
+            rules.extended(name, municipality.categories.get(category), accepted_at, now) is not None
+            for category, accepted_at in await keeping.open_under(connection, name, rules.OVER)
+        )
         say(f"{name}: {count - held - still} erased, {held} held, {still} open and extended; then destroyed")
     counts = await keeping.counts(connection)
     say(f"{rules.ending(counts, now)} reports end within {rules.REVIEW_DAYS} days, these included")
@@ -55,6 +60,9 @@ async def run(
     if ended := await holding.end_those_over(connection, now, source):
         say(f"{ended} holds ended")
         wake()
+    if spam := await _erase_spam(connection, now, source):
+        say(f"{spam} reports that were taken for spam are erased")
+        wake()
     keys.tidy()
     stuck = []
     for name in await _ended(connection, keys, now):
@@ -70,6 +78,22 @@ async def run(
             keys.make(keys.newest(base))
     if stuck:
         raise Refusal(f"not all came to its end: {'; '.join(stuck)}")
+
+
+async def _erase_spam(connection: Any, now: datetime, source: str) -> int:
+    """Erase what was taken for spam so long ago that nobody can take it back, in a transaction of its own
+    each; returns how many."""
+    before = now.date() - timedelta(days=rules.SPAM_DAYS)
+    count = 0
+    for report_id in await keeping.spam_before(connection, before):
+        async with connection.transaction():
+            found = await reports.lock(connection, report_id)
+            # Another replica may have erased it, or a unit taken it back, before the lock.
+            if found and report_id in await keeping.spam_before(connection, before):
+                await keeping.mark_spam(connection, report_id, None)
+                await erase_and_log(connection, found[0], "spam", now, source, WORKER, "tips")
+                count += 1
+    return count
 
 
 async def _ended(connection: Any, keys: KeyFolder, now: datetime) -> list[str]:
@@ -100,11 +124,10 @@ async def _end(
             )
             said["held"] += 1
             return entry(report, now, "alteration", WORKER, "retention_held")
-        if readable and report.status not in rules.OVER:
-            category = municipality.categories.get(report.category)
-            regime, days = (category.regime, category.retention_days) if category else ("led", 365)
-            present = keys.newest(rules.same_class(name, now, regime, days))
-            await month_keys.move(taken, keys, report, sealed, present)
+        category = municipality.categories.get(report.category)
+        present = rules.extended(name, category, report.accepted_at, now)
+        if readable and report.status not in rules.OVER and present:
+            await month_keys.move(taken, keys, report, sealed, keys.newest(present))
             said["extended"] += 1
             return entry(report, now, "alteration", WORKER, "retention_extended")
         if not readable:

@@ -46,6 +46,21 @@ class Explained(_Answer):
     why: str | None
 
 
+class PublicView(_Answer):
+    """What everybody can read: the issue's page, and the text there, which a unit has given or approved."""
+
+    page: str
+    text: str | None
+    text_by: Literal["unit", "resident"] | None
+
+
+class ErasureWaits(_Answer):
+    """Why a report is to be erased, and the last day on which something keeps it."""
+
+    reason: Literal["resident", "retention", "spam", "lost"]
+    until: date
+
+
 class ReportView(_Answer):
     """A report as its sender sees it."""
 
@@ -63,9 +78,14 @@ class ReportView(_Answer):
     explained: Explained | None = Field(description="null once nobody works on it")
     question_open: bool = Field(description="the unit asked something and has no answer yet")
     unread: int = Field(description="messages of the unit that were not read yet")
+    erasure_waits: ErasureWaits | None = Field(description="it is to be erased, and not yet: `text` says why")
     possible: list[Act] = Field(description="what can be done now")
     reopen_until: datetime | None
-    kept_until: date | None = Field(description="the words are destroyed on this day")
+    public: PublicView | None = Field(description="null where nothing of it is public")
+    kept_until: date | None = Field(
+        description="the words are destroyed on this day; what is still open then is kept once more, to"
+        " another day; null while something keeps them, and once they are erased"
+    )
     timeline: list[TimelineEntry]
 
 
@@ -126,6 +146,10 @@ class CertificateView(_Answer):
     erased_at: datetime
     reason: Literal["resident", "retention", "spam", "lost"]
     destroyed: dict[str, int] = Field(description="a number for each sort of what there was")
+    backups_until: datetime | None = Field(
+        description="until then a backup that has what was destroyed can be opened, with the key that it was"
+        " under; null where none can"
+    )
     sent_to: list[SentTo]
     read_by: list[ReadBy]
     certificate_until: datetime = Field(description="until then the receipt leads to this certificate")
@@ -136,13 +160,19 @@ class CertificateAnswer(_Answer):
 
 
 class LogLine(_Answer):
-    """Who did what with the words, when and why, as codes."""
+    """Who did what with the words, when and why, as codes: a unit, or what a person is, never who."""
 
     at: datetime
     act: str
     reader: str
     service: str
     purpose: str
+
+
+class Hold(_Answer):
+    """The law has the words kept until the end of this day; why is not told here."""
+
+    until: date
 
 
 class Export(_Answer):
@@ -152,6 +182,9 @@ class Export(_Answer):
     report: ReportView
     words: dict[str, Any] | None = Field(description="what was sent, as it was sent")
     messages: list[MessageView]
+    email: Literal["none", "unconfirmed", "confirmed"] = Field(description="e-mail about news")
+    public: dict[str, Any] | None = Field(description="what everybody can read, as in GET /v1/issues/ID")
+    hold: Hold | None
     rating: RatingView | None
     log: list[LogLine]
     certificate: CertificateView | None
@@ -170,6 +203,7 @@ class UnitMessageView(_Answer):
     unit: str | None
     text: str
     photos: list[str]
+    not_an_emergency: bool = Field(description="the resident says that there is no danger now")
     asks: bool
     at: datetime
 
@@ -207,10 +241,11 @@ class PublicTextAnswer(_Answer):
     public_text: str | None
 
 
-class Erased(_Answer):
-    """How a report stands after it was marked as spam."""
+class SpamMark(_Answer):
+    """Whether a report is taken for spam, and the last day (UTC) on which that can be taken back."""
 
-    status: Literal["erased"]
+    status: Literal["marked", "unmarked", "erased"]
+    until: date | None
 
 
 class ConfirmationView(_Answer):

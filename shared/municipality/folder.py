@@ -105,7 +105,8 @@ class _Reading:
         plain = {key: value for key, value in table.items() if key in Header.model_fields}
         header = self._findings.model(MUNICIPALITY, "", Header, plain)
         self._languages = header.languages if header else self._claimed_languages(plain)
-        check_texts(self._findings, MUNICIPALITY, "names", plain.get("names"), self._languages)
+        for name in ("names", "privacy_notice"):
+            check_texts(self._findings, MUNICIPALITY, name, plain.get(name), self._languages)
         listed = {key: value for key, value in table.items() if key == "area_sets"}
         return header, self._area_sets(listed, header.zone if header else None)
 

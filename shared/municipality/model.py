@@ -197,6 +197,8 @@ class Header(Part):
     )
     zone: str = Field(description='an IANA time zone such as "Europe/Amsterdam"')
     emergency_number: str = Field(pattern=r"^\+?[0-9][0-9 ]{1,15}$", description='digits such as "112"')
+    # What a resident reads before sending: what is asked and kept, by whom, and where all of it is told.
+    privacy_notice: Texts
     # How long after it was resolved or refused a resident may say that it is not solved.
     reopen_days: Annotated[int, Strict()] = Field(14, ge=0, le=365, description="whole days, 0 to 365")
 

@@ -49,9 +49,8 @@ EXCUSES = (
     Excuse(
         REJECTED,
         "emergency",
-        "the emergency stop reads the words: it stops a report that is in order otherwise",
+        "the emergency stop reads the words: it stops what is in order otherwise",
         ("/not_an_emergency",),
-        "POST /v1/reports",
     ),
     Excuse(REJECTED, "not-yet", "a document has no clock", ("/happened",), "POST /v1/reports"),
     Excuse(

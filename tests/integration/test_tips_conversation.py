@@ -12,6 +12,7 @@ from tests.integration.followed import ANSWER, QUESTION, followed
 from tests.integration.test_tips_privacy import all_times, everything, forms
 from tests.integration.tips_server import Tips, issue, new_key, tip
 
+DANGER = "Er wordt nu ingebroken bij de buren"
 TURNS = (
     QUESTION,
     ANSWER,
@@ -72,6 +73,32 @@ async def test_every_message_is_logged_with_who_and_why(tips: Tips) -> None:
         ("collection", "resident", "tips", "message"),
         ("consultation", "officer:k.jansen", "notify", "follow_up"),
     ]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/messages", 201), ("/reopening", 200)])
+async def test_danger_now_is_stopped_in_later_words_too(path: str, status: int, tips: Tips) -> None:
+    """With the emergency number, before anything is stored, changed or logged, also where the report takes no
+    words any more; who insists is taken, and the unit reads that."""
+    mine, erased = await followed(tips, tip()), await followed(tips, tip(language="en"))
+    await mine.dispatch(events.ReportRouted, events.ReportResolved)
+    await erased.mine("DELETE")
+    wakes = len(tips.wakes)
+    for one, language in ((mine, "nl"), (erased, "en")):
+        was = await one.events(), await one.log(), await one.view()
+        stopped = await one.mine("POST", path, {"text": DANGER}, **{"Idempotency-Key": new_key()})
+        assert (stopped.status, stopped.code) == (422, "emergency")
+        assert (stopped.body["emergency_number"], stopped.body["language"]) == ("112", language)
+        assert stopped.body["errors"][0]["pointer"] == "/not_an_emergency"
+        assert (await one.events(), await one.log(), await one.view()) == was
+    assert (len(tips.wakes), await tips.rows("SELECT FROM message")) == (wakes, [])
+    sent = {"text": DANGER, "not_an_emergency": True}
+    key = {"Idempotency-Key": new_key()}
+    for _ in range(2):
+        assert (await mine.mine("POST", path, sent, **key)).status == status
+    await mine.ask()
+    units = (await mine.inside("GET", "/messages?purpose=follow_up&reader=officer:k.jansen")).body
+    UnitConversation.model_validate(units)
+    assert [one["not_an_emergency"] for one in units["messages"]] == [True, False]
 
 
 async def test_what_nobody_asked_for_is_a_supplement(tips: Tips) -> None:

@@ -3,22 +3,30 @@
 import asyncio
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from services.tips import month_keys
 from services.tips.app import forget_receipts
+from services.tips.core import keeping
 from services.tips.core.certificate import CERTIFICATE_KEPT
-from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
+from services.tips.queries import reports
+from services.tips.schemas import CertificateAnswer, ConfirmationView, ReportAnswer, SpamMark
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
 from tests.integration.test_tips_privacy import all_times, everything, forms
-from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
+from tests.integration.test_tips_retention import place, run
+from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, new_key, tip
 
 WEBHOOK = "unit:public_space via webhook"
 OTHER = "unit:parking via e-mail"
+HELD = {
+    "nl": "De wet vraagt ons om die te bewaren tot en met 24 december 2026.",
+    "en": "The law asks us to keep it until the end of 24 December 2026.",
+}
 # Whatever says something about one report, but for the report itself, its steps and its log.
 WRITTEN = ("message", "rating")
 
@@ -62,7 +70,10 @@ async def test_an_erased_report_is_nowhere(body: Callable[[], dict[str, Any]], t
     assert (await mine.log())[-1] == ("erasure", "resident", "tips", "resident")
     view = await mine.view()
     assert (view["status"], view["possible"], view["kept_until"]) == ("erased", [], None)
-    assert view["text"] == "U hebt uw bericht gewist. Niemand kan het terughalen."
+    assert view["text"] == (
+        "U hebt uw melding gewist. In een reservekopie staat het misschien nog."
+        " Na 1 december 2027 kan niemand die kopie meer lezen."
+    )
     assert (await tips.words(mine.report_id)).status == 410
     for method, path in (("GET", "/messages"), ("POST", "/withdrawal")):
         assert (await mine.mine(method, path)).code == "report-erased"
@@ -87,8 +98,9 @@ async def test_the_certificate_says_what_when_and_who_had_been_sent_it(tips: Tip
         "erased_at": "2026-11-14T13:00:00Z",
         "reason": "resident",
         "destroyed": {"words": 1, "messages": 2, "photos": 0, "ratings": 1},
+        "backups_until": "2027-12-01T00:00:00Z",
         "sent_to": [{"reader": WEBHOOK} | sent, {"reader": OTHER} | sent],
-        "read_by": [{"reader": "officer:k.jansen", "purpose": "follow_up", "at": "2026-11-12T13:00:00Z"}],
+        "read_by": [{"reader": "officer", "purpose": "follow_up", "at": "2026-11-12T13:00:00Z"}],
         "certificate_until": "2027-11-14T13:00:00Z",
     }
     assert (await mine.mine("DELETE")).body == erased
@@ -132,26 +144,157 @@ async def test_only_those_who_were_sent_words_confirm_and_only_an_erasure(tips: 
     assert (await confirm(mine, WEBHOOK, "confirmed", at)).code == "report-unknown"
 
 
-async def test_spam_is_erased_and_its_sender_reads_that(tips: Tips) -> None:
-    """Once, whoever says it again; logged by whom."""
+async def test_spam_is_erased_after_days_in_which_its_sender_can_say_that_it_is_none(tips: Tips) -> None:
+    """Who marked it is logged, once; until the last day the sender reads when it goes, and can write."""
     mine = await lived(tips, issue(language="en"))
     assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"}, token="x" * 40)).status == 401
     assert (await mine.inside("POST", "/spam", {"by": "K. Jansen"})).code == "invalid-request"
+    marked = {"status": "marked", "until": "2026-11-19"}
     for _ in range(2):
         answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
-        assert (answer.status, answer.body) == (200, {"status": "erased"})
-        Erased.model_validate(answer.body)
+        assert (answer.status, answer.body) == (200, marked)
+        SpamMark.model_validate(answer.body)
+        tips.clock.now += timedelta(days=1)
+    view = await mine.view()
+    ReportAnswer.model_validate({"report": view})
+    assert view["text"].startswith(
+        "We took this report for spam or abuse. After 19 November 2026 we erase it."
+    )
+    assert view["erasure_waits"] == {"reason": "spam", "until": "2026-11-19"}
+    assert {"message", "erase"} <= set(view["possible"])
+    assert (await mine.write("It is no spam.")).status == 201
+    await run(tips, datetime(2026, 11, 19, 23, 59, tzinfo=UTC))
+    assert (await mine.view())["status"] == "resolved"
+    for _ in range(2):
+        await run(tips, datetime(2026, 11, 20, tzinfo=UTC))
+    answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
+    assert answer.body == {"status": "erased", "until": None}
+    assert (await mine.inside("DELETE", "/spam?by=officer:k.jansen")).status == 410
     view = await mine.view()
     assert view["text"].startswith("We took this report for spam or abuse.")
-    assert view["timeline"][-1]["text"] == view["text"]
+    assert view["text"].startswith(view["timeline"][-1]["text"])
     assert (await mine.mine("GET", "/certificate")).body["certificate"]["reason"] == "spam"
     assert (await mine.events())[-1] == "ReportErased"
-    assert [line for line in await mine.log() if line[0] == "erasure"] == [
-        ("erasure", "officer:k.jansen", "notify", "spam")
+    assert [line for line in await mine.log() if line[3].startswith("spam")] == [
+        ("alteration", "officer:k.jansen", "notify", "spam_marked"),
+        ("erasure", "retention", "tips", "spam"),
     ]
     assert (await mine.mine("DELETE")).status == 200
     mine.report_id = uuid.uuid4()
     assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})).status == 404
+
+
+async def test_what_is_taken_for_spam_is_read_again_and_stays(tips: Tips) -> None:
+    """Whoever takes the mark back is logged, once; the report is as it was before. One that is held goes when
+    the hold ends."""
+    mine, held = await lived(tips, tip()), await lived(tips, issue())
+    before = await mine.view()
+    await place(tips, held.report_id, date(2026, 12, 24))
+    for one in (mine, held):
+        await one.inside("POST", "/spam", {"by": "officer:k.jansen"})
+    assert (await tips.words(mine.report_id)).status == 200
+    assert (await mine.inside("DELETE", "/spam?by=K. Jansen")).status == 422
+    for _ in range(2):
+        answer = await mine.inside("DELETE", "/spam?by=officer:b.devries")
+        assert (answer.status, answer.body) == (200, {"status": "unmarked", "until": None})
+    assert await mine.view() == before
+    assert [line for line in await mine.log() if line[3].startswith("spam")] == [
+        ("alteration", "officer:k.jansen", "notify", "spam_marked"),
+        ("alteration", "officer:b.devries", "notify", "spam_unmarked"),
+    ]
+    for day in (1, 2, 25):
+        await run(tips, datetime(2026, 12, day, tzinfo=UTC))
+        assert (await mine.view())["status"] == "resolved"
+        view = await held.view()
+        if day == 25:
+            assert (view["status"], view["erasure_waits"]) == ("erased", None)
+        else:
+            assert view["erasure_waits"] == {"reason": "spam", "until": "2026-12-24"}
+    assert [line[3] for line in await held.log() if line[0] == "erasure"] == ["erase_when_lifted:spam"]
+
+
+async def test_that_nobody_can_get_it_back_is_said_once_it_is_so(tips: Tips) -> None:
+    """Not while a dump of before can be opened: until the key that the words were under is destroyed, that of
+    their month in its time, that of a hold with the next run."""
+    month, held = await followed(tips, tip(language="en")), await followed(tips, issue(language="en"))
+    async with tips.pool.acquire() as connection:
+        name = keeping.hold_key_name(held.report_id)
+        async with connection.transaction():
+            report, sealed = await reports.lock(connection, held.report_id) or pytest.fail("it is there")
+            assert sealed
+            await month_keys.move(connection, tips.desk.keys, report, sealed, name)
+    for mine, until, day in (
+        (month, "2027-12-01T00:00:00Z", "1 December 2027"),
+        (held, "2026-11-12T15:37:11.123456Z", "12 November 2026"),
+    ):
+        assert (await mine.mine("DELETE")).body["certificate"]["backups_until"] == until
+        assert f"After {day} nobody can read that backup any more." in (await mine.view())["text"]
+    for key in (name, "2026-11-led-365"):
+        tips.desk.keys.destroy(key)
+    for mine in (month, held):
+        assert (await mine.mine("GET", "/certificate")).body["certificate"]["backups_until"] is None
+        assert (await mine.view())["text"] == "You erased your report. Nobody can get it back."
+
+
+@pytest.mark.parametrize(("language", "said"), list(HELD.items()))
+async def test_who_erases_what_is_held_is_told_that_it_waits(language: str, said: str, tips: Tips) -> None:
+    """Until when, in the report's language; nothing can be done meanwhile. Asking again is the same answer,
+    and nothing more is logged; when the hold ends it is erased."""
+    mine = await lived(tips, tip(language=language))
+    await place(tips, mine.report_id, date(2026, 12, 24))
+    answers = [await mine.mine("DELETE") for _ in range(2)]
+    answers += await asyncio.gather(*(mine.mine("DELETE") for _ in range(4)))
+    assert {(answer.status, answer.code) for answer in answers} == {(409, "on-hold")}
+    ((until, detail),) = {(answer.body["until"], answer.body["detail"]) for answer in answers}
+    assert until == "2026-12-24"
+    assert said in detail
+    assert [line for line in await mine.log() if line[3] == "restricted:resident"] == [
+        ("alteration", "resident", "tips", "restricted:resident")
+    ]
+    view = await mine.view()
+    ReportAnswer.model_validate({"report": view})
+    assert view["text"] == detail
+    assert view["erasure_waits"] == {"reason": "resident", "until": "2026-12-24"}
+    assert (view["possible"], view["explained"], view["question_open"]) == ([], None, False)
+    for method, path, sent in (
+        ("PUT", "/rating", {"satisfied": False}),
+        ("POST", "/reopening", {}),
+        ("POST", "/withdrawal", None),
+    ):
+        assert (await mine.mine(method, path, sent)).code == "report-restricted"
+    await run(tips, datetime(2026, 12, 25, tzinfo=UTC))
+    view = await mine.view()
+    assert (view["status"], view["erasure_waits"]) == ("erased", None)
+
+
+async def test_after_a_restore_an_operator_says_again_what_its_resident_asked(tips: Tips) -> None:
+    """A backup of before does not know the wish: placed again with it, the hold keeps the words from
+    everybody, and then they go."""
+    mine = await lived(tips, issue())
+    for _ in range(2):
+        await place(tips, mine.report_id, date(2026, 12, 24), erase_after=True)
+    assert [line for line in await mine.log() if line[3] == "restricted:resident"] == [
+        ("alteration", "operator:jansen", "tips", "restricted:resident")
+    ]
+    assert (await tips.words(mine.report_id)).code == "report-restricted"
+    assert (await mine.view())["erasure_waits"]["reason"] == "resident"
+
+
+async def test_a_report_that_comes_again_after_it_was_erased_is_said_to_be(tips: Tips) -> None:
+    """It is not stored anew, and its receipt leads to the certificate; who sends something else under its key
+    gets neither."""
+    key, body = new_key(), tip()
+    receipt = (await tips.post(body, key)).body["receipt"]
+    mine = Followed(tips, receipt, await tips.report_id(), "tip")
+    await mine.mine("DELETE")
+    stored, events = await tips.stored(), await mine.events()
+    answer = await tips.post(body, key)
+    assert (answer.status, answer.code) == (410, "report-sent-and-erased")
+    assert answer.body["receipt"] == receipt
+    assert (await Followed(tips, receipt, mine.report_id, "tip").mine("GET", "/certificate")).status == 200
+    assert (await tips.stored(), await mine.events()) == (stored, events)
+    other = await tips.post(body | {"description": "Another one"}, key)
+    assert (other.status, other.code, "receipt" in other.body) == (409, "idempotency-key-reused", False)
 
 
 async def test_erasing_in_the_middle_of_a_conversation(tips: Tips) -> None:

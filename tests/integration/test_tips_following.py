@@ -1,17 +1,18 @@
 """What a receipt shows, to whom, and in which words."""
 
 import json
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import pytest
 
 from services.tips.core import texts
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, TRANSITIONS
-from services.tips.core.view import kept_until
+from services.tips.core.moderation import digest_of
 from services.tips.schemas import ExportAnswer, ReportAnswer
 from shared import events
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
+from tests.integration.test_tips_retention import place
 from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, new_key, tip
 
 # Every route of a resident behind a receipt, with a body that is in order.
@@ -77,14 +78,14 @@ async def test_status_and_steps_are_in_plain_words(tips: Tips, language: str) ->
     ReportAnswer.model_validate({"report": view})
     assert view["kept_until"] == "2027-12-01"
     if language == "nl":
-        assert view["text"] == "Team Openbare Ruimte heeft uw bericht ontvangen."
+        assert view["text"] == "Team Openbare Ruimte heeft uw melding ontvangen."
         assert view["explained"] == {
-            "who": "Team Openbare Ruimte is verantwoordelijk voor uw bericht.",
-            "by_when": "Uiterlijk op 13 november 2026 leest Team Openbare Ruimte uw bericht."
+            "who": "Team Openbare Ruimte is verantwoordelijk voor uw melding.",
+            "by_when": "Uiterlijk op 13 november 2026 leest Team Openbare Ruimte uw melding."
             " Uiterlijk op 15 november 2026 wil Team Openbare Ruimte klaar zijn.",
             "why": "Team Openbare Ruimte onderhoudt straten, lampen en groen.",
         }
-        assert view["timeline"][1]["text"] == "Uw bericht ging naar Team Openbare Ruimte."
+        assert view["timeline"][1]["text"] == "Uw melding ging naar Team Openbare Ruimte."
     else:
         assert view["text"] == "Public space team has received your report."
         assert view["explained"]["by_when"] == (
@@ -107,6 +108,7 @@ def test_every_status_step_and_end_has_a_text_in_both_languages() -> None:
     assert steps <= set(texts.STEPS) | set(texts.STATUSES)
     assert set(texts.ERASED) == {"resident", "retention", "spam", "lost"}
     every = [*texts.STATUSES.values(), *texts.STEPS.values(), *texts.ERASED.values()]
+    every += [texts.NOWHERE, texts.IN_BACKUPS, texts.SPAM, texts.HELD_TITLE, *texts.HELD.values()]
     every += [texts.QUESTION, texts.WHO, texts.NOBODY_YET, texts.ACKNOWLEDGE_BY, texts.RESOLVE_BY]
     assert all(set(one) == {"nl", "en"} for one in [*every, texts.NO_DAY, texts.NO_UNIT])
 
@@ -116,17 +118,33 @@ async def test_another_language_is_answered_in_the_municipalitys_first(tips: Tip
     mine = await followed(tips)
     await tips.rows("UPDATE report SET language = 'tr'")
     await mine.dispatch(events.ReportRouted)
-    assert (await mine.view())["text"] == "Uw bericht gaat naar Team Openbare Ruimte."
+    assert (await mine.view())["text"] == "Uw melding gaat naar Team Openbare Ruimte."
 
 
-@pytest.mark.parametrize(
-    ("accepted", "days", "until"),
-    [("2026-11-12", 365, "2027-12-01"), ("2026-12-31", 1, "2027-01-02"), ("2028-01-31", 30, "2028-03-02")],
-)
-def test_words_are_kept_some_days_after_the_end_of_their_month(accepted: str, days: int, until: str) -> None:
-    """In UTC, as the months' keys are."""
-    moment = datetime.fromisoformat(f"{accepted}T23:59:59Z")
-    assert kept_until(moment, days) == date.fromisoformat(until)
+async def test_the_export_has_what_is_public_email_and_a_hold_and_names_no_person(tips: Tips) -> None:
+    """The text that everybody reads, whether e-mail goes out, until when the law keeps the words; neither who
+    read them or has them kept, nor why they are kept."""
+    mine, bare = await followed(tips, issue()), await followed(tips, tip())
+    await tips.public_text(mine.report_id, approve=True, digest=digest_of(SECRET_WORDS))
+    await tips.words(mine.report_id, purpose="follow_up", reader="officer:k.jansen")
+    await mine.inside("GET", "/messages?purpose=follow_up&reader=officer:k.jansen")
+    await mine.mine("PUT", "/email", {"address": "r@resident.example"})
+    await place(tips, mine.report_id, date(2026, 12, 24))
+    answer = await mine.mine("GET", "/export")
+    ExportAnswer.model_validate(answer.body)
+    export = answer.body["export"]
+    (listed,) = (await tips.get("/v1/issues")).body["issues"]
+    assert (export["public"], listed["text"]) == (listed, SECRET_WORDS)
+    assert (export["email"], export["hold"]) == ("unconfirmed", {"until": "2026-12-24"})
+    assert [(line["reader"], line["purpose"]) for line in export["log"][1:]] == [
+        ("unit:public_space via desk", "public_text"),
+        ("officer", "follow_up"),
+        ("officer", "follow_up"),
+        ("operator", "hold_placed"),
+    ]
+    assert not [word for word in ("jansen", "court", "r@resident.example") if word in answer.content.decode()]
+    export = (await bare.mine("GET", "/export")).body["export"]
+    assert (export["public"], export["email"], export["hold"]) == (None, "none", None)
 
 
 async def test_the_export_has_all_that_is_held_and_no_way_to_anybody(tips: Tips) -> None:

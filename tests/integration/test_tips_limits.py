@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,6 +56,32 @@ async def test_one_network_cannot_flood_and_others_do_not_notice(limited: Tips) 
     ):
         assert int(answer.headers["Retry-After"]) > 0
         assert (await answer.json(content_type=None))["type"] == "urn:ibuurt:problem:too-many"
+
+
+async def test_one_network_says_of_an_issue_a_few_times_that_it_is_theirs_too(limited: Tips) -> None:
+    """Of another issue too; a repeat after a lost answer takes nothing, and a neighbour says it all the same.
+    What is refused is not counted."""
+    await send(limited, "127.0.0.2", 2)
+    first, second = (row["issue_id"] for row in await limited.rows("SELECT issue_id FROM issue"))
+    most = ALLOWANCES["supports_of_one"].at_once
+    key = new_key()
+    keys = [key, key, *(new_key() for _ in range(most))]
+    assert await support(limited, "127.0.0.4", first, keys) == [200] * (most + 1) + [429]
+    assert await support(limited, "127.0.0.4", second, [new_key()]) == [200]
+    assert await support(limited, "127.0.0.5", first, [new_key()]) == [200]
+    rows = await limited.rows("SELECT issue_id, supporters FROM issue")
+    assert {row["issue_id"]: row["supporters"] for row in rows} == {first: most + 1, second: 1}
+
+
+async def support(tips: Tips, host: str, issue_id: uuid.UUID, keys: list[str]) -> list[int]:
+    """Say from that address that an issue is theirs too, with each of these keys; the statuses."""
+    statuses = []
+    async with client(tips, host) as session:
+        for key in keys:
+            url = f"/v1/issues/{issue_id}/supporters"
+            async with session.post(url, headers={"Idempotency-Key": key}) as answer:
+                statuses.append(answer.status)
+    return statuses
 
 
 async def test_what_is_refused_counts_as_well(limited: Tips) -> None:

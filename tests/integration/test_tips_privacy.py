@@ -188,7 +188,8 @@ async def test_holds_retention_and_the_log_tell_no_minute_of_a_tip(tips: Tips) -
     until = date(2028, 1, 31)
     later = datetime(2027, 12, 1, 13, 37, 11, 123456, tzinfo=UTC)
     async with tips.pool.acquire() as connection:
-        await holding.place(connection, held, "court_order", until, tips.clock.now, "jansen", say_nothing)
+        now, source = tips.clock.now, tips.desk.source
+        await holding.place(connection, held, "court_order", until, now, "jansen", say_nothing, source=source)
         await connection.execute("UPDATE report SET status = 'planned' WHERE report_id <> $1", held)
         await connection.execute("UPDATE report SET status = 'resolved' WHERE report_id = $1", still[0])
         await retention.run(connection, tips.desk.keys, tips.desk.municipality, later, "test", say_nothing)

@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.tips import erasing
+from services.tips import erasing, publishing
 from services.tips.core.moderation import digest_of
 from services.tips.queries import holds, reports
+from services.tips.schemas import ReportAnswer
 from tests.conftest import MakeDatabase
+from tests.integration.followed import followed
 from tests.integration.test_tips_issues import listed, sent
 from tests.integration.test_tips_privacy import everything, forms
-from tests.integration.tips_server import SECRET_WORDS, Tips, issue, running_tips, tip, town_with
+from tests.integration.tips_server import PUBLIC_URL, SECRET_WORDS, Tips, issue, running_tips, tip, town_with
 
 SUMMARY = "De lamp bij de bushalte is kapot"
 DIGEST = digest_of(SECRET_WORDS)
-APPROVAL = {"approve": True, "digest": DIGEST}
+APPROVAL: dict[str, Any] = {"approve": True, "digest": DIGEST}
 
 
 @pytest_asyncio.fixture
@@ -188,3 +190,53 @@ async def test_racing_decisions_leave_one_text_and_a_line_for_each_change(modera
     answers = await asyncio.gather(*(moderated.public_text(row["report_id"], text="one") for _ in range(8)))
     assert {answer.status for answer in answers} == {200}
     assert len(await log_of(moderated)) == 1
+
+
+async def test_what_is_taken_back_has_no_public_text_any_more(moderated: Tips) -> None:
+    """Its sender saw the text and where it is; it goes, logged, and no other comes."""
+    mine = await followed(moderated, issue())
+    page = (await listed(moderated))[0]["page"]
+    assert (await mine.view())["public"] == {"page": page, "text": None, "text_by": None}
+    await moderated.public_text(mine.report_id, **APPROVAL)
+    view = await mine.view()
+    ReportAnswer.model_validate({"report": view})
+    assert (view["public"]["text"], view["public"]["text_by"]) == (SECRET_WORDS, "resident")
+    for _ in range(2):
+        withdrawn = (await mine.mine("POST", "/withdrawal")).body["report"]
+        assert withdrawn["public"]["text"] is None
+    ((found,), changes) = await listed(moderated), await log_of(moderated)
+    assert (found["status"], found["text"]) == ("withdrawn", None)
+    assert changes[1:] == [("alteration", "resident", "tips", "public_text")]
+    assert (await moderated.public_text(mine.report_id, **APPROVAL)).code == "report-withdrawn"
+    assert (await moderated.public_text(mine.report_id, approve=False)).status == 200
+
+
+async def test_texts_that_the_folder_allows_no_more_go_at_start(
+    database: MakeDatabase, tmp_path: Path
+) -> None:
+    """Those of a category that has none by whom they are, and those of what was taken back, as after a
+    restore; logged. What fits stays, and another start changes nothing."""
+    dsn = await database()
+    words = {"public_text": "words"}
+    town = town_with(street_light=words, graffiti=words, bulky_waste=words)
+    async with running_tips(dsn, tmp_path, town) as tips:
+        rows = {
+            category: await sent(tips, issue(category=category))
+            for category in ("street_light", "graffiti", "bulky_waste")
+        }
+        for row in rows.values():
+            assert (await tips.public_text(row["report_id"], **APPROVAL)).status == 200
+        withdrawn = await sent(tips, issue())
+        assert (await tips.public_text(withdrawn["report_id"], **APPROVAL)).status == 200
+        await tips.rows("UPDATE report SET status = 'withdrawn' WHERE report_id = $1", withdrawn["report_id"])
+        logged = len(await log_of(tips))
+    town = town_with(
+        street_light=words, graffiti={"public_text": "none"}, bulky_waste={"public_text": "summary"}
+    )
+    async with running_tips(dsn, tmp_path, town) as tips, tips.pool.acquire() as connection:
+        for _ in range(2):
+            async with connection.transaction():
+                assert not await publishing.settle(connection, town, PUBLIC_URL, tips.clock.now)
+        (kept,) = [one for one in await listed(tips) if one["text"]]
+        assert kept["id"] == str(rows["street_light"]["issue_id"])
+        assert (await log_of(tips))[logged:] == [("alteration", "operator", "tips", "public_text")] * 3

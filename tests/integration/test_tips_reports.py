@@ -32,13 +32,14 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
     """One report, one event with the facts and no words, in one transaction."""
     answer = await tips.post(issue())
     assert (answer.status, answer.headers["Location"]) == (201, "/v1/reports/mine")
+    page = (await tips.get("/v1/issues")).body["issues"][0]["page"]
     assert answer.body["report"] == {
         "kind": "issue",
         "category": "street_light",
         "language": "nl",
         "areas": {"district": "oakwood"},
         "status": "accepted",
-        "text": "Wij hebben uw bericht. Wij zoeken nu uit wie het oppakt.",
+        "text": "Wij hebben uw melding. Wij zoeken nu uit wie die oppakt.",
         "accepted_at": "2026-11-12T13:37:11.123456Z",
         "unit": None,
         "reason": None,
@@ -51,13 +52,15 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         },
         "question_open": False,
         "unread": 0,
+        "erasure_waits": None,
         "possible": ["message", "withdraw", "erase"],
         "reopen_until": None,
+        "public": {"page": page, "text": None, "text_by": None},
         "kept_until": "2027-12-01",
         "timeline": [
             {
                 "status": "accepted",
-                "text": "Wij hebben uw bericht ontvangen.",
+                "text": "Wij hebben uw melding ontvangen.",
                 "at": "2026-11-12T13:37:11.123456Z",
                 "unit": None,
                 "reason": None,

@@ -21,6 +21,7 @@ from shared.errors import Refusal
 from shared.events import hour_of
 from tests.conftest import MakeDatabase
 from tests.integration.dying_keeper import POINTS
+from tests.integration.followed import followed
 from tests.integration.test_mending import Told
 from tests.integration.tips_server import ROOT, SECRET_WORDS, Tips, issue, running_tips, tip
 
@@ -46,10 +47,20 @@ async def run(tips: Tips, now: datetime, told: Told | None = None) -> None:
         )
 
 
-async def place(tips: Tips, report_id: uuid.UUID, until: date, now: datetime | None = None) -> None:
+async def place(
+    tips: Tips, report_id: uuid.UUID, until: date, now: datetime | None = None, *, erase_after: bool = False
+) -> None:
     async with tips.pool.acquire() as connection:
         await holding.place(
-            connection, report_id, "court_order", until, now or tips.clock.now, "jansen", Told()
+            connection,
+            report_id,
+            "court_order",
+            until,
+            now or tips.clock.now,
+            "jansen",
+            Told(),
+            erase_after=erase_after,
+            source=SOURCE,
         )
 
 
@@ -124,27 +135,40 @@ async def test_words_are_kept_until_their_months_time_is_over_and_not_a_moment_l
 
 
 async def test_what_is_open_is_kept_under_the_present_months_key(tips: Tips) -> None:
-    """Of the same class, logged; it is looked at again when that one's time is over."""
-    still, done = await sent(tips, issue(), "planned"), await sent(tips, issue(), "refused")
+    """Of the same class, logged, and its resident sees the new day; once: when that one's time is over too it
+    goes, open as it is, as the dry run says before."""
+    mine = await followed(tips, issue())
+    still, done = mine.report_id, await sent(tips, issue(), "refused")
+    assert (await mine.view())["kept_until"] == "2027-12-01"
+    await tips.rows("UPDATE report SET status = 'planned' WHERE report_id = $1", still)
     await run(tips, OVER)
     assert await key_of(tips, still) == "2027-12-gdpr-365"
     assert await log_of(tips, still) == [("alteration", "retention_extended")]
     assert await key_of(tips, done) is None
-    await tips.rows("UPDATE report SET status = 'resolved'")
-    await run(tips, datetime(2028, 12, 31, tzinfo=UTC))
+    assert (await mine.view())["kept_until"] == "2028-12-31"
+    end, told = datetime(2028, 12, 31, tzinfo=UTC), Told()
+    async with tips.pool.acquire() as connection:
+        await retention.plan(connection, tips.desk.keys, tips.desk.municipality, end, told)
+    assert "2027-12-gdpr-365: 1 erased, 0 held, 0 open and extended; then destroyed" in told
+    await run(tips, end)
     assert await key_of(tips, still) is None
     assert tips.desk.keys.state("2027-12-gdpr-365") == "destroyed"
 
 
 async def test_what_is_held_outlives_its_month_under_a_key_of_its_own(tips: Tips) -> None:
-    """Until the hold's last day is over; then it goes like everything else, its key too."""
-    held, other = await sent(tips, tip()), await sent(tips, tip())
+    """Until the hold's last day is over; then it goes like everything else, its key too. Meanwhile no day is
+    told on which its words' time ends."""
+    mine, other = await followed(tips, tip()), await sent(tips, tip())
+    held = mine.report_id
+    await tips.rows("UPDATE report SET status = 'resolved'")
     await place(tips, held, date(2028, 1, 31))
+    assert (await mine.view())["kept_until"] is None
     await run(tips, OVER)
     hold_key = f"hold-{held}"
     assert await key_of(tips, held) == hold_key
     assert await key_of(tips, other) is None
     assert tips.desk.keys.state(LED) == "destroyed"
+    assert (await mine.view())["kept_until"] is None
     await run(tips, datetime(2028, 1, 31, 23, tzinfo=UTC))
     assert await key_of(tips, held) == hold_key
     await run(tips, datetime(2028, 2, 1, tzinfo=UTC))
@@ -233,12 +257,17 @@ async def test_a_dry_run_says_what_would_go_and_what_goes_soon(tips: Tips) -> No
     await sent(tips, issue())
     async with tips.pool.acquire() as connection:
         told = Told()
-        await retention.plan(connection, tips.desk.keys, OVER, told)
+        keys, town = tips.desk.keys, tips.desk.municipality
+        await retention.plan(connection, keys, town, OVER, told)
         assert f"{LED}: 1 erased, 1 held, 1 open and extended; then destroyed" in told
         assert told[-1] == "4 reports end within 30 days, these included"
-        await retention.plan(connection, tips.desk.keys, OVER - timedelta(days=30), told)
+        await retention.plan(
+            connection, tips.desk.keys, tips.desk.municipality, OVER - timedelta(days=30), told
+        )
         assert told[-1].startswith("4 reports")
-        await retention.plan(connection, tips.desk.keys, OVER - timedelta(days=31), told)
+        await retention.plan(
+            connection, tips.desk.keys, tips.desk.municipality, OVER - timedelta(days=31), told
+        )
         assert told[-1].startswith("0 reports")
     assert len(await tips.rows("SELECT FROM report WHERE sealed IS NOT NULL")) == 4
 
@@ -319,27 +348,55 @@ async def test_nothing_is_put_under_a_retired_key(tips: Tips) -> None:
     assert (await tips.post(tip())).status == 201
 
 
+async def destroy(tips: Tips, name: str, *, even_so: bool = False) -> None:
+    async with tips.pool.acquire() as connection:
+        keys, now = tips.desk.keys, tips.clock.now
+        await month_keys.destroy(
+            connection, keys, name, now, "jansen", Told(), even_so=even_so, source=SOURCE
+        )
+
+
+async def test_a_hold_that_comes_while_its_key_is_destroyed_keeps_the_words(tips: Tips) -> None:
+    """After it was seen that nothing is held: they stay under the key, which stays too, and are read as
+    before; the others are erased, and that is said."""
+    held, other = await sent(tips, tip()), await sent(tips, tip())
+    async with tips.pool.acquire() as busy:
+        transaction = busy.transaction()
+        await transaction.start()
+        await reports.lock(busy, other)
+        destroying = asyncio.create_task(destroy(tips, LED, even_so=True))
+        async with asyncio.timeout(20):
+            while not await tips.rows("SELECT FROM retired_key"):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        await place(tips, held, date(2026, 12, 24))
+        await transaction.commit()
+    with pytest.raises(Refusal, match=f"1 reports stay under {LED}: they are held"):
+        await destroying
+    assert (await key_of(tips, held), await key_of(tips, other)) == (LED, None)
+    assert (await tips.words(held)).status == 200
+    assert await log_of(tips, held) == [("alteration", "hold_placed:court_order"), ("disclosure", "delivery")]
+    with pytest.raises(Refusal, match="1 reports under"):
+        await destroy(tips, LED, even_so=True)
+    async with tips.pool.acquire() as connection:
+        await holding.lift(connection, held, tips.clock.now, "jansen", Told(), SOURCE)
+    await destroy(tips, LED, even_so=True)
+    assert (await key_of(tips, held), tips.desk.keys.state(LED)) == (None, "destroyed")
+
+
 async def test_a_key_is_destroyed_only_when_nothing_is_under_it(tips: Tips) -> None:
     """Or when somebody says so, but never what is held."""
     held, other = await sent(tips, tip()), await sent(tips, tip())
     await place(tips, held, date(2026, 12, 24))
 
-    async def destroy(name: str, even_so: bool = False) -> None:
-        async with tips.pool.acquire() as connection:
-            now, told = tips.clock.now, Told()
-            await month_keys.destroy(
-                connection, tips.desk.keys, name, now, "jansen", told, even_so=even_so, source=SOURCE
-            )
-
     with pytest.raises(Refusal, match="1 reports under"):
-        await destroy(LED, even_so=True)
+        await destroy(tips, LED, even_so=True)
     async with tips.pool.acquire() as connection:
         await holding.lift(connection, held, tips.clock.now, "jansen", Told(), SOURCE)
     with pytest.raises(Refusal, match="2 reports are under"):
-        await destroy(LED)
+        await destroy(tips, LED)
     with pytest.raises(Refusal, match="there is no key"):
-        await destroy("2020-01-led-365")
-    await destroy(LED, even_so=True)
+        await destroy(tips, "2020-01-led-365")
+    await destroy(tips, LED, even_so=True)
     assert await erased_events(tips) == {held: "retention", other: "retention"}
     assert await log_of(tips, other) == [("erasure", "key_destroyed")]
     with pytest.raises(KeyDestroyed):

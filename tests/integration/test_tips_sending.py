@@ -336,6 +336,10 @@ async def test_the_form_has_what_a_page_needs(tips: Tips) -> None:
     assert [one["id"] for one in form["categories"]] == list(town.categories)
     light = form["categories"][0]
     assert (light["kind"], light["contact"], light["danger"]) == ("issue", True, False)
+    assert (light["public"], light["public_text"]) == (True, "words")
+    assert (light["regime"], light["retention_days"]) == ("gdpr", 365)
+    assert form["privacy_notice"] == dict(town.privacy_notice)
+    assert set(form["privacy_notice"]) == {"nl", "en"}
     assert [(one["id"], one["kind"]) for one in light["questions"]] == [
         ("what_is_wrong", "choice"),
         ("how_many", "number"),

@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ from services.tips import sealing
 from services.tips.core import chain, keeping
 from services.tips.core.chain import NOTHING, Entry, Linked, Mark
 from services.tips.keys import KeyDestroyed, KeyFolder
+from shared import municipality
 
+IBUURT = Path(__file__).parents[2] / "deploy/municipalities/ibuurt"
 NAME = "2026-11-led-365"
 ENTRY = Entry(
     uuid.UUID("6c3c7a5e-6b3e-4a55-9b1c-0d8a4e6f2a11"),
@@ -53,10 +55,27 @@ def test_a_holds_key_ends_when_its_report_is_held_no_more() -> None:
 
 def test_an_extended_report_stays_in_its_class() -> None:
     """A hold's key names none, so the category of today says which."""
-    now = datetime(2028, 3, 5, tzinfo=UTC)
-    assert keeping.same_class(f"{NAME}.2", now, "gdpr", 30) == "2028-03-led-365"
+    category = municipality.read(IBUURT).categories["street_light"]
+    assert (category.regime, category.retention_days) == ("gdpr", 365)
+    accepted, now = datetime(2026, 11, 12, tzinfo=UTC), datetime(2028, 3, 5, tzinfo=UTC)
+    assert keeping.extended(f"{NAME}.2", category, accepted, now) == "2028-03-led-365"
     hold = keeping.hold_key_name(uuid.uuid4())
-    assert keeping.same_class(hold, now, "gdpr", 30) == "2028-03-gdpr-30"
+    assert keeping.extended(hold, category, accepted, now) == "2028-03-gdpr-365"
+    assert keeping.extended(hold, None, accepted, now) == "2028-03-led-365"
+
+
+@given(st.dates(date(2026, 1, 1), date(2030, 1, 1)), st.integers(1, 800))
+def test_what_is_open_for_ever_is_extended_once(day: date, days: int) -> None:
+    """When its month's time ends; the key that it comes under then is its last."""
+    accepted = datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
+    name, ends = f"{accepted:%Y-%m}-led-{days}", []
+    while name:
+        end = keeping.last_moment(name)
+        assert end
+        ends.append(end)
+        name = keeping.extended(name, None, accepted, end) or ""
+    assert len(ends) == 2
+    assert ends[1] - ends[0] <= timedelta(days=days + 31)
 
 
 def test_the_month_after_is_also_found_in_december_and_january() -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from services.tips.core.conversation import Rating
 from services.tips.core.lifecycle import DONE, OPEN
+from services.tips.core.public import Publicly
 
 Act = Literal["message", "answer", "rate", "reopen", "withdraw", "erase"]
 
@@ -22,13 +23,29 @@ ACTS: Mapping[Act, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A report that is to be erased, why, and the last day (UTC) on which it waits. Where it is `held` until
+    then, nobody reads it meanwhile and nothing is done with it."""
+
+    reason: str
+    until: date
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
-    messages are unread, and the rating, if there is one."""
+    messages are unread, the rating, if there is one, until when a backup can be opened that has what was
+    erased (UTC; None where none can), whether it waits to be erased, the day (UTC) on which its words' time
+    ends (None where they are erased or held), and what everybody can read of it."""
 
     question_open: bool = False
     unread: int = 0
     rating: Rating | None = None
+    backups_until: datetime | None = None
+    waiting: Waiting | None = None
+    kept_until: date | None = None
+    public: Publicly | None = None
 
 
 def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:
@@ -38,6 +55,8 @@ def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:
 
 def possible(status: str, standing: Standing, until: datetime | None, now: datetime) -> list[Act]:
     """What can be done now, in the order of the table; `until` is what `reopen_until` says."""
+    if standing.waiting and standing.waiting.held:
+        return []
     in_time = until is not None and now <= until
     also: Mapping[Act, bool] = {
         "answer": standing.question_open,

@@ -16,12 +16,14 @@ CERTIFICATE_KEPT = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """`destroyed` has a number for each sort of what there was. `at` is UTC, a tip's is a whole hour."""
+    """`destroyed` has a number for each sort of what there was. `at` is UTC, a tip's is a whole hour.
+    `key_name` is the key that the words were under, None where there were none."""
 
     report_id: uuid.UUID
     at: datetime
     reason: str
     destroyed: Mapping[str, int]
+    key_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,13 @@ class Confirmation:
     at: datetime
 
 
+def reader_shown(actor: str) -> str:
+    """A code of the log as a resident reads it: a unit is named, a person by what they are alone
+    (`officer`)."""
+    kind, _, _ = actor.partition(":")
+    return actor if kind == "unit" else kind
+
+
 def destinations(readings: Iterable[Reading]) -> dict[str, Reading]:
     """Those who were sent words, with the last time, in the order of the first. Whoever made a text public
     sent it to nobody who could confirm anything."""
@@ -51,17 +60,22 @@ def destinations(readings: Iterable[Reading]) -> dict[str, Reading]:
 
 
 def certificate(
-    erasure: Erasure, readings: Iterable[Reading], confirmations: Mapping[str, Confirmation]
+    erasure: Erasure,
+    readings: Iterable[Reading],
+    confirmations: Mapping[str, Confirmation],
+    backups_until: datetime | None,
 ) -> dict[str, Any]:
-    """The certificate as JSON; whoever has not said anything yet is `waiting`."""
+    """The certificate as JSON; whoever has not said anything yet is `waiting`. `backups_until` is what
+    keeping.py says of it."""
     readings = list(readings)
     return {
         "erased_at": utc(erasure.at),
         "reason": erasure.reason,
         "destroyed": dict(erasure.destroyed),
+        "backups_until": utc(backups_until),
         "sent_to": [
             {
-                "reader": reader,
+                "reader": reader_shown(reader),
                 "sent_at": utc(reading.at),
                 "state": confirmations[reader].state if reader in confirmations else "waiting",
                 "answered_at": utc(confirmations[reader].at) if reader in confirmations else None,
@@ -69,7 +83,7 @@ def certificate(
             for reader, reading in destinations(readings).items()
         ],
         "read_by": [
-            {"reader": reading.reader, "purpose": reading.purpose, "at": utc(reading.at)}
+            {"reader": reader_shown(reading.reader), "purpose": reading.purpose, "at": utc(reading.at)}
             for reading in readings
             if reading.act == "consultation"
         ],

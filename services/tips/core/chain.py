@@ -79,7 +79,7 @@ def reading(report: Report, now: datetime, purpose: str, reader: str, service: s
 
 def link(before: Mark, entry: Entry) -> Mark:
     """The place of an entry that follows `before`. Every part is written with its length, so that no two
-    entries are the same bytes; the database writes them too (migration 0007)."""
+    entries are the same bytes; the database writes them too (migration 0008)."""
     number = before.number + 1
     parts = (
         entry.kind,

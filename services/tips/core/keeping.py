@@ -3,8 +3,9 @@
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+from services.tips.core.certificate import Erasure
 from services.tips.sealing import key_name
 from shared.municipality import Category
 
@@ -15,6 +16,10 @@ ERASED_KEPT_DAYS = 366
 # The log stays for as long as damages can be claimed and as long as the longest round of audits (LED 25); the
 # database refuses to let go of any entry that is younger than 1,826 days.
 LOG_KEPT_DAYS = 1_827
+# So long a unit can take back that a report is spam, and its sender can say that it is none.
+SPAM_DAYS = 7
+# The key of a hold that has ended goes with the next hourly run; a tip's time is the hour that had begun.
+HOLD_KEY_KEPT = timedelta(hours=2)
 # A periodic review looks so far ahead (LED 5).
 REVIEW_DAYS = 30
 # What no unit works on any more; anything else is open, and its words are needed.
@@ -59,6 +64,20 @@ def last_moment(name: str) -> datetime | None:
     return next_month(month) + timedelta(days=int(found["days"]))
 
 
+def backups_until(erasure: Erasure, state: str) -> datetime | None:
+    """Until when (UTC) a dump of before an erasure can be opened: the last moment of the key that the words
+    were under, of which `state` tells what has become. None where no dump opens: there were no words, or
+    their key is destroyed."""
+    if erasure.key_name is None or state == "destroyed":
+        return None
+    return last_moment(erasure.key_name) or erasure.at + HOLD_KEY_KEPT
+
+
+def spam_until(marked_on: date) -> date:
+    """The last day on which a report is kept that was taken for spam on a day (both UTC)."""
+    return marked_on + timedelta(days=SPAM_DAYS)
+
+
 def month_is_over(name: str, now: datetime) -> bool:
     """Whether no report comes under a key any more by itself."""
     return not name.startswith(f"{now.astimezone(UTC):%Y-%m}-")
@@ -70,12 +89,19 @@ def has_ended(name: str, now: datetime, held: Iterable[uuid.UUID]) -> bool:
     return end <= now if end else report_id is not None and report_id not in held
 
 
-def same_class(name: str, now: datetime, regime: str, days: int) -> str:
-    """The present month's key for a report under a key that has ended: of its class, which a hold's key does
-    not name, so that it is passed in."""
+def extended(name: str, category: Category | None, accepted_at: datetime, now: datetime) -> str | None:
+    """The present month's key, of the same class, for a report that is still open when the time of its key
+    has ended; None where it has had its days twice: then it goes although it is open.
+
+    A hold's key names no class: it is that of the category, or of a year under LED where that is no more.
+    """
     found = KEY_NAME.fullmatch(name)
     if found and found["regime"]:
         regime, days = found["regime"], int(found["days"])
+    else:
+        regime, days = (category.regime, category.retention_days) if category else ("led", 365)
+    if now >= next_month(accepted_at) + timedelta(days=2 * days):
+        return None
     return key_name(now, regime, days)
 
 

@@ -61,6 +61,15 @@ class Issue:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Publicly:
+    """What its sender is told of a report's public issue: its page, and the text that everybody reads."""
+
+    page: str
+    text: str | None = None
+    text_by: TextBy | None = None
+
+
 def page_of(public_url: str, issue_id: uuid.UUID) -> str:
     """The page for people of an issue; `public_url` is where residents reach this service."""
     return f"{public_url.rstrip('/')}/issues/{issue_id}"

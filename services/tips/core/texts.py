@@ -9,11 +9,11 @@ LAST_RESORT = "en"
 
 STATUSES: Mapping[str, Texts] = {
     "accepted": {
-        "nl": "Wij hebben uw bericht. Wij zoeken nu uit wie het oppakt.",
+        "nl": "Wij hebben uw melding. Wij zoeken nu uit wie die oppakt.",
         "en": "We have your report. We are finding out who will deal with it.",
     },
     "routed": {
-        "nl": "Uw bericht gaat naar {unit}.",
+        "nl": "Uw melding gaat naar {unit}.",
         "en": "Your report goes to {unit}.",
     },
     "reopened": {
@@ -21,11 +21,11 @@ STATUSES: Mapping[str, Texts] = {
         "en": "You said that it is not solved. {unit} looks at it again.",
     },
     "delivered": {
-        "nl": "{unit} heeft uw bericht ontvangen.",
+        "nl": "{unit} heeft uw melding ontvangen.",
         "en": "{unit} has received your report.",
     },
     "acknowledged": {
-        "nl": "{unit} heeft uw bericht gelezen en gaat ermee aan de slag.",
+        "nl": "{unit} heeft uw melding gelezen en gaat ermee aan de slag.",
         "en": "{unit} has read your report and is working on it.",
     },
     "planned": {
@@ -41,56 +41,88 @@ STATUSES: Mapping[str, Texts] = {
         "en": "{unit} cannot do this for you.",
     },
     "withdrawn": {
-        "nl": "U hebt uw bericht ingetrokken. Wij doen er niets meer mee.",
+        "nl": "U hebt uw melding ingetrokken. Wij doen er niets meer mee.",
         "en": "You took your report back. We do nothing more with it.",
     },
     "erased": {
-        "nl": "Wat u schreef is gewist. Niemand kan het terughalen.",
-        "en": "What you wrote is erased. Nobody can get it back.",
+        "nl": "Wat u schreef is gewist.",
+        "en": "What you wrote is erased.",
     },
 }
 
 # Why it was erased, in place of the general text.
 ERASED: Mapping[str, Texts] = {
     "resident": {
-        "nl": "U hebt uw bericht gewist. Niemand kan het terughalen.",
-        "en": "You erased your report. Nobody can get it back.",
+        "nl": "U hebt uw melding gewist.",
+        "en": "You erased your report.",
     },
     "retention": {
-        "nl": "Wij bewaren een bericht niet langer dan nodig. Daarom is het gewist.",
+        "nl": "Wij bewaren een melding niet langer dan nodig. Daarom is die gewist.",
         "en": "We keep a report no longer than needed. That is why it is erased.",
     },
     "spam": {
-        "nl": "Wij zagen dit bericht als spam of misbruik. Daarom is het gewist. Klopt dat niet? Stuur dan"
-        " een nieuw bericht.",
+        "nl": "Wij zagen deze melding als spam of misbruik. Daarom is die gewist. Klopt dat niet? Stuur dan"
+        " een nieuwe melding.",
         "en": "We took this report for spam or abuse. That is why it is erased. Is that wrong? Then send a"
         " new report.",
     },
     "lost": {
-        "nl": "Door een storing zijn wij kwijt wat u schreef. Stuur alstublieft een nieuw bericht.",
+        "nl": "Door een storing zijn wij kwijt wat u schreef. Stuur alstublieft een nieuwe melding.",
         "en": "Because of a fault we lost what you wrote. Please send a new report.",
+    },
+}
+# What is said after either: what there still is.
+NOWHERE: Texts = {"nl": "Niemand kan het terughalen.", "en": "Nobody can get it back."}
+IN_BACKUPS: Texts = {
+    "nl": "In een reservekopie staat het misschien nog. Na {day} kan niemand die kopie meer lezen.",
+    "en": "A backup may still have it. After {day} nobody can read that backup any more.",
+}
+# What is said while a report that was taken for spam waits: its sender can say that it is none.
+SPAM: Texts = {
+    "nl": "Wij zagen deze melding als spam of misbruik. Na {day} wissen wij die. Klopt dat niet? Stuur ons"
+    " dan hier een bericht, uiterlijk op die dag.",
+    "en": "We took this report for spam or abuse. After {day} we erase it. Is that wrong? Then send us a"
+    " message here, on that day at the latest.",
+}
+# What is said instead while a hold keeps what is to be erased: because the resident asked, or for another
+# reason. A backup that is restored may not know of it: the resident can see whether it was done.
+HELD_TITLE: Texts = {"nl": "Wissen kan nu nog niet", "en": "It cannot be erased yet"}
+HELD: Mapping[str, Texts] = {
+    "resident": {
+        "nl": "U hebt gevraagd om uw melding te wissen. De wet vraagt ons om die te bewaren tot en met {day}."
+        " Niemand leest uw melding nog. Na die dag wissen wij uw melding. Kijk dan of hier staat dat het"
+        " gebeurd is.",
+        "en": "You asked us to erase your report. The law asks us to keep it until the end of {day}. Nobody"
+        " reads your report any more. After that day we erase it. Look then whether it says here that it is"
+        " done.",
+    },
+    "other": {
+        "nl": "Wij wissen uw melding. De wet vraagt ons om die te bewaren tot en met {day}. Niemand leest uw"
+        " melding nog. Na die dag wissen wij die. Kijk dan of hier staat dat het gebeurd is.",
+        "en": "We will erase your report. The law asks us to keep it until the end of {day}. Nobody reads"
+        " your report any more. After that day we erase it. Look then whether it says here that it is done.",
     },
 }
 
 # What a step of the timeline says, where that is not what the status of the same name says.
 STEPS: Mapping[str, Texts] = {
-    "accepted": {"nl": "Wij hebben uw bericht ontvangen.", "en": "We received your report."},
-    "routed": {"nl": "Uw bericht ging naar {unit}.", "en": "Your report went to {unit}."},
+    "accepted": {"nl": "Wij hebben uw melding ontvangen.", "en": "We received your report."},
+    "routed": {"nl": "Uw melding ging naar {unit}.", "en": "Your report went to {unit}."},
     "delivery_failed": {
-        "nl": "Het lukte niet om uw bericht af te leveren bij {unit}. Een medewerker kijkt ernaar.",
+        "nl": "Het lukte niet om uw melding af te leveren bij {unit}. Een medewerker kijkt ernaar.",
         "en": "We could not deliver your report to {unit}. Somebody here is looking into it.",
     },
     "escalated": {
         "nl": "{unit} was te laat. De leiding weet het nu.",
         "en": "{unit} was late. Their manager knows now.",
     },
-    "acknowledged": {"nl": "{unit} heeft uw bericht gelezen.", "en": "{unit} has read your report."},
+    "acknowledged": {"nl": "{unit} heeft uw melding gelezen.", "en": "{unit} has read your report."},
     "answer_asked": {"nl": "{unit} heeft u iets gevraagd.", "en": "{unit} asked you something."},
     "planned": {"nl": "{unit} koos een dag: {day}.", "en": "{unit} chose a day: {day}."},
     "resolved": {"nl": "{unit} is klaar.", "en": "{unit} has finished."},
     "refused": {"nl": "{unit} kan dit niet doen.", "en": "{unit} cannot do this."},
     "handed_over": {
-        "nl": "Uw bericht ging door naar {unit}.",
+        "nl": "Uw melding ging door naar {unit}.",
         "en": "Your report was passed on to {unit}.",
     },
     "supplemented": {"nl": "U hebt iets toegevoegd.", "en": "You added something."},
@@ -99,7 +131,7 @@ STEPS: Mapping[str, Texts] = {
         "nl": "U hebt gezegd dat het niet is opgelost.",
         "en": "You said that it is not solved.",
     },
-    "withdrawn": {"nl": "U hebt uw bericht ingetrokken.", "en": "You took your report back."},
+    "withdrawn": {"nl": "U hebt uw melding ingetrokken.", "en": "You took your report back."},
 }
 
 QUESTION: Texts = {
@@ -107,7 +139,7 @@ QUESTION: Texts = {
     "en": "{unit} asked you something. You can answer here.",
 }
 WHO: Texts = {
-    "nl": "{unit} is verantwoordelijk voor uw bericht.",
+    "nl": "{unit} is verantwoordelijk voor uw melding.",
     "en": "{unit} is responsible for your report.",
 }
 NOBODY_YET: Texts = {
@@ -115,7 +147,7 @@ NOBODY_YET: Texts = {
     "en": "We are still finding out who is responsible.",
 }
 ACKNOWLEDGE_BY: Texts = {
-    "nl": "Uiterlijk op {day} leest {unit} uw bericht.",
+    "nl": "Uiterlijk op {day} leest {unit} uw melding.",
     "en": "{unit} will read your report by {day}.",
 }
 RESOLVE_BY: Texts = {

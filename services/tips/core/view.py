@@ -2,11 +2,12 @@
 can be done now."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 from typing import Any
 
 from services.tips.core import texts
-from services.tips.core.acts import Standing, possible, reopen_until
+from services.tips.core.acts import Standing, Waiting, possible, reopen_until
 from services.tips.core.lifecycle import OPEN, Step, done_at, in_order, responsible
 from services.tips.core.report import Report
 from services.tips.core.texts import Texts
@@ -20,15 +21,15 @@ def view(
     report: Report,
     steps: Iterable[Step],
     municipality: Municipality,
+    standing: Standing,
     now: datetime | None = None,
-    standing: Standing | None = None,
 ) -> dict[str, Any]:
-    """The report as JSON; names and reasons in the report's language, times in UTC. Without `now` and
-    `standing` it is that of a report that was just accepted."""
+    """The report as JSON; names and reasons in the report's language, times in UTC. Without `now` it is that
+    of a report that was just accepted."""
     ordered = in_order(steps)
     with_unit = responsible(ordered)
     due = _due(ordered)
-    standing = standing or Standing()
+    waiting = standing.waiting
     until = reopen_until(done_at(ordered), municipality.reopen_days)
     words = Words(municipality, report.language)
     accepted = {
@@ -38,7 +39,6 @@ def view(
         "unit": None,
         "reason": None,
     }
-    category = None if report.status == "erased" else municipality.categories.get(report.category)
     return {
         "kind": report.kind,
         "category": report.category,
@@ -51,22 +51,18 @@ def view(
         "reason": words.reason(with_unit.reason) if with_unit else None,
         "acknowledge_by": utc(due.acknowledge_by) if due else None,
         "resolve_by": utc(due.resolve_by) if due else None,
-        "explained": words.explained(report.status, ordered, with_unit, due),
+        "explained": None
+        if waiting and waiting.held
+        else words.explained(report.status, ordered, with_unit, due),
         "question_open": standing.question_open,
         "unread": standing.unread,
+        "erasure_waits": {"reason": waiting.reason, "until": waiting.until.isoformat()} if waiting else None,
         "possible": possible(report.status, standing, until, now or report.accepted_at),
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
-        "kept_until": kept_until(report.accepted_at, category.retention_days).isoformat()
-        if category
-        else None,
+        "public": asdict(standing.public) if standing.public else None,
+        "kept_until": standing.kept_until.isoformat() if standing.kept_until else None,
         "timeline": [accepted, *(words.entry(step) for step in ordered)],
     }
-
-
-def kept_until(accepted_at: datetime, retention_days: int) -> date:
-    """The day until which words are kept: so many days after the end of the month (UTC) they came in."""
-    month = accepted_at.astimezone(UTC).date().replace(day=1)
-    return (month + timedelta(days=32)).replace(day=1) + timedelta(days=retention_days)
 
 
 def utc(moment: datetime | None) -> str | None:
@@ -104,12 +100,15 @@ class Words:
 
     def status(self, status: str, ordered: Sequence[Step], standing: Standing) -> str:
         """The present status in plain words."""
+        if standing.waiting:
+            return self.waiting(standing.waiting)
         with_unit = responsible(ordered)
         unit = with_unit.unit if with_unit else None
         if standing.question_open and status in OPEN:
             return self.of(texts.QUESTION, unit)
         if status == "erased":
-            return self._erased(next((step.reason for step in ordered if step.step == "erased"), None))
+            why = self._erased(next((step.reason for step in ordered if step.step == "erased"), None))
+            return f"{why} {self._left(standing.backups_until)}"
         moved = next((step.step for step in reversed(ordered) if step.step in _MOVES), None)
         if status == "routed" and moved == "reopened":
             return self.of(texts.STATUSES["reopened"], unit)
@@ -143,6 +142,18 @@ class Words:
 
     def _erased(self, reason: str | None) -> str:
         return self.of(texts.ERASED.get(reason or "", texts.STATUSES["erased"]))
+
+    def waiting(self, waiting: Waiting) -> str:
+        """That it is to be erased, why, and why not yet."""
+        if not waiting.held:
+            return self.of(texts.SPAM, day=waiting.until)
+        return self.of(texts.HELD.get(waiting.reason, texts.HELD["other"]), day=waiting.until)
+
+    def _left(self, backups_until: datetime | None) -> str:
+        """What there still is of what was erased."""
+        if backups_until is None:
+            return self.of(texts.NOWHERE)
+        return self.of(texts.IN_BACKUPS, day=self._day(backups_until))
 
     def entry(self, step: Step) -> dict[str, Any]:
         planned = {"day": step.day.isoformat()} if step.day else {}

@@ -17,6 +17,7 @@ from services.tips.http.form import add_form
 from services.tips.http.issues import add_issue, add_issues
 from services.tips.http.photos import add_photos, add_photos_of_reports
 from services.tips.http.public_text import add_public_text
+from services.tips.http.refusing import in_their_language
 from services.tips.http.sending import add_sending
 from services.tips.http.units import add_units
 from services.tips.http.words import add_words
@@ -27,7 +28,7 @@ __all__ = ["Desk", "Peppers", "add_internal", "public_app"]
 
 def public_app(desk: Desk) -> FastAPI:
     """The residents' application."""
-    app = web.new_app("IBuurt tips", openapi="/v1/openapi.json")
+    app = web.new_app("IBuurt tips", openapi="/v1/openapi.json", said=in_their_language)
     add_sending(app, desk)
     add_following(app, desk)
     add_form(app, desk)

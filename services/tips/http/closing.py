@@ -7,19 +7,21 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips import sealing
+from services.tips import intake, sealing
 from services.tips.acting import take_step
 from services.tips.body_following import NewRating, NewReopening
+from services.tips.core.certificate import PUBLIC_TEXT
+from services.tips.core.chain import entry
 from services.tips.core.conversation import Rating
 from services.tips.core.lifecycle import DONE, Step
 from services.tips.core.report import Report
 from services.tips.http.conversing import Draft, add_message, log_message
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import BODY, MINE, RECEIPT, body, problems
+from services.tips.http.documented import BODY, EMERGENCY, MINE, RECEIPT, body, problems
 from services.tips.http.mine import Mine, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import report_key
-from services.tips.queries import messages, ratings
+from services.tips.queries import disclosures, issues, messages, ratings
 from services.tips.schemas import RatingAnswer, ReportAnswer
 from services.tips.sealing import Sealed
 from shared import web
@@ -53,7 +55,7 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
     @app.post(
         f"{STATUS_URL}/reopening",
         response_model=ReportAnswer,
-        responses=problems(*MINE, *BODY, 409, 410),
+        responses=problems(*MINE, *BODY, 409, 410, _422=EMERGENCY),
         dependencies=RECEIPT,
         openapi_extra=body(NewReopening),
     )
@@ -64,13 +66,15 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
             report, sealed = await lock_of_receipt(taken, request, desk)
+            written, insists = [sent.text or ""], sent.not_an_emergency
+            intake.check_emergency(written, report.language, desk.municipality, insists=insists)
             mine = await stand(taken, report, desk)
             reopened = _reopened(mine)
             if reopened:
                 await _check_same_text(taken, desk, mine, sealed, reopened, sent.text)
             else:
                 mine.check("reopen", now)
-                mine = await stand(taken, await _reopen(taken, desk, mine, sealed, sent.text, now), desk)
+                mine = await stand(taken, await _reopen(taken, desk, mine, sealed, sent, now), desk)
         if not reopened:
             desk.wake()
         return JSONResponse({"report": mine.view(desk, now)})
@@ -82,7 +86,8 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
         dependencies=RECEIPT,
     )
     async def post_withdrawal(request: Request) -> Response:
-        """Take the report back: nobody works on it any more. Its words stay until they are erased."""
+        """Take the report back: nobody works on it any more, and no text of it is public. Its words stay
+        until they are erased."""
         receipt_sent(request)
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
@@ -92,7 +97,7 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
             if before != "withdrawn":
                 mine.check("withdraw", now)
                 report, _ = await take_step(taken, report, mine.steps, ReportWithdrawn, now, desk.source)
-                mine = await stand(taken, report, desk)
+                mine = await _without_text(taken, desk, await stand(taken, report, desk), now)
         if before != "withdrawn":
             desk.wake()
         return JSONResponse({"report": mine.view(desk, now)})
@@ -106,14 +111,25 @@ def _reopened(mine: Mine) -> Step | None:
 
 
 async def _reopen(
-    connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None, text: str | None, now: datetime
+    connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None, sent: NewReopening, now: datetime
 ) -> Report:
     after, step = await take_step(connection, mine.report, mine.steps, ReportReopened, now, desk.source)
-    if text is not None:
-        draft = Draft(_message_of(step), "resident", text)
+    if sent.text is not None:
+        insists = sent.not_an_emergency
+        draft = Draft(_message_of(step), "resident", sent.text, not_an_emergency=insists)
         await add_message(connection, desk, mine, sealed, draft, now)
         await log_message(connection, mine.report, now)
     return after
+
+
+async def _without_text(connection: Any, desk: Desk, mine: Mine, now: datetime) -> Mine:
+    """Take the public text of a report away, where it has one, and log it, last in the transaction."""
+    if mine.standing.public is None or mine.standing.public.text is None:
+        return mine
+    await issues.set_public_text(connection, mine.report.report_id, None, None, now)
+    line = entry(mine.report, now, "alteration", "resident", PUBLIC_TEXT)
+    await disclosures.record(connection, [line])
+    return await stand(connection, mine.report, desk)
 
 
 async def _check_same_text(

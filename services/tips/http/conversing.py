@@ -23,7 +23,7 @@ from services.tips.core.conversation import (
 from services.tips.core.report import Report, time_of
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
-from services.tips.http.documented import BODY, KEY_HEADER, MINE, RECEIPT, body, problems
+from services.tips.http.documented import BODY, EMERGENCY, KEY_HEADER, MINE, RECEIPT, body, problems
 from services.tips.http.mine import Mine, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import report_key
@@ -47,11 +47,13 @@ class Draft(NamedTuple):
     unit: str | None = None
     asks: bool = False
     photos: tuple[uuid.UUID, ...] = ()
+    not_an_emergency: bool = False
 
     @property
     def content(self) -> dict[str, Any]:
         """What is sealed."""
-        return {"text": self.text, "photos": [str(one) for one in self.photos]}
+        said = {"not_an_emergency": True} if self.not_an_emergency else {}
+        return {"text": self.text, "photos": [str(one) for one in self.photos], **said}
 
 
 def add_conversing(app: FastAPI, desk: Desk) -> None:
@@ -78,7 +80,7 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
         MESSAGES_URL,
         status_code=201,
         response_model=MessageAnswer,
-        responses=problems(*MINE, *BODY, 409, 410),
+        responses=problems(*MINE, *BODY, 409, 410, _422=EMERGENCY),
         dependencies=RECEIPT,
         openapi_extra=body(NewMessage, parameters=(KEY_HEADER,)),
     )
@@ -90,12 +92,15 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
             report, sealed = await lock_of_receipt(taken, request, desk)
+            insists = sent.not_an_emergency
+            intake.check_emergency([sent.text], report.language, desk.municipality, insists=insists)
             mine = await stand(taken, report, desk)
             draft = Draft(
                 message_id(report.report_id, idempotency_key, desk.peppers.lookup),
                 "resident",
                 sent.text,
                 photos=tuple(sent.photos),
+                not_an_emergency=insists,
             )
             message, new = await add_message(taken, desk, mine, sealed, draft, now)
             if new:

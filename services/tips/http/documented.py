@@ -56,6 +56,12 @@ BODY = (400, 408, 413, 415, 422)
 MINE = (401, 404, 429, 503)
 INSIDE = (401, 404, 422, 503)
 
+# What the emergency stop answers, on every route that takes a resident's words.
+EMERGENCY = (
+    "Something is not as asked: `errors` names the fields. With the code `emergency` the words tell of danger"
+    " now: show `detail` and `emergency_number`; `not_an_emergency` true sends them."
+)
+
 KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",

@@ -7,6 +7,7 @@ mail server harms nobody. The e-mails themselves are sent by emailing.py.
 import uuid
 from datetime import timedelta
 from html import escape
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -80,9 +81,8 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
         """Whether e-mail is asked for: none, unconfirmed or confirmed. Never the address."""
         async with connection(desk) as taken:
             mine = await report_of_receipt(taken, request, desk)
-            confirmed = await emails.state(taken, mine.report_id)
-        said = "none" if confirmed is None else "confirmed" if confirmed else "unconfirmed"
-        return JSONResponse({"email": said})
+            state = await email_state(taken, mine.report_id)
+        return JSONResponse({"email": state})
 
     @app.delete(f"{STATUS_URL}/email", status_code=204, responses=problems(*MINE), dependencies=RECEIPT)
     async def delete_email(request: Request) -> Response:
@@ -91,6 +91,12 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
             mine = await report_of_receipt(taken, request, desk)
             await emails.forget_of(taken, [mine.report_id])
         return Response(status_code=204)
+
+
+async def email_state(connection: Any, report_id: uuid.UUID) -> str:
+    """Whether e-mail about a report is asked for: none, unconfirmed or confirmed."""
+    confirmed = await emails.state(connection, report_id)
+    return "none" if confirmed is None else "confirmed" if confirmed else "unconfirmed"
 
 
 def _add_links(app: FastAPI, desk: Desk) -> None:

@@ -1,27 +1,33 @@
 """Erasing for residents and for spam, and the certificate of what was destroyed."""
 
 import uuid
-from datetime import datetime
+from datetime import date
 from typing import Any
 
-from fastapi import FastAPI, Path, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from services.tips import erasing
 from services.tips.body_following import READER, Confirmed, Spam
-from services.tips.core.certificate import Confirmation, certificate, destinations
+from services.tips.core import texts
+from services.tips.core.acts import Waiting
+from services.tips.core.certificate import Confirmation, destinations
 from services.tips.core.chain import entry
+from services.tips.core.keeping import spam_until
 from services.tips.core.report import Report, time_of
-from services.tips.core.view import utc
+from services.tips.core.view import Words, utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
+from services.tips.http.mine import certificate_of
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
-from services.tips.http.unsealing import unknown_report
-from services.tips.queries import disclosures, erasures, holds, reports
+from services.tips.http.unsealing import erased, unknown_report
+from services.tips.queries import disclosures, erasures, keeping, reports
 from services.tips.queries.holds import Hold
-from services.tips.schemas import CertificateAnswer, ConfirmationView, Erased
+from services.tips.schemas import CertificateAnswer, ConfirmationView, SpamMark
 from shared import web
 from shared.web import Problem
+
+SPAM_URL = "/internal/v1/reports/{report_id}/spam"
 
 
 def add_erasing(app: FastAPI, desk: Desk) -> None:
@@ -32,15 +38,18 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
     )
     async def delete_report(request: Request) -> Response:
         """Erase the report: words, messages and all else that was written about it are gone for good. Erasing
-        it again gives the same certificate."""
+        it again gives the same certificate. Where the law keeps them, 409 `on-hold` says until when: they
+        are locked away, and erased after that day; asking again changes nothing."""
         receipt_sent(request)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
             new = report.status != "erased"
-            held = new and await _erase(taken, desk, report, "resident", "resident", "tips", desk.clock())
-            answer = {} if held else await _certificate(taken, report)
+            held = new and await erasing.erase_and_log(
+                taken, report, "resident", desk.clock(), desk.source, "resident", "tips"
+            )
+            answer = {} if held else await _certificate(taken, desk, report)
         if held:
-            raise _on_hold(held)
+            raise _on_hold(desk, report, held)
         if new:
             desk.wake()
         return JSONResponse(answer)
@@ -56,7 +65,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
         receipt_sent(request)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
-            return JSONResponse(await _certificate(taken, report))
+            return JSONResponse(await _certificate(taken, desk, report))
 
 
 def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
@@ -64,25 +73,42 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     tokens = {"notify": notify_token}
 
     @internal.post(
-        "/internal/v1/reports/{report_id}/spam",
-        response_model=Erased,
-        responses=problems(*INSIDE, *BODY, 409),
+        SPAM_URL,
+        response_model=SpamMark,
+        responses=problems(*INSIDE, *BODY),
         dependencies=TOKEN,
         openapi_extra=body(Spam),
     )
     async def mark_as_spam(report_id: uuid.UUID, request: Request) -> Response:
-        """The report is spam or abuse: it is erased, and its sender reads that. Again changes nothing."""
+        """The report is spam or abuse: its sender reads that, and it is erased after some days, in which the
+        mark can be taken back. Again changes nothing."""
         service = web.caller(request, tokens)
         sent = await web.read_json(request, Spam)
+        today = desk.clock().date()
         async with connection(desk) as taken, taken.transaction():
             report = await _lock(taken, report_id)
-            new = report.status != "erased"
-            held = new and await _erase(taken, desk, report, "spam", sent.by, service, desk.clock())
-        if held:
-            raise _on_hold(held)
-        if new:
-            desk.wake()
-        return JSONResponse({"status": "erased"})
+            if report.status == "erased":
+                return JSONResponse({"status": "erased", "until": None})
+            _, marked_on = await keeping.stay_of(taken, report_id)
+            if marked_on is None:
+                await _mark(taken, desk, report, today, sent.by, service)
+        until = spam_until(marked_on or today)
+        return JSONResponse({"status": "marked", "until": until.isoformat()})
+
+    @internal.delete(SPAM_URL, response_model=SpamMark, responses=problems(*INSIDE, 410), dependencies=TOKEN)
+    async def take_mark_back(
+        report_id: uuid.UUID, request: Request, by: str = Query(pattern=READER)
+    ) -> Response:
+        """The report is not spam after all, says `by`. Again changes nothing."""
+        service = web.caller(request, tokens)
+        async with connection(desk) as taken, taken.transaction():
+            report = await _lock(taken, report_id)
+            if report.status == "erased":
+                raise erased()
+            _, marked_on = await keeping.stay_of(taken, report_id)
+            if marked_on is not None:
+                await _mark(taken, desk, report, None, by, service)
+        return JSONResponse({"status": "unmarked", "until": None})
 
     @internal.put(
         "/internal/v1/reports/{report_id}/erasure-confirmations/{destination}",
@@ -115,31 +141,21 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         return JSONResponse({"destination": destination, "state": known.state, "at": utc(known.at)})
 
 
-async def _erase(
-    connection: Any,
-    desk: Desk,
-    report: Report,
-    reason: erasing.Reason,
-    actor: str,
-    service: str,
-    now: datetime,
-) -> Hold | None:
-    """Erase a report that is locked and not erased yet, and log it, last in the transaction. Where a legal
-    hold keeps its words they are locked away instead, and the hold is returned."""
-    after = await erasing.erase(connection, report, reason, now, desk.source)
-    held = None if after.status == "erased" else await holds.of(connection, report.report_id)
-    act, purpose = ("alteration", f"restricted:{reason}") if held else ("erasure", reason)
-    await disclosures.record(connection, [entry(report, now, act, actor, purpose, service)])
-    return held
+async def _mark(
+    connection: Any, desk: Desk, report: Report, day: date | None, actor: str, service: str
+) -> None:
+    """Note that a report is spam since a day, or is not, and log it, last in the transaction."""
+    await keeping.mark_spam(connection, report.report_id, day)
+    purpose = "spam_marked" if day else "spam_unmarked"
+    line = entry(report, desk.clock(), "alteration", actor, purpose, service)
+    await disclosures.record(connection, [line])
 
 
-async def _certificate(connection: Any, report: Report) -> dict[str, Any]:
-    erasure = await erasures.erasure_of(connection, report.report_id)
-    if erasure is None:
+async def _certificate(connection: Any, desk: Desk, report: Report) -> dict[str, Any]:
+    found = await certificate_of(connection, desk, report)
+    if found is None:
         raise _not_erased(report)
-    readings = await erasures.readings_of(connection, report.report_id)
-    confirmations = await erasures.confirmations_of(connection, report.report_id)
-    return {"certificate": certificate(erasure, readings, confirmations)}
+    return {"certificate": found}
 
 
 async def _lock(connection: Any, report_id: uuid.UUID) -> Report:
@@ -149,14 +165,16 @@ async def _lock(connection: Any, report_id: uuid.UUID) -> Report:
     return found[0]
 
 
-def _on_hold(hold: Hold) -> Problem:
+def _on_hold(desk: Desk, report: Report, hold: Hold) -> Problem:
+    words = Words(desk.municipality, report.language)
+    waiting = Waiting(hold.erase_when_lifted or "other", hold.until, held=True)
     return Problem(
         409,
         "on-hold",
-        "The words must stay for a time",
-        f"The law asks us to keep them until {hold.until}. Nobody reads them any more, and they are erased"
-        " after that day: you do not have to do anything.",
+        words.of(texts.HELD_TITLE),
+        words.waiting(waiting),
         until=hold.until.isoformat(),
+        language=report.language,
     )
 
 

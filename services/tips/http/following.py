@@ -5,16 +5,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.tips.core.certificate import certificate
+from services.tips.core import public_view
+from services.tips.core.certificate import reader_shown
 from services.tips.core.report import Report
 from services.tips.core.view import utc
 from services.tips.http.conversing import told
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import MINE, RECEIPT, problems
-from services.tips.http.mine import Mine, stand
+from services.tips.http.email import email_state
+from services.tips.http.mine import Mine, certificate_of, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent, report_of_receipt
 from services.tips.http.unsealing import report_key, unsealed_words
-from services.tips.queries import erasures, messages
+from services.tips.queries import erasures, holds, listing, messages
 from services.tips.schemas import ExportAnswer, ReportAnswer
 from services.tips.sealing import Sealed
 from shared.web import Problem
@@ -47,26 +49,30 @@ def add_following(app: FastAPI, desk: Desk) -> None:
 async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None) -> dict[str, Any]:
     report, rating = mine.report, mine.standing.rating
     readings = await erasures.readings_of(connection, report.report_id)
-    erasure = await erasures.erasure_of(connection, report.report_id)
-    confirmations = await erasures.confirmations_of(connection, report.report_id)
+    shown = await listing.shown_of(connection, report.report_id)
+    hold = await holds.of(connection, report.report_id)
     words, written = await _written(connection, desk, report, sealed)
     return {
         "format": "ibuurt.export.v1",
         "report": mine.view(desk, desk.clock()),
         "words": words,
         "messages": written,
+        "email": await email_state(connection, report.report_id),
+        "public": public_view.as_json(shown) if shown else None,
+        "hold": {"until": hold.until.isoformat()} if hold else None,
         "rating": {"satisfied": rating.satisfied, "stars": rating.stars} if rating else None,
         "log": [
             {
                 "at": utc(reading.at),
                 "act": reading.act,
-                "reader": reading.reader,
+                "reader": reader_shown(reading.reader),
                 "service": reading.service,
-                "purpose": reading.purpose,
+                # Without the reason of a hold, which is a matter of whoever investigates.
+                "purpose": reading.purpose.partition(":")[0],
             }
             for reading in readings
         ],
-        "certificate": certificate(erasure, readings, confirmations) if erasure else None,
+        "certificate": await certificate_of(connection, desk, report),
     }
 
 

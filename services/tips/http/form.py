@@ -26,7 +26,31 @@ _SCHEMA = {
         "zone": {"type": "string", "description": "the IANA time zone of `happened`"},
         "emergency_number": {"type": "string"},
         "emergency_text": _NAMES,
-        "categories": {"type": "array", "items": {"type": "object"}},
+        "privacy_notice": _NAMES | {"description": "what a resident reads before sending"},
+        "categories": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "names", "kind", "public", "public_text", "regime", "retention_days"],
+                "properties": {
+                    "public_text": {
+                        "enum": ["none", "summary", "words"],
+                        "description": "what everybody may read once a unit has said so: nothing, what the"
+                        " unit writes, or the sender's own words",
+                    },
+                    "regime": {
+                        "enum": ["gdpr", "led"],
+                        "description": "the law that the report comes under: GDPR, or the Law Enforcement"
+                        " Directive",
+                    },
+                    "retention_days": {
+                        "type": "integer",
+                        "description": "the words are destroyed so many days after the end of the month (UTC)"
+                        " in which they came; what is still open then is kept once more as long",
+                    },
+                },
+            },
+        },
         "area_sets": {"type": "array", "items": {"type": "object"}},
         "limits": {"type": "object"},
     },
@@ -66,6 +90,7 @@ def form(municipality: Municipality) -> dict[str, Any]:
         "names": dict(municipality.names),
         "languages": list(municipality.languages),
         "zone": municipality.zone,
+        "privacy_notice": dict(municipality.privacy_notice),
         "emergency_number": municipality.emergency_number,
         "emergency_text": {
             language: municipality.danger_text(language) for language in municipality.languages
@@ -98,6 +123,9 @@ def _category(category: Category) -> dict[str, Any]:
         "names": dict(category.names),
         "kind": category.kind,
         "public": category.public,
+        "public_text": category.public_text,
+        "regime": category.regime,
+        "retention_days": category.retention_days,
         "contact": category.contact,
         "danger": category.danger,
         "questions": [_question(one) for one in category.questions],

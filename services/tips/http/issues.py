@@ -41,7 +41,10 @@ _ISSUE_SCHEMA: dict[str, Any] = {
         "changed_at": {"type": "string", "format": "date-time"},
         "text": {"type": ["string", "null"], "description": "given or approved by the unit"},
         "text_by": {"enum": ["unit", "resident", None]},
-        "supporters": {"type": "integer", "description": "how often it was said: this is mine too"},
+        "supporters": {
+            "type": "integer",
+            "description": "how often it was said: this is mine too. No vote, and no number of people",
+        },
     },
 }
 _LIST_SCHEMA = {

@@ -51,6 +51,8 @@ async def _decide(
     """Change what is public, log it, and return it."""
     wanted = _wanted(sent)
     _check(desk, report, wanted)
+    if report.status == "withdrawn" and wanted not in (Summary(None), Approval(None)):
+        raise _taken_back()
     before = await issues.public_text(taken, report.report_id)
     if before is None:
         raise erased() if sealed is None else _not_public()
@@ -96,6 +98,15 @@ def _check(desk: Desk, report: Report, wanted: Summary | Approval) -> None:
         raise Problem(
             409, "other-public-text", "Its category has another sort of public text", mend[other.wanted]
         ) from None
+
+
+def _taken_back() -> Problem:
+    return Problem(
+        409,
+        "report-withdrawn",
+        "Its sender took it back",
+        "Leave it without a public text: nobody works on it any more.",
+    )
 
 
 def _not_public() -> Problem:

@@ -7,7 +7,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from asyncpg import UniqueViolationError
@@ -17,12 +17,15 @@ from fastapi.responses import JSONResponse, Response
 from services.tips import answers, intake, receipts, sealing
 from services.tips.body import Location, NewReport
 from services.tips.core import grid, public
+from services.tips.core.acts import Standing
+from services.tips.core.keeping import last_moment
+from services.tips.core.public import Publicly
 from services.tips.core.report import Report, accept, drop_after
 from services.tips.core.view import view
 from services.tips.http.desk import Desk, connection, not_now
-from services.tips.http.documented import KEY_HEADER, answer, problems
+from services.tips.http.documented import EMERGENCY, KEY_HEADER, answer, problems
 from services.tips.http.receipt import STATUS_URL
-from services.tips.queries import reports
+from services.tips.queries import listing, reports
 from services.tips.queries.submissions import Submission
 from services.tips.storing import Sent
 from shared import web
@@ -65,11 +68,22 @@ _ANSWERS = {
         415,
         429,
         503,
+        _410="The same submission came before, and its report was erased since: nothing is stored, and"
+        " `receipt` leads to the certificate",
         _409="The Idempotency-Key was used for another report, or more than a day ago",
-        _422="Something is not as asked: `errors` names the fields. With the code `emergency` the report"
-        " tells of danger now: show `detail` and `emergency_number`; `not_an_emergency` true sends it.",
+        _422=EMERGENCY,
     ),
 }
+
+
+class _Taken(NamedTuple):
+    """A report as it was accepted, the key that its words are under, the page of its public issue, and
+    whether it was stored now."""
+
+    report: Report
+    key_name: str
+    page: str | None
+    new: bool
 
 
 def add_sending(app: FastAPI, desk: Desk) -> None:
@@ -93,31 +107,30 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     body = await web.read_json(request, NewReport)
     receipt = receipts.from_key(key, desk.peppers.receipt)
     macs = receipts.submission_macs(key, body.canonical(), desk.peppers.lookup)
-    new = False
     try:
-        report, new = await _stored(desk, body, receipt, macs)
+        taken = await _taken(desk, body, receipt, macs)
     except Problem as refused:
-        earlier = await _taken_before(desk, macs, refused)
+        earlier = await _taken_before(desk, receipt, macs, refused)
         if earlier is None:
             raise
-        report = earlier
-    if new:
+        taken = earlier
+    if taken.new:
         desk.metrics.accepted.inc()
         desk.metrics.intake_seconds.observe(time.perf_counter() - started)
     return {
         "receipt": receipts.shown(receipt),
-        "report": view(report, [], desk.municipality),
+        "report": view(taken.report, [], desk.municipality, _standing(taken)),
         "status_url": STATUS_URL,
     }
 
 
-async def _stored(
-    desk: Desk, body: NewReport, receipt: str, macs: tuple[bytes, bytes]
-) -> tuple[Report, bool]:
-    """The report, and whether it was stored now: False where the same submission had been. Raises Problem."""
+async def _taken(desk: Desk, body: NewReport, receipt: str, macs: tuple[bytes, bytes]) -> _Taken:
+    """Store a report, or find that the same submission had been. Raises Problem."""
     category = intake.check_category(body, desk.municipality)
     language = intake.check_language(body, desk.municipality)
-    intake.check_emergency(body, category, language, desk.municipality)
+    written = [body.description, *answers.texts(body.answers, category)]
+    insists = body.not_an_emergency
+    intake.check_emergency(written, language, desk.municipality, insists=insists, category=category)
     now, report_id = desk.clock(), uuid.uuid4()
     intake.check_contact(body.contact, category)
     intake.check_happened(body.happened, desk.municipality.tz, now)
@@ -140,41 +153,66 @@ async def _stored(
             raise
         raise _key_of_another_day() from None
     if not new:
-        earlier = await _stored_before(desk, macs)
+        earlier = await _stored_before(desk, receipt, macs)
         if earlier is None:  # forgotten between the two statements
             raise _key_of_another_day()
-        return earlier, False
+        return earlier
     if report.kind == "issue":
         log.info("report_accepted", report_id=str(report_id), event_id=str(envelope.id))
-    return report, True
+    return _Taken(report, name, issue.page if issue else None, new=True)
 
 
-async def _taken_before(desk: Desk, macs: tuple[bytes, bytes], refused: Problem) -> Report | None:
+async def _taken_before(
+    desk: Desk, receipt: str, macs: tuple[bytes, bytes], refused: Problem
+) -> _Taken | None:
     """The report of a submission that is refused now and was stored before: the form has changed since, or
     its photos are its own by now, and only the answer was lost."""
     if refused.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         with suppress(Problem):  # the refusal says more
-            return await _stored_before(desk, macs)
+            return await _stored_before(desk, receipt, macs)
     return None
 
 
-async def _stored_before(desk: Desk, macs: tuple[bytes, bytes]) -> Report | None:
+async def _stored_before(desk: Desk, receipt: str, macs: tuple[bytes, bytes]) -> _Taken | None:
     """The report, as it was when it was accepted, that the same submission has stored before. Raises Problem
-    409 where its key stored another, 503."""
+    409 where its key stored another, 410 where it was erased since, 503."""
     async with connection(desk) as taken:
         earlier = await reports.submitted(taken, macs[0])
+        shown = await listing.shown_of(taken, earlier.report.report_id) if earlier else None
     if earlier is None:
         return None
-    body_mac, stored = earlier
-    if not hmac.compare_digest(body_mac, macs[1]):
+    if not hmac.compare_digest(earlier.body_mac, macs[1]):
         raise _key_of_another_report()
-    return replace(stored, status="accepted")
+    if earlier.key_name is None:
+        raise _erased(receipts.shown(receipt))
+    page = shown.issue.page if shown else None
+    return _Taken(replace(earlier.report, status="accepted"), earlier.key_name, page, new=False)
+
+
+def _standing(taken: _Taken) -> Standing:
+    """How a report stands that was just accepted."""
+    end = last_moment(taken.key_name)
+    return Standing(
+        kept_until=end.date() if end else None, public=Publicly(taken.page) if taken.page else None
+    )
 
 
 def _grid_place(location: Location | None) -> grid.Place | None:
     """What may be public of a place: a rounded point; of an address or an area nothing."""
     point = location.point if location else None
     return grid.rounded(point.latitude, point.longitude) if point else None
+
+
+def _erased(receipt: str) -> Problem:
+    return Problem(
+        410,
+        "report-sent-and-erased",
+        "This report was erased",
+        "It came before, and was erased since; nothing is stored now. The receipt leads to its certificate."
+        " Mint a new Idempotency-Key to send a report again.",
+        receipt=receipt,
+        status_url=STATUS_URL,
+    )
 
 
 def _key_of_another_report() -> Problem:

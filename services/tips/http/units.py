@@ -100,6 +100,7 @@ def _told(message: Message, content: Mapping[str, Any]) -> dict[str, Any]:
         "unit": message.unit,
         "text": content["text"],
         "photos": content["photos"],
+        "not_an_emergency": content.get("not_an_emergency", False),
         "asks": message.asks,
         "at": utc(message.at),
     }

@@ -46,12 +46,7 @@ def opened(
     if sealed is None:
         raise erased()
     if locked_away:
-        raise Problem(
-            410,
-            "report-restricted",
-            "Locked away",
-            "The words are held by law until they are erased, and nobody reads them; do not ask again.",
-        )
+        raise restricted()
     try:
         return by(report.report_id, sealed, desk.keys.get(sealed.key_name))
     except KeyDestroyed:
@@ -71,3 +66,13 @@ def unknown_report() -> Problem:
 def erased() -> Problem:
     """The refusal for whatever needs words that are gone."""
     return Problem(410, "report-erased", "Erased", "The words are gone for good; do not ask again.")
+
+
+def restricted() -> Problem:
+    """The refusal for whatever needs words that a hold keeps until they are erased."""
+    return Problem(
+        410,
+        "report-restricted",
+        "Locked away",
+        "The words are held by law until they are erased, and nobody reads them; do not ask again.",
+    )

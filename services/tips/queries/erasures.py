@@ -12,22 +12,25 @@ from services.tips.core.certificate import Confirmation, Erasure, Reading
 async def insert_erasures(connection: Any, erasures: Sequence[Erasure]) -> None:
     """Store what certificates say; what is there stays."""
     await connection.execute(
-        """INSERT INTO erasure (report_id, at, reason, destroyed)
-           SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::jsonb[])
+        """INSERT INTO erasure (report_id, at, reason, destroyed, key_name)
+           SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::jsonb[], $5::text[])
            ON CONFLICT (report_id) DO NOTHING""",
         [erasure.report_id for erasure in erasures],
         [erasure.at for erasure in erasures],
         [erasure.reason for erasure in erasures],
         [json.dumps(erasure.destroyed) for erasure in erasures],
+        [erasure.key_name for erasure in erasures],
     )
 
 
 async def erasure_of(connection: Any, report_id: uuid.UUID) -> Erasure | None:
     """What was destroyed of a report and when; None where nothing was."""
     row = await connection.fetchrow(
-        "SELECT report_id, at, reason, destroyed FROM erasure WHERE report_id = $1", report_id
+        "SELECT report_id, at, reason, destroyed, key_name FROM erasure WHERE report_id = $1", report_id
     )
-    return Erasure(row["report_id"], row["at"], row["reason"], json.loads(row["destroyed"])) if row else None
+    if row is None:
+        return None
+    return Erasure(row["report_id"], row["at"], row["reason"], json.loads(row["destroyed"]), row["key_name"])
 
 
 async def readings_of(connection: Any, report_id: uuid.UUID) -> list[Reading]:

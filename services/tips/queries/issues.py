@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -98,6 +98,22 @@ async def lock_next(
         limit,
     )
     return [issue_of(row) for row in rows]
+
+
+async def unfit_texts(connection: Any, fits: Mapping[str, str], limit: int) -> list[uuid.UUID]:
+    """Reports, at most so many, whose issue has a text although the report was taken back or its category
+    has none by whom that is; `fits` has for a category who its texts are by."""
+    rows = await connection.fetch(
+        """SELECT report_id FROM issue
+               LEFT JOIN unnest($1::text[], $2::text[]) AS fits (category, text_by) USING (category, text_by)
+               JOIN report USING (report_id)
+           WHERE public_text IS NOT NULL AND (fits.text_by IS NULL OR report.status = 'withdrawn')
+           ORDER BY report_id LIMIT $3""",
+        list(fits),
+        list(fits.values()),
+        limit,
+    )
+    return [row["report_id"] for row in rows]
 
 
 async def public_text(connection: Any, report_id: uuid.UUID) -> tuple[str | None, TextBy | None] | None:

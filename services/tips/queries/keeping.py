@@ -1,7 +1,7 @@
 """Which reports are under which key, and what goes because its time has ended."""
 
 import uuid
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from services.tips.sealing import Sealed
@@ -38,15 +38,34 @@ async def held_under(connection: Any, name: str) -> int:
     return found
 
 
-async def open_under(connection: Any, name: str, over: frozenset[str]) -> int:
-    """How many of the reports under a key are not held and have none of the statuses `over`."""
-    found: int = await connection.fetchval(
-        """SELECT count(*) FROM report r WHERE key_name = $1 AND status <> ALL($2::text[])
+async def open_under(connection: Any, name: str, over: frozenset[str]) -> list[tuple[str, datetime]]:
+    """The categories and times of acceptance (UTC) of those reports under a key that are not held and have
+    none of the statuses `over`."""
+    rows = await connection.fetch(
+        """SELECT category, accepted_at FROM report r WHERE key_name = $1 AND status <> ALL($2::text[])
            AND NOT EXISTS (SELECT FROM hold WHERE report_id = r.report_id)""",
         name,
         sorted(over),
     )
-    return found
+    return [(row["category"], row["accepted_at"]) for row in rows]
+
+
+async def stay_of(connection: Any, report_id: uuid.UUID) -> tuple[str | None, date | None]:
+    """The name of the key that a report is under, None once it is erased; and the day on which it was taken
+    for spam, if it was."""
+    row = await connection.fetchrow("SELECT key_name, spam_on FROM report WHERE report_id = $1", report_id)
+    return row["key_name"], row["spam_on"]
+
+
+async def mark_spam(connection: Any, report_id: uuid.UUID, day: date | None) -> None:
+    """Note the day on which a report that is locked was taken for spam; None takes that back."""
+    await connection.execute("UPDATE report SET spam_on = $2 WHERE report_id = $1", report_id, day)
+
+
+async def spam_before(connection: Any, day: date) -> list[uuid.UUID]:
+    """The reports that were taken for spam before a day."""
+    rows = await connection.fetch("SELECT report_id FROM report WHERE spam_on < $1 ORDER BY report_id", day)
+    return [row["report_id"] for row in rows]
 
 
 async def next_under(connection: Any, name: str, after: uuid.UUID, at_most: int) -> list[uuid.UUID]:

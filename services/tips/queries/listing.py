@@ -111,6 +111,12 @@ async def shown(connection: Any, issue_id: uuid.UUID) -> Shown | None:
     return _shown(row) if row else None
 
 
+async def shown_of(connection: Any, report_id: uuid.UUID) -> Shown | None:
+    """The public issue of a report; None where nothing of it is public."""
+    row = await connection.fetchrow(f"SELECT {_SHOWN} FROM issue WHERE report_id = $1", report_id)  # noqa: S608 - names of columns
+    return _shown(row) if row else None
+
+
 async def is_gone(connection: Any, issue_id: uuid.UUID) -> bool:
     """Whether there was such an issue, which is public no more."""
     found: bool = await connection.fetchval(

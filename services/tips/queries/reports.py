@@ -13,13 +13,23 @@ COLUMNS = "report_id, kind, category, areas, language, accepted_at, status, vers
 TYPES = ("uuid", "text", "text", "jsonb", "text", "timestamptz", "text", "integer")
 
 
-async def submitted(connection: Any, key_mac: bytes) -> tuple[bytes, Report] | None:
-    """The body's MAC and the report of a submission that is still known."""
+class Earlier(NamedTuple):
+    """A submission that is still known: the MAC of its body, the key that its words are under (None when they
+    are erased), and its report."""
+
+    body_mac: bytes
+    key_name: str | None
+    report: Report
+
+
+async def submitted(connection: Any, key_mac: bytes) -> Earlier | None:
+    """What was sent under a key."""
     row = await connection.fetchrow(
-        f"SELECT body_mac, {COLUMNS} FROM submission JOIN report USING (report_id) WHERE key_mac = $1",  # noqa: S608 - names of columns
+        f"""SELECT body_mac, key_name, {COLUMNS} FROM submission JOIN report USING (report_id)
+            WHERE key_mac = $1""",  # noqa: S608 - names of columns
         key_mac,
     )
-    return (row["body_mac"], _report(row)) if row else None
+    return Earlier(row["body_mac"], row["key_name"], _report(row)) if row else None
 
 
 async def report_by_lookup_id(connection: Any, lookup_id: bytes) -> Report | None:
@@ -117,15 +127,19 @@ async def insert_lost_report(connection: Any, report: Report, lookup_id: bytes) 
     )
 
 
-async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> set[uuid.UUID]:
-    """Destroy the words of reports, with the keys that open them; the reports that had any."""
+async def erase_words(connection: Any, report_ids: Iterable[uuid.UUID], today: date) -> dict[uuid.UUID, str]:
+    """Destroy the words of reports that are locked, with the keys that open them; for each report that had
+    any, the month's or hold's key that it was under."""
     rows = await connection.fetch(
-        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2
-           WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL RETURNING report_id""",
+        """UPDATE report SET key_name = NULL, wrapped_key = NULL, sealed = NULL, erased_on = $2,
+                             spam_on = NULL
+           FROM (SELECT report_id, key_name FROM report
+                 WHERE report_id = ANY($1::uuid[]) AND sealed IS NOT NULL) AS had
+           WHERE report.report_id = had.report_id RETURNING had.report_id, had.key_name""",
         list(report_ids),
         today,
     )
-    return {row["report_id"] for row in rows}
+    return {row["report_id"]: row["key_name"] for row in rows}
 
 
 async def set_versions(connection: Any, versions: Mapping[uuid.UUID, int]) -> None:

@@ -109,6 +109,9 @@ FILES: dict[str, Planted] = {
     ),
     "emergency number": Planted(swap(M, '"112"', '"call us"'), M, "emergency_number", "not written", "112"),
     "number for a text": Planted(swap(M, '"112"', "112"), M, "emergency_number", "no text: 112", "112"),
+    "privacy notice in one language": Planted(
+        swap(M, 'nl = "Wij vragen', '# "Wij vragen'), M, "privacy_notice.nl", "missing", "add nl"
+    ),
     "no languages": Planted(swap(M, '["nl", "en"]', "[]"), M, "languages", "empty", "default first"),
     "language tag": Planted(
         swap(M, '"nl", "en"', '"nl", "en", "EN"'), M, "languages[2]", "not written", "tag"

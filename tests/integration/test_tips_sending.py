@@ -403,7 +403,7 @@ async def test_the_document_names_every_answer(tips: Tips) -> None:
     """Of both routes; and each part of the body, with the names that are sent."""
     document = (await tips.request("GET", "/v1/openapi.json", None, {})).body["paths"]
     post, form = document["/v1/reports"]["post"], document["/v1/form"]["get"]
-    assert set(post["responses"]) == {"201", "400", "408", "409", "413", "415", "422", "429", "503"}
+    assert set(post["responses"]) == {"201", "400", "408", "409", "410", "413", "415", "422", "429", "503"}
     assert set(form["responses"]) == {"200", "304"}
     schema = post["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["$defs"]["Happened"]["properties"]) == {"from", "to"}

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from shared import cores, kafka, logs, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
+from shared.mending.again import read_again
 from shared.mending.gaps import accept_gap
 from shared.mending.recover import Recover, recover
 from shared.mending.replay import Filter, replay
@@ -189,6 +190,13 @@ def _accept_gap(program: Program, given: argparse.Namespace) -> None:
     )
 
 
+def _read_again(program: Program, given: argparse.Namespace) -> None:
+    _mend(
+        program,
+        lambda dsn, where: read_again(dsn, where, program.name, given.topic, who=given.by, say=say),
+    )
+
+
 def _replay(program: Program, given: argparse.Namespace) -> None:
     apply = program.applying(program.settings.read())
     chosen = Filter(given.topic, given.reason, given.event)
@@ -238,6 +246,11 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     gap = add_mending(consumer, "accept-gap", "go on without numbers that will never come", _accept_gap)
     gap.add_argument("--topic", required=True)
     gap.add_argument("--partition", type=int, required=True)
+
+    anew = add_mending(
+        consumer, "read-again", "read a topic whole that holds other events than were applied", _read_again
+    )
+    anew.add_argument("--topic", required=True)
 
     letters = commands.add_parser("dead-letters", help="what it could not read").add_subparsers(required=True)
     again = add_mending(letters, "replay", "apply in this service's database what can be read now", _replay)

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +29,7 @@ from shared.events import Event, Place, Topic
 from shared.examine import Plan, examine
 from shared.fence import Fence, Verdict
 from shared.metrics import ConsumerMetrics
+from shared.standing import Standing
 from shared.subscription import Subscription
 
 GAP_SECONDS = 60.0
@@ -88,6 +89,7 @@ class Consumer:
         self._subscription = Subscription(
             broker, group, topics, self.handle, self._rebalanced, self._stop, at_most
         )
+        self._standing = Standing(bootstrap, pool, group, self._subscription, metrics)
 
     async def run(self) -> None:
         """Consume until cancelled. Raises Refusal above the poison cap, or what broke the handler."""
@@ -171,8 +173,10 @@ class Consumer:
 
     async def _deal_with(self, records: Sequence[ConsumerRecord], plan: Plan | None, beside: bool) -> None:
         if plan and self._fits(plan):
-            await self._apply_plan(plan)
-            return
+            if not (renewed := _renewed(plan)):
+                await self._apply_plan(plan)
+                return
+            self._standing.doubt(renewed)
         in_place = await self._in_place(records)
         if in_place:
             await self._apply_plan(examine(in_place, self._fences))
@@ -204,20 +208,28 @@ class Consumer:
         stored = await self._seek_to_fences(batches)
         # Sought to once: a topic that has lost old records begins behind the fence the second time too.
         self._fences = stored
-        placed = {place for place, batch in batches.items() if stored[place].next_offset == batch.start}
+        placed = {
+            place
+            for place, batch in batches.items()
+            if place in stored and stored[place].next_offset == batch.start
+        }
         return [record for record in records if (record.topic, record.partition) in placed]
 
     async def _seek_to_fences(self, batches: Mapping[Place, range]) -> dict[Place, Fence]:
-        """Read the stored fences and read on from them, or behind a batch at hand that begins there."""
-        places = self._subscription.assigned() | batches.keys()
-        async with self._pool.acquire() as connection:
-            stored = await fence.load(connection, self._group, places)
+        """Read the stored fences and read on from them, or behind a batch at hand that begins there; a
+        partition that does not hold what its fence says was applied is left out, and paused."""
+        stored = await self._load(self._subscription.assigned() | batches.keys())
         for place, at in stored.items():
             batch = batches.get(place)
             follows = batch is not None and batch.start == at.next_offset
             self._subscription.seek(place, batch.stop if batch and follows else at.next_offset)
         self._sought = True
         return stored
+
+    async def _load(self, places: Collection[Place]) -> dict[Place, Fence]:
+        async with self._pool.acquire() as connection:
+            stored = await fence.load(connection, self._group, places)
+        return await self._standing.found(stored)
 
     async def _commit(self, plan: Plan) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -288,19 +300,21 @@ class Consumer:
         for place in self._early:
             self._metrics.gap.labels(*place).set(0)
         self._early.clear()
+        self._standing.doubt(self._subscription.assigned())
         self._sought = False
         try:
             await self._seek_to_fences({})
         except Exception as error:
-            # `_watch` tries again, once the database is back.
-            if not postgres.is_transient(error):
+            # `_watch` tries again, once the database or Kafka is back.
+            if not _later(error):
                 raise
 
     async def _watch(self) -> None:
-        """Raise the alarm for a number that did not come, and read on where a person accepted it."""
+        """Raise the alarm for a number that did not come, and read on where a person accepted it; and look
+        again at topics that do not hold what was applied."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if self._sought and not self._early:
+            if self._sought and not self._early and not self._standing.astray:
                 continue
             try:
                 async with self._turn:
@@ -308,8 +322,9 @@ class Consumer:
                         await self._seek_to_fences({})
                     for place in list(self._early):
                         await self._look_at_gap(place)
+                    await self._look_at_astray()
             except Exception as error:
-                if not postgres.is_transient(error):
+                if not _later(error):
                     raise
 
     async def _look_at_gap(self, place: Place) -> None:
@@ -333,6 +348,31 @@ class Consumer:
             # A topic that was made anew may hold the number before the fence's offset.
             early.looked_back = True
             self._subscription.seek(place, 0)
+
+    async def _look_at_astray(self) -> None:
+        """Read on where the topic holds by now what was applied; raise the alarm where it does not."""
+        if due := self._standing.due():
+            for place, at in (await self._load(due)).items():
+                self._fences[place] = at
+                self._subscription.seek(place, at.next_offset)
+        await self._standing.alarm(GAP_SECONDS)
+
+
+def _renewed(plan: Plan) -> set[Place]:
+    """The partitions that were read from before their fence, though no missing number is looked for there:
+    their topic was made anew, or has lost what was applied."""
+    first: dict[Place, int] = {}
+    for record in plan.records:
+        first.setdefault((record.topic, record.partition), record.offset)
+    return {
+        place
+        for place, offset in first.items()
+        if offset < plan.before[place].next_offset and not plan.before[place].early
+    }
+
+
+def _later(error: Exception) -> bool:
+    return _passes(error) or isinstance(error, Superseded)
 
 
 def _passes(error: Exception) -> bool:

@@ -192,6 +192,12 @@ async def starts(consumer: AIOKafkaConsumer, places: Iterable[tuple[str, int]]) 
     return {(place.topic, place.partition): offset for place, offset in found.items()}
 
 
+async def extent(consumer: AIOKafkaConsumer, place: tuple[str, int]) -> range:
+    """The offsets that a partition still holds."""
+    where = TopicPartition(*place)
+    return range((await starts(consumer, [place]))[place], (await consumer.end_offsets([where]))[where])
+
+
 async def records(
     consumer: AIOKafkaConsumer, place: tuple[str, int], first: int, end: int
 ) -> AsyncIterator[ConsumerRecord]:

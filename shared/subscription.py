@@ -7,9 +7,9 @@ stamp it with the time, and beside the record that tells a tip's second (docs/ad
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -130,6 +130,19 @@ class Subscription:
         where = TopicPartition(*place)
         if self._consumer and where in self._consumer.assignment():
             self._consumer.seek(where, offset)
+
+    def pause(self, places: Iterable[Place]) -> None:
+        """Read nothing of these partitions, as far as they are this consumer's, until `resume`."""
+        self._of_ours(places, "pause")
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Read them again."""
+        self._of_ours(places, "resume")
+
+    def _of_ours(self, places: Iterable[Place], what: Literal["pause", "resume"]) -> None:
+        if self._consumer:
+            ours = {TopicPartition(*place) for place in places} & self._consumer.assignment()
+            getattr(self._consumer, what)(*ours)
 
     async def _discard(self) -> None:
         consumer = self._consumer

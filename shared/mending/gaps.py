@@ -1,19 +1,17 @@
 """`consumer accept-gap`: a person accepts that numbers will never come, and the partition goes on."""
 
-import uuid
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
 from shared import fence, kafka, postgres
-from shared.cloudevents import number_of
 from shared.cluster import Where
-from shared.errors import Poison, Refusal
+from shared.errors import Refusal
 from shared.events import SUBSCRIPTIONS, Place
 from shared.fence import Fence
 from shared.mending.journal import Say, known_topic, note
+from shared.standing import numbers
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,13 @@ async def accept_gap(
 async def _find(connection: Any, consumer: AIOKafkaConsumer, group: str, place: Place, end: int) -> Gap:
     stood = (await fence.load(connection, group, [place]))[place]
     lowest: tuple[int, int] | None = None
-    async for offset, number, _ in numbers(consumer, place, end):
+    async for offset, number, _ in numbers(consumer, place, 0, end):
         if number > stood.sequence and (lowest is None or number < lowest[0]):
             lowest = number, offset
     if lowest is None:
         raise Refusal(
             f"{place[0]} partition {place[1]} holds no number above {stood.sequence}, where {group} stands: "
-            "nothing is missing in front of it"
+            "nothing is missing in front of it; where its alarm rings all the same, see `consumer read-again`"
         )
     number, offset = lowest
     if number == stood.sequence + 1:
@@ -95,15 +93,3 @@ async def _move(connection: Any, group: str, place: Place, gap: Gap, who: str) -
             raise Refusal(f"the fence of {group} moved while it was looked at; look again with --dry-run")
         detail = {"topic": place[0], "partition": place[1], "first": gap.first, "last": gap.last}
         await note(connection, who, "consumer accept-gap", detail)
-
-
-async def numbers(
-    consumer: AIOKafkaConsumer, place: Place, end: int
-) -> AsyncIterator[tuple[int, int, uuid.UUID]]:
-    """Offset, number and event id of each numbered record of a partition, from its start to `end`."""
-    async for record in kafka.records(consumer, place, 0, end):
-        try:
-            number, event_id = number_of(record.headers)
-        except Poison:
-            continue
-        yield record.offset, number, event_id

@@ -13,10 +13,10 @@ from shared import kafka, outbox, postgres
 from shared.cluster import Where
 from shared.errors import Refusal
 from shared.events import Place, Topic, numbered_topics
-from shared.mending.gaps import numbers
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
 from shared.relay import RELAY_LOCK, hand_over, utc_now
+from shared.standing import numbers
 
 SHOWN_EVERY = 20
 
@@ -105,7 +105,7 @@ async def _there(consumer: AIOKafkaConsumer, topic: Topic, place: Place, end: in
     compacted = "compact" in topic.settings.get("cleanup.policy", "")
     # What compaction or retention took away was there; a partition that never lost any begins with 1.
     whole, beyond = (0 if start == 0 and not compacted else None), set()
-    async for _, number, _ in numbers(consumer, place, end):
+    async for _, number, _ in numbers(consumer, place, 0, end):
         if compacted:
             whole = max(whole or 0, number)
             continue

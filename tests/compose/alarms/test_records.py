@@ -42,7 +42,7 @@ def test_a_database_that_was_restored(watch: Watch, deployment: Deployment, town
     """An older one, started without `outbox recover`."""
     typed(
         deployment,
-        "for name in tips notify stats; do docker compose exec -T postgres pg_dump -U postgres -Fc $name > "
+        "for name in stats notify tips; do docker compose exec -T postgres pg_dump -U postgres -Fc $name > "
         "$name.dump; done",
     )
     town.report()

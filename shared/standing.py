@@ -1,0 +1,165 @@
+"""Where a fence stands in its partition: does the topic hold what the fence says was applied?
+
+It does not where the topic was made anew and is not yet filled again, or where its writer's database is of an
+earlier moment than the reader's: then numbers that the fence has passed are given to other events, and to
+take them for repeats would lose them without a word.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError
+
+from shared import fence, kafka
+from shared.cloudevents import number_of
+from shared.cluster import Where
+from shared.errors import Poison
+from shared.events import Place
+from shared.fence import Fence
+from shared.metrics import ConsumerMetrics
+from shared.subscription import Subscription
+
+# For one look, and how soon to look again where the topic does not hold what was applied.
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 30.0, 5.0
+
+log = structlog.get_logger()
+
+
+class Standing:
+    """What a consumer knows of its partitions: nothing is read of one until it was found to hold what the
+    fence says was applied. `astray` are those that do not, and since when (of the monotonic clock)."""
+
+    def __init__(
+        self, where: Where, pool: Any, group: str, subscription: Subscription, metrics: ConsumerMetrics
+    ) -> None:
+        self._where = where
+        self._pool = pool
+        self._group = group
+        self._subscription = subscription
+        self._metrics = metrics
+        self._sure: set[Place] = set()
+        self.astray: dict[Place, float] = {}
+        self._looked_at = 0.0
+
+    def doubt(self, places: Iterable[Place]) -> None:
+        """Read nothing of these before they are found again; of others that are given up nothing is kept."""
+        assigned = self._subscription.assigned()
+        self._sure = (self._sure & assigned).difference(places)
+        for place in self.astray.keys() - assigned:
+            del self.astray[place]
+            self._metrics.gap.labels(*place).set(0)
+        self._subscription.pause(places)
+
+    def due(self) -> list[Place]:
+        """The partitions that are astray, when it is time to look again."""
+        return list(self.astray) if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS else []
+
+    async def found(self, stored: Mapping[Place, Fence]) -> dict[Place, Fence]:
+        """Those of the stored fences that are found in their partitions, with the offset at which to read on
+        there. Raises Superseded, KafkaError, and what the database raises."""
+        unsure = {place: at for place, at in stored.items() if place not in self._sure}
+        if not unsure:
+            return dict(stored)
+        looked = await look(self._where, self._group, unsure)
+        found = {
+            place: unsure[place]._replace(next_offset=offset)
+            for place, offset in looked.items()
+            if offset is not None
+        }
+        if any(found[place].position != unsure[place].position for place in found):
+            async with self._pool.acquire() as connection, connection.transaction():
+                await fence.move(connection, self._group, unsure, found)
+        self._looked_at = time.monotonic()
+        for place in found:
+            if self.astray.pop(place, None):
+                self._metrics.gap.labels(*place).set(0)
+        for place in looked.keys() - found.keys():
+            self.astray.setdefault(place, self._looked_at)
+        self._sure |= found.keys()
+        self._subscription.pause(self.astray)
+        self._subscription.resume(found)
+        return {place: found.get(place, at) for place, at in stored.items() if place in self._sure}
+
+    async def alarm(self, seconds: float) -> None:
+        """Say which partitions have been astray for so long, for operators and other replicas to see."""
+        for place, since in self.astray.items():
+            if time.monotonic() - since < seconds:
+                continue
+            self._metrics.gap.labels(*place).set(1)
+            async with self._pool.acquire() as connection:
+                stored = (await fence.load(connection, self._group, [place]))[place]
+                if await fence.mark_gap(connection, self._group, place, stored):
+                    mend = (
+                        "the topic does not hold what was applied here: run `outbox resend` at the writer; "
+                        "where it holds all that its writer knows, `consumer read-again` here"
+                    )
+                    log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
+
+
+async def look(where: Where, group: str, stored: Mapping[Place, Fence]) -> dict[Place, int | None]:
+    """For each fence the offset at which its group reads on, None where the partition does not hold what the
+    fence says was applied. Raises KafkaError where Kafka does not answer."""
+    # Of most partitions nothing was read yet, and then there is nothing to look for.
+    found: dict[Place, int | None] = {place: 0 for place, at in stored.items() if at == Fence()}
+    if len(found) == len(stored):
+        return found
+    reader = kafka.reader(where, f"{group}-standing")
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            await reader.start()
+            for place in stored.keys() - found.keys():
+                found[place] = await standing(reader, place, stored[place])
+    except TimeoutError:
+        raise KafkaTimeoutError(f"the fences of {group} were not found within {LOOK_SECONDS:g} s") from None
+    finally:
+        await kafka.stop_quietly(reader)
+    return found
+
+
+async def standing(reader: AIOKafkaConsumer, place: Place, at: Fence) -> int | None:
+    """The offset at which to read on behind what `at` says was applied; None where that is not there."""
+    extent = await kafka.extent(reader, place)
+    if not at.sequence:
+        return at.next_offset if at.next_offset <= extent.stop else extent.start
+    if 0 < at.next_offset <= extent.start:
+        # Retention has taken what was applied. A topic that was made anew begins with offset 0.
+        return at.next_offset
+    last = at.next_offset - 1
+    if last in extent:
+        async for _, number, event_id in numbers(reader, place, last, last + 1):
+            if number == at.sequence and at.event_id in {None, event_id}:
+                return at.next_offset
+    return await _search(reader, place, at, extent)
+
+
+async def _search(reader: AIOKafkaConsumer, place: Place, at: Fence, extent: range) -> int | None:
+    own: int | None = None
+    limit, another = extent.stop, False
+    async for offset, number, event_id in numbers(reader, place, extent.start, extent.stop):
+        if number > at.sequence:
+            limit = offset
+            break
+        if number == at.sequence and own is None:
+            own, another = (offset, False) if at.event_id in {None, event_id} else (None, True)
+    if own is not None:
+        # What lies between was dealt with before, unless something above the fence is among it.
+        return at.next_offset if own < at.next_offset <= limit else own + 1
+    # What is above it and goes on from something else is no continuation; what begins above it may be.
+    return None if another or limit == extent.stop else limit
+
+
+async def numbers(
+    reader: AIOKafkaConsumer, place: Place, first: int, end: int
+) -> AsyncIterator[tuple[int, int, uuid.UUID]]:
+    """Offset, number and event id of each numbered record of a partition, from offset `first` up to `end`."""
+    async for record in kafka.records(reader, place, first, end):
+        try:
+            number, event_id = number_of(record.headers)
+        except Poison:
+            continue
+        yield record.offset, number, event_id

@@ -88,21 +88,28 @@ async def _missing(
            FROM outbox_batch b, unnest(b.topics, b.partitions, b.numbers) AS r (t, p, n)
            WHERE b.sent_on IS NOT NULL GROUP BY t, p"""
     )
+    acknowledged = await outbox.acknowledged_offsets(connection)
     missing = {}
     for row in rows:
         place = row["topic"], row["partition"]
         if place in ends:
-            there = 0 if from_number else await _there(consumer, topics[place[0]], place, ends[place])
+            # A topic that ends before what was acknowledged is a new one: compaction has taken nothing yet.
+            renewed = ends[place] <= acknowledged.get(place, -1)
+            compacted = not renewed and _compacted(topics[place[0]])
+            there = 0 if from_number else await _there(consumer, compacted, place, ends[place])
             found = Missing(from_number or there + 1, row["last"], row["kept"])
             if found.first <= found.last:
                 missing[place] = found
     return missing
 
 
-async def _there(consumer: AIOKafkaConsumer, topic: Topic, place: Place, end: int) -> int:
+def _compacted(topic: Topic) -> bool:
+    return "compact" in topic.settings.get("cleanup.policy", "")
+
+
+async def _there(consumer: AIOKafkaConsumer, compacted: bool, place: Place, end: int) -> int:
     """The last number up to which the partition holds all that it can still hold."""
     start = (await kafka.starts(consumer, [place]))[place]
-    compacted = "compact" in topic.settings.get("cleanup.policy", "")
     # What compaction or retention took away was there; a partition that never lost any begins with 1.
     whole, beyond = (0 if start == 0 and not compacted else None), set()
     async for _, number, _ in numbers(consumer, place, 0, end):

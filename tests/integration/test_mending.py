@@ -1,5 +1,6 @@
 """What an operator's commands mend: topics that lost what was sent, numbers that never come, dead letters."""
 
+import asyncio
 import json
 import subprocess
 import uuid
@@ -13,13 +14,14 @@ from deploy.local.processes import free_port
 from shared import postgres
 from shared.cloudevents import Envelope
 from shared.errors import Poison, Refusal
-from shared.events import DISPATCHES, REPORTS, Event
+from shared.events import DISPATCHES, ISSUES, REPORTS, Event, IssueGone
 from shared.mending.gaps import accept_gap
 from shared.mending.replay import Filter, replay
 from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process
 from tests.spine import (
+    NOW,
     Database,
     apply,
     delete_records,
@@ -119,6 +121,36 @@ async def test_what_lacks_in_the_middle_is_sent_again_with_all_that_follows(
     assert await number_sequence(bootstrap, 3) == [1, 2, 4, 3, 4]
     await _sent(bootstrap, spine, 3)
     assert await number_sequence(bootstrap, 3) == [1, 2, 4, 3, 4, 5]
+
+
+@pytest.mark.parametrize("there", [[4], [1, 2]], ids=["the end", "the beginning"])
+async def test_a_compacted_topic_that_was_made_anew_is_filled_whole(
+    infrastructure: Infrastructure, spine: Database, there: list[int]
+) -> None:
+    """Numbers that compaction has taken are not missing, but in a topic that is younger than what was sent it
+    has taken none: also where a relay went on, or a `resend` was broken off, all of it is sent."""
+    bootstrap, told = infrastructure.bootstrap, Told()
+    given = [_issue_gone() for _ in range(4)]
+    await spine.append(*given)
+    relay, _ = relaying(bootstrap, spine.dsn)
+    async with running(relay.run()):
+        await spine.sent()
+    await resend(spine.dsn, bootstrap, "tips", who=None, say=told)
+    assert told[0] == "the topics hold every number that was sent; nothing is missing"
+    await renew_topics(bootstrap)
+    async with writing(bootstrap) as writer:
+        for number in there:
+            await writer.event(3, number, given[number - 1])
+    await resend(spine.dsn, bootstrap, "tips", who="an operator", say=told)
+    assert await number_sequence(bootstrap, 3, ISSUES) == [*there, *range(1 if there == [4] else 3, 5)]
+    async with running(relaying(bootstrap, spine.dsn)[0].run()) as again:
+        await asyncio.sleep(1)
+        assert not again.done()
+
+
+def _issue_gone() -> Envelope[Event]:
+    event = IssueGone(issue_id=key_in(3))
+    return Envelope.of(event, id=uuid.uuid4(), source="/test/tips", now=NOW)
 
 
 async def test_what_retention_deleted_is_not_missing(infrastructure: Infrastructure, spine: Database) -> None:

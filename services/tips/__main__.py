@@ -1,4 +1,4 @@
-"""`python -m services.tips [run|migrate|outbox|consumer|dead-letters|disclosures|keys|retention|hold]`"""
+"""`python -m services.tips [COMMAND]`; `--help` names them."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands that only `tips` has: `disclosures`, `keys`, `retention`, `hold`."""
+"""The commands that only `tips` has: `disclosures`, `keys`, `retention`, `hold`, `issues`."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from services.tips import auditing, holding, month_keys, retention
+from services.tips import auditing, holding, month_keys, retention, saying_again
 from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Mark
 from services.tips.keys import KeyFolder
@@ -28,6 +28,8 @@ def extend(commands: Any) -> None:
     keeping = commands.add_parser("retention", help="what ends by itself").add_subparsers(required=True)
     add_mending(keeping, "run", "end now what has come to its end, as the service does hourly", _run)
     _add_hold(commands.add_parser("hold", help="what must stay").add_subparsers(required=True))
+    public = commands.add_parser("issues", help="what is public").add_subparsers(required=True)
+    add_mending(public, "say-again", "say every public issue again, for a topic made anew", _say_again)
 
 
 def _add_disclosures(commands: Any) -> None:
@@ -151,6 +153,17 @@ def _lift(program: Program, given: argparse.Namespace) -> None:
     on_database(
         program,
         lambda connection: holding.lift(connection, given.report_id, _now(), given.by, say, _source(town)),
+    )
+
+
+def _say_again(program: Program, given: argparse.Namespace) -> None:
+    _, town = _surroundings(program)
+    categories = [one.id for one in town.categories.values() if one.public]
+    on_database(
+        program,
+        lambda connection: saying_again.say_again(
+            connection, categories, _source(town), _now(), given.by, say
+        ),
     )
 
 

@@ -55,4 +55,4 @@ async def test_an_operator_holds_rotates_and_looks(database: MakeDatabase, tmp_p
         assert {row["who"] for row in journal} == {"jansen"}
         assert json.loads(journal[1]["detail"]) == {"destroyed": month}
     said = await run("--help")
-    assert all(name in said for name in ("disclosures", "keys", "retention", "hold"))
+    assert all(name in said for name in ("disclosures", "keys", "retention", "hold", "issues"))

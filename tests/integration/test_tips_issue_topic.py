@@ -16,11 +16,14 @@ from shared import events, postgres
 from shared.cloudevents import Envelope
 from shared.events import IssueChanged, IssueGone
 from shared.mending.recover import History, recover
+from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration import service_process
 from tests.integration.test_tips_consumer import LIFE, apply, envelope, stored
 from tests.integration.test_tips_issues import listed, sent
+from tests.integration.test_tips_service import environment
 from tests.integration.tips_server import PUBLIC_URL, Tips, issue, running_tips, tip, town_with
-from tests.spine import read_topic, relaying, running, until
+from tests.spine import read_topic, relaying, renew_topics, running, until
 
 SOURCE = "/ibuurt/tips"
 
@@ -286,6 +289,50 @@ async def test_a_restored_database_and_the_topic_agree_again(
         assert found.keys() == {str(still["issue_id"]), str(moved["issue_id"])}
         assert found[str(moved["issue_id"])]["version"] == now["version"]
         assert (await tips.get(f"/v1/issues/{late['issue_id']}")).status == 410
+
+
+async def test_a_topic_that_was_lost_holds_every_public_issue_again(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase, tmp_path: Path
+) -> None:
+    """Issues that were last said longer ago than the outbox keeps, and younger ones: after `outbox resend`
+    and `issues say-again` a new subscriber has each as the old one had it, and none that is not public."""
+    bootstrap, dsn, lines = infrastructure.bootstrap, await database(), list[str]()
+
+    def run(*arguments: str) -> str:
+        done = service_process.ended("tips", environment(dsn, bootstrap, tmp_path), "issues", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    async with running_tips(dsn, tmp_path) as tips:
+        old, moved, erased, hidden = [await sent(tips) for _ in range(4)]
+        for body in (tip(), issue(category="noise")):
+            await sent(tips, body)
+        await change(tips, moved["report_id"], status="acknowledged")
+        await erase(tips, erased["report_id"])
+        await _relay(bootstrap, dsn)
+        # Fourteen days later.
+        await tips.rows("DELETE FROM outbox_batch")
+        await change(tips, hidden["report_id"], category="noise")
+        young = await sent(tips)
+        await _relay(bootstrap, dsn)
+        before = {issue_id: value for issue_id, value in (await _last(bootstrap)).items() if value}
+        public_ones = {str(one["issue_id"]) for one in (old, moved, young)}
+        assert before.keys() == public_ones
+
+        await renew_topics(bootstrap)
+        await resend(dsn, bootstrap, "tips", who="an operator", say=lines.append)
+        lacking = {issue_id for issue_id, value in (await _last(bootstrap)).items() if value}
+        assert lacking == {str(young["issue_id"])}
+        assert "dry run: 3 public issues would be said again" in await asyncio.to_thread(
+            run, "say-again", "--dry-run"
+        )
+        assert await tips.rows("SELECT FROM outbox") == []
+        assert "3 public issues are said again" in await asyncio.to_thread(run, "say-again", "--by", "jansen")
+        await _relay(bootstrap, dsn)
+        assert {issue_id: value for issue_id, value in (await _last(bootstrap)).items() if value} == before
+        noted = await tips.rows("SELECT who, detail FROM mending WHERE command = 'issues say-again'")
+        assert [tuple(row) for row in noted] == [("jansen", '{"issues": 3}')]
+        assert {one["id"] for one in await listed(tips)} == public_ones
 
 
 async def _closed(tips: Tips) -> str:

@@ -91,6 +91,22 @@ async def astray(connection: Any, categories: Sequence[str], public_url: str, li
     return [row["report_id"] for row in rows]
 
 
+async def lock_next(
+    connection: Any, after: uuid.UUID | None, categories: Sequence[str], limit: int
+) -> list[Issue]:
+    """Up to `limit` issues of these categories whose reports come after one, locked, by report as everybody
+    locks them."""
+    rows = await connection.fetch(
+        f"""SELECT {COLUMNS} FROM issue
+            WHERE ($1::uuid IS NULL OR report_id > $1) AND category = ANY($2::text[])
+            ORDER BY report_id LIMIT $3 FOR NO KEY UPDATE""",  # noqa: S608 - names of columns
+        after,
+        categories,
+        limit,
+    )
+    return [issue_of(row) for row in rows]
+
+
 async def public_text(connection: Any, report_id: uuid.UUID) -> tuple[str | None, TextBy | None] | None:
     """The public text of a report's issue and who it is by; None where nothing is public."""
     row = await connection.fetchrow(

@@ -172,7 +172,8 @@ def _refusal(group: str, place: TopicPartition, offset: int) -> Refusal:
     return Refusal(
         f"{group} cannot take apart what {place.topic} partition {place.partition} holds from offset "
         f"{offset}: another program wrote there with this topic's credentials. Everything before is applied. "
-        "Withdraw them, move the partition's start behind that batch with kafka-delete-records, and restart"
+        "Withdraw them, run `docker compose exec -T kafka sh /etc/ibuurt/delete-records "
+        f"{place.topic} {place.partition} {offset}`, which deletes up to that batch and it, and restart"
     )
 
 

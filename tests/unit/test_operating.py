@@ -82,7 +82,8 @@ def test_the_page_names_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(re.findall(r"docker compose (?:stop|restart|up -d --wait) (\w+)", PAGE)))
+    "name",
+    sorted(set(re.findall(r"docker compose (?:stop|restart|up -d (?:--no-deps )?--wait) (\w+)", PAGE))),
 )
 def test_what_is_stopped_or_started_is_a_service(name: str) -> None:
     """Or a place for a name."""

@@ -48,7 +48,7 @@ def test_a_service_that_is_down(watch: Watch, deployment: Deployment) -> None:
     row = watch.fault("ServiceDown", "docker compose stop stats", service="stats")
     deployment.run("stop", "stats")
     row.fires(SOON)
-    row.mends("docker compose up -d --wait NAME", NAME="stats")
+    row.mends("docker compose up -d --no-deps --wait NAME", NAME="stats")
     row.quiets(SOON)
 
 

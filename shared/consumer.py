@@ -24,8 +24,8 @@ from shared import fence, postgres
 from shared.cloudevents import Envelope
 from shared.cluster import Where
 from shared.dead_letters import DeadLetters, PoisonCap
-from shared.errors import Poison, Refusal, Superseded
-from shared.events import Event, Place, Topic
+from shared.errors import Poison, Refusal, Superseded, typed
+from shared.events import TOPICS, Event, Place, Topic
 from shared.examine import Plan, examine
 from shared.fence import Fence, Verdict
 from shared.metrics import ConsumerMetrics
@@ -338,7 +338,8 @@ class Consumer:
             overdue = waited >= GAP_SECONDS and not moved
             if overdue and await fence.mark_gap(connection, self._group, place, stored):
                 # Without the number: beside the line's time it would tell a tip's minute. The row has it.
-                mend = "run `outbox resend` at the writer, or `consumer accept-gap` here"
+                lost = typed(self._group, f"consumer accept-gap --topic {place[0]} --partition {place[1]}")
+                mend = f"run {typed(TOPICS[place[0]].writer, 'outbox resend')}; if it is lost, {lost}"
                 log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
         if moved:
             await self._start_over()

@@ -19,6 +19,11 @@ class Refusal(Exception):  # noqa: N818 - an answer to the operator, not a fault
     """The process must not go on. The message is one line that names what is wrong and its mend."""
 
 
+def typed(service: str, command: str) -> str:
+    """A command of a service as an operator types it in a deployment, for the mend that a refusal names."""
+    return f"`docker compose run --rm --no-deps {service} {command}`"
+
+
 class Mistake(NamedTuple):
     """One mistake in a municipality's folder: where, what is wrong, what to write instead."""
 

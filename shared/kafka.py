@@ -179,7 +179,7 @@ def _partitions(cluster: Any, wanted: Iterable[Topic]) -> list[TopicPartition]:
     for topic in wanted:
         found = sorted(cluster.partitions_for_topic(topic.name) or ())
         if not found:
-            raise Refusal(f"topic {topic.name} is missing; run `python -m shared.kafka create-topics`")
+            raise Refusal(f"topic {topic.name} is missing; run `docker compose up -d`, which makes it")
         if len(found) != topic.partitions:
             raise Refusal(topics.wrong_partitions(topic, len(found)))
         places += [TopicPartition(topic.name, partition) for partition in found]

@@ -127,7 +127,7 @@ async def check_migrated(dsn: str, folders: Sequence[Path]) -> None:
     done = {row["name"]: row["digest"] for row in rows}
     _refuse_unknown(done, files)
     if missing := [name for name in files if name not in done]:
-        raise Refusal(f"the database lacks {missing[0]}; run the service's `migrate` command first")
+        raise Refusal(f"the database lacks {missing[0]}; run `docker compose up -d`, which migrates it first")
 
 
 async def wait_until_up(dsn: str, *, attempts: int = 0) -> None:

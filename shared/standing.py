@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaTimeoutError
 from shared import fence, kafka
 from shared.cloudevents import number_of
 from shared.cluster import Where
-from shared.errors import Poison
-from shared.events import Place
+from shared.errors import Poison, typed
+from shared.events import TOPICS, Place
 from shared.fence import Fence
 from shared.metrics import ConsumerMetrics
 from shared.subscription import Subscription
@@ -94,9 +94,11 @@ class Standing:
             async with self._pool.acquire() as connection:
                 stored = (await fence.load(connection, self._group, [place]))[place]
                 if await fence.mark_gap(connection, self._group, place, stored):
+                    again = typed(self._group, f"consumer read-again --topic {place[0]}")
                     mend = (
-                        "the topic does not hold what was applied here: run `outbox resend` at the writer; "
-                        "where it holds all that its writer knows, `consumer read-again` here"
+                        "the topic does not hold what was applied here: run "
+                        f"{typed(TOPICS[place[0]].writer, 'outbox resend')}; if it then holds all that there "
+                        f"is, {again}"
                     )
                     log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
 

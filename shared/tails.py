@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from shared import outbox, postgres
 from shared.cloudevents import number_of
 from shared.cluster import Where
-from shared.errors import Poison, Refusal
+from shared.errors import Poison, Refusal, typed
 from shared.events import numbered_topics
 from shared.kafka import ends, reader, records, stop_quietly
 
@@ -36,7 +36,7 @@ async def check_tails(dsn: str, bootstrap: Where, service: str) -> None:
                 raise Refusal(
                     f"{topic} partition {partition} ends at {end}, but offset {following - 1} was "
                     f"acknowledged: Kafka lost records or the topic was made anew; run "
-                    f"`python -m services.{service} outbox resend` and restart"
+                    f"{typed(service, 'outbox resend --by NAME')} and restart"
                 )
             if end > following:
                 tail = await _tail(consumer, topic, partition, following, end)
@@ -94,5 +94,6 @@ async def _refuse_strangers(
         number = min(number for number, _ in unexplained)
         raise Refusal(
             f"{topic} partition {partition} holds number {number}, which this database has not sent: it was "
-            f"restored from a backup; run `python -m services.{service} outbox recover` and restart"
+            f"restored from a backup; stop {service}, run {typed(service, 'outbox recover --by NAME')} and "
+            "start it"
         )

@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
-from shared.errors import Refusal
+from shared.errors import Refusal, typed
 from shared.events import Topic, all_topics
 
 # Where a value comes from, in Kafka's answer: it was set for this topic.
@@ -61,8 +61,8 @@ async def _check_settings(client: AIOKafkaAdminClient, topics: list[Topic], mend
     elif wrong:
         said = "; ".join(_differences(topic, found[topic.name]) for topic in wrong)
         raise Refusal(
-            f"{said}; run `python -m shared.kafka create-topics --mend-settings` to set what the contract "
-            "says (a shorter retention deletes what is older), or deploy the contract that they follow"
+            f"{said}; run {typed('topics', 'topics --mend-settings')} to set what the contract says (a "
+            "shorter retention deletes what is older), or deploy the contract that they follow"
         )
 
 

@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from shared.errors import Refusal
+from shared.errors import Refusal, typed
 
 AUTHORITY_DAYS = 3_650
 DAYS = 730
 # A clock that is behind must not find a certificate that is not valid yet.
 SLACK = timedelta(hours=1)
-RENEW = "run `operator renew-certificate` and restart Kafka"
+RENEW = f"run {typed('operator', 'renew-certificate')} and restart Kafka"
 
 
 def new_authority(now: datetime) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def check(key: str, certificate: str, authority: str, hosts: Iterable[str], now:
     for name, found in (("kafka.crt", crt), ("ca.crt", ca)):
         if not found.not_valid_before_utc <= now < found.not_valid_after_utc:
             until = found.not_valid_after_utc.date()
-            mend = RENEW if found is crt else "run `operator renew-certificate --authority`"
+            mend = RENEW if found is crt else f"run {typed('operator', 'renew-certificate --authority')}"
             raise Refusal(f"certificate {name} is not valid on {now.date()}, only until {until}; {mend}")
     try:
         crt.verify_directly_issued_by(ca)

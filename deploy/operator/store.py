@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from shared.access import ADMINISTRATOR, SERVICES
-from shared.errors import Refusal
+from shared.errors import Refusal, typed
 
 MIN_LENGTH = 32
 _FORM = re.compile(rf"[A-Za-z0-9_.~+/=-]{{{MIN_LENGTH},}}")
@@ -157,8 +157,8 @@ class Store:
 
 def _renew(name: str) -> str:
     if lost := PERMANENT.get(name):
-        return f"only where none is left, since {lost}, run `operator rotate {name} --even-so`"
-    return f"run `operator rotate {name}`"
+        return f"only where none is left, since {lost}, run {typed('operator', f'rotate {name} --even-so')}"
+    return f"run {typed('operator', f'rotate {name}')}"
 
 
 def write(path: Path, text: str, mode: int = 0o400) -> None:

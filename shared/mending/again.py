@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 
 from shared import fence, kafka, postgres
 from shared.cluster import Where
-from shared.errors import Refusal, Superseded
+from shared.errors import Refusal, Superseded, typed
 from shared.events import SUBSCRIPTIONS, Place
 from shared.fence import Fence
 from shared.mending.journal import Say, known_topic, note
@@ -39,7 +39,7 @@ async def read_again(dsn: str, where: Where, group: str, topic: str, *, who: str
                 moved[place] = begin
                 say(f"  it reads again from number {begin.sequence + 1} on, the lowest there is")
             else:
-                say("  nothing is there: run `outbox resend` at the writer first")
+                say(f"  nothing is there: run {typed(topics[topic].writer, 'outbox resend --by NAME')} first")
         if not moved:
             raise Refusal(f"{topic} holds nothing that {group} must read again")
         if who is None:

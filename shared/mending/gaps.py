@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer
 
 from shared import fence, kafka, postgres
 from shared.cluster import Where
-from shared.errors import Refusal
+from shared.errors import Refusal, typed
 from shared.events import SUBSCRIPTIONS, Place
 from shared.fence import Fence
 from shared.mending.journal import Say, known_topic, note
@@ -65,7 +65,8 @@ async def _find(connection: Any, consumer: AIOKafkaConsumer, group: str, place: 
     if lowest is None:
         raise Refusal(
             f"{place[0]} partition {place[1]} holds no number above {stood.sequence}, where {group} stands: "
-            "nothing is missing in front of it; where its alarm rings all the same, see `consumer read-again`"
+            "nothing is missing in front of it; where its alarm rings all the same, run "
+            f"{typed(group, f'consumer read-again --topic {place[0]} --dry-run')}"
         )
     number, offset = lowest
     if number == stood.sequence + 1:

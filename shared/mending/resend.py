@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer
 
 from shared import kafka, outbox, postgres
 from shared.cluster import Where
-from shared.errors import Refusal
-from shared.events import Place, Topic, numbered_topics
+from shared.errors import Refusal, typed
+from shared.events import TOPICS, Place, Topic, numbered_topics
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
 from shared.relay import RELAY_LOCK, hand_over, utc_now
@@ -130,10 +130,12 @@ def _tell(missing: Mapping[Place, Missing], say: Say) -> None:
     for (topic, partition), one in sorted(missing.items()):
         say(f"{topic} partition {partition}: numbers {one.first} to {one.last} ({one.count} are kept)")
         if one.first < one.kept:
-            say(
-                f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: a group that "
-                "lacks them needs `consumer accept-gap`"
+            needed = (
+                f"{typed(TOPICS[topic].writer, 'issues say-again --by NAME')} says every issue once more"
+                if _compacted(TOPICS[topic])
+                else "a group that lacks them needs `consumer accept-gap`, which its log names"
             )
+            say(f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: {needed}")
 
 
 async def _send(

@@ -80,7 +80,9 @@ async def test_a_topic_that_was_made_anew_is_filled_again(
         ids += await _sent(bootstrap, spine, 3, 3, 5)
         await renew_topics(bootstrap)
         relay, _ = relaying(bootstrap, spine.dsn)
-        with pytest.raises(Refusal, match=r"run `python -m services.tips outbox resend`"):
+        with pytest.raises(
+            Refusal, match=r"run `docker compose run --rm --no-deps tips outbox resend --by NAME`"
+        ):
             await relay.run()
 
         await resend(spine.dsn, bootstrap, "tips", who=None, say=told)

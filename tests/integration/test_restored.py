@@ -77,7 +77,7 @@ async def test_a_writer_restored_from_a_backup_sends_nothing_and_names_the_mend(
     before = await number_sequence(servers.bootstrap, 3)
     said = await servers.refusal(backup)
     assert re.search(r"partition (3 holds number 3|5 holds number 1), which this database has not sent", said)
-    assert "python -m services.tips outbox recover" in said
+    assert "docker compose run --rm --no-deps tips outbox recover --by NAME" in said
     assert await number_sequence(servers.bootstrap, 3) == before == [1, 2, 3]
 
 
@@ -142,7 +142,7 @@ async def test_a_topic_made_anew_stops_the_relay_with_the_mend(servers: Servers)
     assert re.search(
         r"partition (3 ends at 0, but offset 1|5 ends at 0, but offset 0) was acknowledged", said
     )
-    assert "python -m services.tips outbox resend" in said
+    assert "docker compose run --rm --no-deps tips outbox resend --by NAME" in said
 
 
 async def test_a_topic_that_lost_its_newest_records_stops_the_relay(servers: Servers) -> None:
@@ -160,9 +160,7 @@ async def test_a_missing_topic_is_refused_with_the_command_that_makes_it(servers
     dsn = await servers.make()
     async with opened(dsn):
         pass
-    assert "topic ibuurt.reports.v1 is missing; run `python -m shared.kafka create-topics`" in (
-        await servers.refusal(dsn)
-    )
+    assert "topic ibuurt.reports.v1 is missing; run `docker compose up -d`" in (await servers.refusal(dsn))
 
 
 async def test_another_number_of_partitions_is_refused(servers: Servers) -> None:
@@ -363,5 +361,5 @@ async def test_dispatches_are_checked_by_their_writer(servers: Servers) -> None:
     dsn = await servers.make()
     async with opened(dsn):
         relay, _ = relaying(servers.bootstrap, dsn, "notify")
-        with pytest.raises(Refusal, match=r"python -m services.notify outbox recover"):
+        with pytest.raises(Refusal, match=r"run --rm --no-deps notify outbox recover"):
             await asyncio.wait_for(relay.run(), 15)

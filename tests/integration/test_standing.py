@@ -133,7 +133,10 @@ async def test_a_topic_that_is_being_filled_again_is_waited_for(
         await until(lambda: found.count("consumer_gap", **GAP) == 1, 60)
         with pytest.raises(Refusal, match="holds nothing that notify must read again"):
             await read_again(spine.dsn, bootstrap, "notify", REPORTS.name, who="x", say=said.append)
-        assert "  nothing is there: run `outbox resend` at the writer first" in said
+        assert (
+            "  nothing is there: run `docker compose run --rm --no-deps tips outbox resend --by NAME` first"
+            in said
+        )
         async with writing(bootstrap) as writer:
             await writer.events(3, range(1, 5), known)
             await asyncio.sleep(1)

@@ -126,7 +126,7 @@ async def test_every_report_is_counted_once_through_a_kill_and_repeats(
     stats = Process(infrastructure.bootstrap, await database())
     refused = stats.command()
     assert refused.returncode == 1
-    assert "run the service's `migrate` command first" in refused.stderr
+    assert "run `docker compose up -d`, which migrates it first" in refused.stderr
     assert stats.command("migrate").returncode == 0
     assert "0 migrations applied" in stats.command("migrate").stdout
 

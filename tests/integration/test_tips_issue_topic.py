@@ -321,6 +321,7 @@ async def test_a_topic_that_was_lost_holds_every_public_issue_again(
 
         await renew_topics(bootstrap)
         await resend(dsn, bootstrap, "tips", who="an operator", say=lines.append)
+        assert any("tips issues say-again --by NAME` says every issue" in line for line in lines)
         lacking = {issue_id for issue_id, value in (await _last(bootstrap)).items() if value}
         assert lacking == {str(young["issue_id"])}
         assert "dry run: 3 public issues would be said again" in await asyncio.to_thread(

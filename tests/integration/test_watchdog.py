@@ -306,7 +306,7 @@ async def test_a_missing_topic_is_named_with_its_mend_until_it_is_there(
     async with watching(infrastructure.bootstrap, spine) as watch:
         said = await until(lambda: watch.health.refusals.get("topics"))
         assert f"topic {missing} is missing" in said
-        assert "run `python -m shared.kafka create-topics`" in said
+        assert "run `docker compose up -d`" in said
         await spine.append(envelope(key_in(3)))
         await watch.bears_it()
         await kafka.create_topics(infrastructure.bootstrap)

@@ -155,6 +155,40 @@ def _literal(node: ast.expr) -> str:
             return ""
 
 
+def named_commands() -> Iterator[tuple[str, str]]:
+    """Where a mend names a command of a container, and the command, with a word for what is filled in."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "typed":
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", _literal(node.args[1]).replace("\n", "1")
+
+
+@pytest.mark.parametrize(
+    ("where", "command"), list(named_commands()), ids=[one for one, _ in named_commands()]
+)
+def test_a_command_that_a_mend_names_is_one(where: str, command: str) -> None:
+    """Of a service or of the operator's."""
+    words = shlex.split(command)
+    options = [] if {"--by", "--dry-run"} & set(words) else ["--dry-run"]
+    assert any(_accepts(parser, [*words, *more]) for parser in PARSERS.values() for more in ([], options)), (
+        where
+    )
+
+
+def test_no_text_names_a_program_that_an_operator_does_not_have() -> None:
+    """What runs in a container is named by its container; a usage line says what the program is."""
+    for path in SOURCES:
+        nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        spared = {
+            id(part)
+            for node in nodes
+            if isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg == "prog")
+            for part in ast.walk(node)
+        }
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in spared]
+        assert not [text for text in texts if "python -m" in str(text)], path
+
+
 def mends() -> list[re.Pattern[str]]:
     """What the table says that a refusal says; capitals and … stand for what is filled in."""
     (table,) = re.findall(r"^## What each refusal means\n(.*)", PAGE, re.MULTILINE | re.DOTALL)

@@ -77,7 +77,8 @@ def test_a_secret_that_is_gone_is_refused_with_its_mend(store: Store, tmp_path: 
     (tmp_path / "store" / name).unlink()
     said = refused(store)
     assert said.startswith(f"secret {name} is gone; restore the store from its backup, or ")
-    assert said.endswith(f"run `operator rotate {name}{' --even-so' if name in PERMANENT else ''}`")
+    again = f"operator rotate {name}{' --even-so' if name in PERMANENT else ''}"
+    assert said.endswith(f"run `docker compose run --rm --no-deps {again}`")
     assert not store.has(name)
 
 

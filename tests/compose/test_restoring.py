@@ -142,3 +142,12 @@ def test_two_of_stats(deployment: Deployment, town: Town) -> None:
         town.report()
     deployment.agree()
     typed(deployment, UP)
+
+
+def test_all_is_gone(deployment: Deployment) -> None:
+    """Kafka's volume and the databases': the page's block brings back what the dumps of one backup hold. Last
+    here, since what came after them is lost."""
+    (block,) = re.findall(r"^\*\*All is gone\*\*.*?^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    _lose(deployment, "kafka", "postgres")
+    for line in block.splitlines():
+        deployment.typed(line)

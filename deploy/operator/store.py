@@ -16,6 +16,8 @@ from urllib.parse import quote
 from shared.access import ADMINISTRATOR, SERVICES
 from shared.errors import Refusal
 
+# How its commands are run in a deployment.
+OPERATOR = "docker compose run --rm --no-deps operator"
 MIN_LENGTH = 32
 _FORM = re.compile(rf"[A-Za-z0-9_.~+/=-]{{{MIN_LENGTH},}}")
 # Names of what was made, so that a secret that is gone is told from one that never was.
@@ -29,7 +31,7 @@ OTHERS = ("smtp_password", "photo_store_secret_key")
 # A folder, so that no subscriber's name meets a secret's.
 CONTACTS = "contacts"
 CLUSTER_ID = "kafka_cluster_id"
-AUTHORITY = ("ca.key", "ca.crt", "kafka.key", "kafka.crt")
+CERTIFICATES = ("ca.key", "ca.crt", "kafka.key", "kafka.crt")
 
 
 def database_roles() -> list[str]:
@@ -159,8 +161,8 @@ class Store:
 
 def _renew(name: str) -> str:
     if lost := PERMANENT.get(name):
-        return f"only where none is left, since {lost}, run `operator rotate {name} --even-so`"
-    return f"run `operator rotate {name}`"
+        return f"only where none is left, since {lost}, run `{OPERATOR} rotate {name} --even-so`"
+    return f"run `{OPERATOR} rotate {name}`"
 
 
 def write(path: Path, text: str, mode: int = 0o400) -> None:

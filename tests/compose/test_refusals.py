@@ -226,14 +226,19 @@ def test_an_expired_certificate_is_refused_and_renewed_by_command(deployment: De
     time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()) + 1)
     line = _line(deployment.job("secrets"))
     assert "certificate kafka.crt is not valid on " in line
-    assert line.endswith("run `operator renew-certificate` and restart Kafka")
+    assert line.endswith(
+        "run `docker compose run --rm --no-deps operator renew-certificate`, which says what to restart"
+    )
     line = deployment.refuses("stats")
     assert line.startswith(
         "stats: Kafka's certificate at kafka:9092 is not accepted: certificate has expired"
     )
     _others(deployment, "stats")
     line = deployment.refuses("kafka")
-    assert line == "kafka: its certificate has expired; run `operator renew-certificate` and restart Kafka"
+    assert line == (
+        "kafka: its certificate has expired; run `docker compose run --rm --no-deps operator "
+        "renew-certificate`"
+    )
     _others(deployment, "stats", "kafka")
     assert "restart kafka" in deployment.job("operator", "renew-certificate").stdout
     deployment.run("restart", "--no-deps", "kafka")

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from deploy.operator.certificates import new_authority, new_certificate
-from deploy.operator.store import CLUSTER_ID, PERMANENT, Store, hand_out, names, new, write
+from deploy.operator.store import CLUSTER_ID, OPERATOR, PERMANENT, Store, hand_out, names, new, write
 from shared.access import SERVICES
 from shared.errors import Refusal
 
@@ -77,7 +77,7 @@ def test_a_secret_that_is_gone_is_refused_with_its_mend(store: Store, tmp_path: 
     (tmp_path / "store" / name).unlink()
     said = refused(store)
     assert said.startswith(f"secret {name} is gone; restore the store from its backup, or ")
-    assert said.endswith(f"run `operator rotate {name}{' --even-so' if name in PERMANENT else ''}`")
+    assert said.endswith(f"run `{OPERATOR} rotate {name}{' --even-so' if name in PERMANENT else ''}`")
     assert not store.has(name)
 
 

@@ -23,7 +23,7 @@ demo: $(VENV)/ready ## replay 5,000 real requests through the whole system and p
 run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
 	@$(RUN) -m deploy.local run $(ARGS)
 
-test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its minutes (SUITES="unit:3")
+test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its minutes (SUITES="unit:3"; IBUURT_TEST_LONG=1: the long ones too)
 	@for tool in node npm kcat javac promtool; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
 	apt install nodejs npm kcat openjdk-17-jdk-headless prometheus, or brew install node kcat openjdk prometheus"; done
 	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)

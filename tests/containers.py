@@ -22,7 +22,7 @@ POSTGRES_IMAGE = "postgres:18-trixie"
 # Where a server of the local stack listens and keeps its sockets is the image's affair here.
 OF_THE_MACHINE = ("listen_addresses", "unix_socket_directories", "dynamic_shared_memory_type")
 INSTALL = (
-    "this needs a Docker engine with compose 2.20 or newer, which this account may use: "
+    "this needs a Docker engine with compose 2.24.4 or newer, which this account may use: "
     "Debian/Ubuntu `sudo apt install docker.io docker-compose-v2`, Fedora `sudo dnf install docker-cli "
     "docker-compose moby-engine`, macOS or Windows Docker Desktop"
 )

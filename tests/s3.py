@@ -26,6 +26,7 @@ class S3:
     """The server; what it holds outlives a stop."""
 
     child: Child
+    host: str
     port: int
     folder: Path
 
@@ -35,7 +36,7 @@ class S3:
             "AWS_ACCESS_KEY_ID": ACCESS,
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT": f"http://127.0.0.1:{self.port}",
+            "AWS_ENDPOINT": f"http://{self.host}:{self.port}",
             "AWS_ALLOW_HTTP": "true",
         }
 
@@ -50,18 +51,19 @@ class S3:
         return {str(path.relative_to(bucket)): path.read_bytes() for path in files}
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[S3]:
-    """The server in a folder, for as long as the block lasts; skips where Maven is missing."""
+def s3_server(folder: Path, host: str = "127.0.0.1") -> Iterator[S3]:
+    """The server in a folder, on an address of this machine, for as long as the block lasts; skips where
+    Maven is missing."""
     port = free_port()
     (folder / "data" / BUCKET).mkdir(parents=True)
     settings = {
-        "s3proxy.endpoint": f"http://127.0.0.1:{port}",
+        "s3proxy.endpoint": f"http://{host}:{port}",
         "s3proxy.authorization": "aws-v4",
         "s3proxy.identity": ACCESS,
         "s3proxy.credential": SECRET,
@@ -71,7 +73,9 @@ def s3_server(folder: Path) -> Iterator[S3]:
     properties = folder / "s3proxy.properties"
     properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     program = ["-Xmx128m", "-cp", f"{_jars()}/*", "org.gaul.s3proxy.Main", "--properties", str(properties)]
-    server = S3(Child("S3", [kafka_jars.java(), *program], log=folder / "s3.log"), port, folder / "data")
+    server = S3(
+        Child("S3", [kafka_jars.java(), *program], log=folder / "s3.log"), host, port, folder / "data"
+    )
     server.start()
     try:
         yield server

@@ -32,8 +32,8 @@ SERVERS = {
     },
     "inside": {
         "host": "{bootstrap}",
-        "protocol": "kafka",
-        "description": "For our own services, in the deployment's network: SASL/SCRAM-SHA-512.",
+        "protocol": "kafka-secure",
+        "description": "For our own services, in the deployment's network: TLS, SASL/SCRAM-SHA-512.",
         "variables": {"bootstrap": {"description": "host:port, IBUURT_KAFKA_BOOTSTRAP of the services"}},
         "security": [{"$ref": "#/components/securitySchemes/scram"}],
     },

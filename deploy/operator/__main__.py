@@ -6,6 +6,7 @@ import base64
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from aiokafka.errors import KafkaError
 from deploy import reconcile
 from deploy.operator import certificates, databases, subscribers
 from deploy.operator.store import (
-    AUTHORITY,
+    CERTIFICATES,
     CLUSTER_ID,
     PERMANENT,
     Store,
@@ -29,31 +30,35 @@ from shared import access, kafka, municipality
 from shared.cluster import Cluster
 from shared.errors import Refusal
 
-ROOT = Path("/secrets")
 WARN_DAYS = 30
 PERMANENT_MEND = "where the old one is lost for good, add --even-so"
-# Who must be started anew to use a new secret.
+# Who must be started anew to use a new secret; the brokers for theirs.
 RESTART = {
     "operator_token": "tips notify stats",
     "notify_token": "tips notify",
     "link_secret": "notify",
-    "kafka_broker": "kafka",
-    "kafka_controller": "kafka",
     **dict.fromkeys(PERMANENT, "tips"),
 }
 
 
 class Operator:
-    """A deployment's store and the places that its environment names."""
+    """A deployment's store and the places that its environment names; the store and what is handed out are
+    below `root`, what the operator gives is in `given`."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], root: Path = Path("/secrets"), given: Path = Path("/given")
+    ) -> None:
         self._environment = environment
-        self.store = Store(ROOT / "store", Path("/given"))
+        self._root = root
+        self.store = Store(root / "store", given)
         self.database = environment.get("IBUURT_POSTGRES", "postgres:5432")
         self.outside = environment.get("IBUURT_KAFKA_OUTSIDE", "localhost:9094")
         inside = environment.get("IBUURT_KAFKA_BOOTSTRAP", "kafka:9092")
         brokers = [broker.rpartition(":")[0] for broker in inside.split(",")]
         outside = [broker.rpartition(":")[0] for broker in self.outside.split(",")]
+        # Each broker is a service of its name.
+        self.brokers = " ".join(brokers)
+        self.replication = int(environment.get("IBUURT_KAFKA_REPLICATION", "1"))
         self.hosts = list(dict.fromkeys([*brokers, *outside, "localhost", "127.0.0.1"]))
         self.inside = inside
 
@@ -68,7 +73,7 @@ class Operator:
 
     def cluster(self) -> Cluster:
         return Cluster(
-            self.inside, access.ADMINISTRATOR, self.store.get("kafka_admin"), ROOT / "store" / "ca.crt"
+            self.inside, access.ADMINISTRATOR, self.store.get("kafka_admin"), self._root / "store" / "ca.crt"
         )
 
     def secrets(self, now: datetime) -> str:
@@ -77,58 +82,58 @@ class Operator:
         made = self.store.fill(names(units))
         if not self.store.has(CLUSTER_ID):
             self.store.put(CLUSTER_ID, _cluster_id())
-        self._authority(now)
-        key, crt, ca = (self.store.get(name) for name in ("kafka.key", "kafka.crt", "ca.crt"))
-        certificates.check(key, crt, ca, self.hosts, now)
-        expires = certificates.expires(crt)
-        hand_out(self.store, ROOT, units, self.database, expires)
+        kept = self._certificates(now)
+        expires = certificates.expires(kept["kafka.crt"])
+        hand_out(self.store, self._root, units, self.database, expires)
         said = f"{len(made)} secrets made"
         if (left := (expires - now).days) < WARN_DAYS:
-            said += f"; Kafka's certificate expires in {left} days: {certificates.RENEW}"
+            said += f"; Kafka's certificate expires in {left} days: {self._renewal()}"
         return said
 
-    def _authority(self, now: datetime) -> None:
-        for name in AUTHORITY:
-            if (given := self.store.given(name)) and given != (self.store.has(name) and self.store.get(name)):
-                self.store.put(name, given)
-        if not self.store.has("ca.crt"):
-            self._renew_authority(now)
-        if not self.store.has("kafka.crt"):
-            self._renew(now)
+    def _certificates(self, now: datetime, *, renew: bool = False, authority: bool = False) -> dict[str, str]:
+        """Take what is given, make what is missing or to be renewed, and store what is sound; all of them."""
+        before = {name: self.store.get(name) if self.store.has(name) else "" for name in CERTIFICATES}
+        kept = {name: self.store.given(name) or text for name, text in before.items()}
+        if authority or not kept["ca.crt"]:
+            kept["ca.key"], kept["ca.crt"] = certificates.new_authority(now)
+        if renew or not kept["kafka.crt"]:
+            kept["kafka.key"], kept["kafka.crt"] = certificates.new_certificate(
+                kept["ca.key"], kept["ca.crt"], self.hosts, now
+            )
+        certificates.check(kept, self.hosts, now, self._renewal())
+        for name, text in kept.items():
+            if text != before[name]:
+                self.store.put(name, text)
+        return kept
 
-    def _renew_authority(self, now: datetime) -> None:
-        for name, text in zip(("ca.key", "ca.crt"), certificates.new_authority(now), strict=True):
-            self.store.put(name, text)
-
-    def _renew(self, now: datetime) -> None:
-        key, crt = certificates.new_certificate(
-            self.store.get("ca.key"), self.store.get("ca.crt"), self.hosts, now
-        )
-        self.store.put("kafka.key", key)
-        self.store.put("kafka.crt", crt)
+    def _renewal(self) -> str:
+        """How another certificate is come by."""
+        return certificates.THEIRS if self.store.given("kafka.crt") else certificates.RENEW
 
     def renew_certificate(self, now: datetime, *, authority: bool) -> str:
-        """Replace Kafka's certificate, and the authority too where asked, and hand them out."""
-        if authority:
-            self._renew_authority(now)
-        self._renew(now)
+        """Replace Kafka's certificate, and the authority too where asked, and hand them out. Raises Refusal
+        where the operator gives what would be replaced."""
+        replaced = CERTIFICATES if authority else ("kafka.key", "kafka.crt")
+        if given := [name for name in replaced if self.store.given(name)]:
+            raise Refusal(f"deploy/secrets has {', '.join(given)}: nothing is renewed; {certificates.THEIRS}")
+        self._certificates(now, renew=True, authority=authority)
         self.secrets(now)
         if authority:
             return "renewed; give every subscriber the new ca.crt, and run `docker compose restart`"
-        return "renewed; now run `docker compose restart kafka`"
+        return f"renewed; now run `docker compose restart {self.brokers}`"
 
     async def databases(self) -> str:
         passwords = {role: self.store.get(f"database_{role}") for role in database_roles()}
         await databases.prepare(self.store.get("postgres"), self.database, passwords)
         return f"{len(passwords)} roles have their password and rights"
 
-    async def topics(self, *, replication: int, mend_settings: bool) -> str:
+    async def topics(self, *, mend_settings: bool) -> str:
         """Give our services' users on Kafka their passwords, make the topics, grant the rights."""
         await kafka.check_access(self.cluster())
         async with kafka.admin(self.cluster()) as client:
             for service in access.SERVICES:
                 await access.set_password(client, service, self.store.get(f"kafka_{service}"))
-        return await kafka.prepare(self.cluster(), replication=replication, mend_settings=mend_settings)
+        return await kafka.prepare(self.cluster(), replication=self.replication, mend_settings=mend_settings)
 
     async def rotate(self, name: str, *, even_so: bool, now: datetime) -> str:
         """Replace one secret where it is used, then in the store, and hand it out."""
@@ -146,10 +151,16 @@ class Operator:
                 await access.set_password(client, access.BROKER if user == "broker" else user, secret)
         self.store.put(name, secret)
         self.secrets(now)
-        who = RESTART.get(name) or (
-            "notify" if kind == "webhook" else user if user in access.SERVICES else ""
-        )
+        who = self._users(name, kind, user)
         return f"{name} replaced" + (f"; now run `docker compose restart {who}`" if who else "")
+
+    def _users(self, name: str, kind: str, user: str) -> str:
+        """Who must be started anew to use this secret."""
+        if name in {"kafka_broker", "kafka_controller"}:
+            return self.brokers
+        if kind == "webhook":
+            return "notify"
+        return RESTART.get(name) or (user if user in access.SERVICES else "")
 
     async def subscriber(self, action: str, name: str, contact: str) -> str:
         if action in {"add", "contact"}:
@@ -196,7 +207,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("secrets", help="make what is missing, check what is there, hand it out")
     commands.add_parser("databases", help="a database and two roles for each service")
     topics = commands.add_parser("topics", help="our services' users, the topics, and who may do what")
-    topics.add_argument("--replication", type=int, default=1, help="replicas of each new topic")
     topics.add_argument("--mend-settings", action="store_true", help="set what the contract says again")
     agree = commands.add_parser("reconcile", help="do tips, notify and stats agree? 0: yes, 1: no")
     agree.add_argument(
@@ -231,7 +241,7 @@ async def _run(operator: Operator, asked: argparse.Namespace, now: datetime) -> 
         case "databases":
             return await operator.databases()
         case "topics":
-            return await operator.topics(replication=asked.replication, mend_settings=asked.mend_settings)
+            return await operator.topics(mend_settings=asked.mend_settings)
         case "rotate":
             return await operator.rotate(asked.name, even_so=asked.even_so, now=now)
         case _:
@@ -240,7 +250,7 @@ async def _run(operator: Operator, asked: argparse.Namespace, now: datetime) -> 
 
 def main() -> int:
     asked = _parser().parse_args()
-    operator = Operator(dict(os.environ))
+    operator = Operator(os.environ)
     try:
         if asked.command == "reconcile":
             return _reconcile(operator, asked.wait)

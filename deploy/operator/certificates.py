@@ -1,7 +1,7 @@
 """The deployment's own authority, and the certificate with which Kafka shows who it is. PEM throughout."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -16,7 +16,14 @@ AUTHORITY_DAYS = 3_650
 DAYS = 730
 # A clock that is behind must not find a certificate that is not valid yet.
 SLACK = timedelta(hours=1)
-RENEW = f"run {typed('operator', 'renew-certificate')} and restart Kafka"
+RENEW = f"run {typed('operator', 'renew-certificate')}, which says what to restart"
+RENEW_AUTHORITY = f"run {typed('operator', 'renew-certificate --authority')}"
+# Where it comes from another authority, whose key is not here.
+THEIRS = (
+    "have your authority make kafka.crt and kafka.key anew, put them into deploy/secrets, and run `docker "
+    "compose run --rm secrets` and `docker compose restart`; or take yours out of there and "
+    f"{RENEW_AUTHORITY}"
+)
 
 
 def new_authority(now: datetime) -> tuple[str, str]:
@@ -45,11 +52,14 @@ def new_authority(now: datetime) -> tuple[str, str]:
 
 
 def new_certificate(ca_key: str, ca_crt: str, hosts: Iterable[str], now: datetime) -> tuple[str, str]:
-    """A key and its certificate for these names and addresses."""
-    authority = x509.load_pem_x509_certificate(ca_crt.encode())
+    """A key and its certificate for these names and addresses. Raises Refusal where `ca_key` is not the
+    authority's, or none that can be used here."""
+    authority = _load("ca.crt", ca_crt)
+    if not _belongs(ca_key, authority):
+        raise Refusal(f"the key of the authority in ca.crt is not in deploy/secrets or here; {THEIRS}")
     signer = serialization.load_pem_private_key(ca_key.encode(), None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise Refusal("ca.key is no elliptic curve key; have your authority renew kafka.crt instead")
+        raise Refusal(f"ca.key is no elliptic curve key; {THEIRS}")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kafka")])
     made = (
@@ -65,25 +75,36 @@ def new_certificate(ca_key: str, ca_crt: str, hosts: Iterable[str], now: datetim
     return _pem(key), _text(made)
 
 
-def check(key: str, certificate: str, authority: str, hosts: Iterable[str], now: datetime) -> None:
-    """Raise Refusal where Kafka's certificate is expired, another's, or lacks one of the names."""
-    crt = _load("kafka.crt", certificate)
-    ca = _load("ca.crt", authority)
+def check(kept: Mapping[str, str], hosts: Iterable[str], now: datetime, renewal: str) -> None:
+    """Raise Refusal where Kafka's certificate is expired, another's, or lacks one of the names; `kept` is the
+    PEM of ca.crt, kafka.crt and kafka.key, `renewal` how another is come by."""
+    crt, ca = _load("kafka.crt", kept["kafka.crt"]), _load("ca.crt", kept["ca.crt"])
     for name, found in (("kafka.crt", crt), ("ca.crt", ca)):
         if not found.not_valid_before_utc <= now < found.not_valid_after_utc:
             until = found.not_valid_after_utc.date()
-            mend = RENEW if found is crt else f"run {typed('operator', 'renew-certificate --authority')}"
+            mend = renewal if found is crt or renewal == THEIRS else RENEW_AUTHORITY
             raise Refusal(f"certificate {name} is not valid on {now.date()}, only until {until}; {mend}")
     try:
         crt.verify_directly_issued_by(ca)
-        belongs = serialization.load_pem_private_key(key.encode(), None).public_key() == crt.public_key()
+        belongs = _belongs(kept["kafka.key"], crt)
     except (ValueError, TypeError, InvalidSignature):
         belongs = False
     if not belongs:
-        raise Refusal(f"kafka.key, kafka.crt and ca.crt do not belong together; give all three, or {RENEW}")
-    names = crt.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        raise Refusal(f"kafka.key, kafka.crt and ca.crt do not belong together; give all three, or {renewal}")
+    try:
+        names = list(crt.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        names = []
     if missing := [host for host in hosts if _name(host) not in names]:
-        raise Refusal(f"certificate kafka.crt is not for {', '.join(missing)}; {RENEW}")
+        raise Refusal(f"certificate kafka.crt is not for {', '.join(missing)}; {renewal}")
+
+
+def _belongs(key: str, certificate: x509.Certificate) -> bool:
+    """Whether it is the certificate's key, in PEM without a password."""
+    try:
+        return serialization.load_pem_private_key(key.encode(), None).public_key() == certificate.public_key()
+    except (ValueError, TypeError):
+        return False
 
 
 def expires(certificate: str) -> datetime:
@@ -95,7 +116,7 @@ def _load(name: str, text: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(text.encode())
     except ValueError:
-        raise Refusal(f"{name} is no PEM certificate; give one, or {RENEW}") from None
+        raise Refusal(f"{name} is no PEM certificate; give one, or {RENEW_AUTHORITY}") from None
 
 
 def _builder(

@@ -24,10 +24,12 @@ PERMANENT = {
     "receipt_pepper": "no receipt that was given out would find its report again",
     "lookup_pepper": "no receipt that was given out would find its report again",
 }
+# Secrets of other systems, which `tips` needs to be let in there.
+OTHERS = ("smtp_password", "photo_store_secret_key")
 # A folder, so that no subscriber's name meets a secret's.
 CONTACTS = "contacts"
 CLUSTER_ID = "kafka_cluster_id"
-AUTHORITY = ("ca.key", "ca.crt", "kafka.key", "kafka.crt")
+CERTIFICATES = ("ca.key", "ca.crt", "kafka.key", "kafka.crt")
 
 
 def database_roles() -> list[str]:
@@ -207,8 +209,8 @@ def hand_out(store: Store, root: Path, units: Iterable[str], database: str, expi
 def _own(store: Store, service: str) -> dict[str, str]:
     if service == "tips":
         own = {f"ibuurt_{name}": store.get(name) for name in (*PERMANENT, "notify_token")}
-        # The mail server's, which nobody can make here; empty where there is none.
-        return own | {"ibuurt_smtp_password": store.given("smtp_password")}
+        # The mail server's and the object store's, which nobody can make here; empty where there is none.
+        return own | {f"ibuurt_{name}": store.given(name) for name in OTHERS}
     if service == "notify":
         return {
             "ibuurt_tips_token": store.get("notify_token"),

@@ -38,7 +38,7 @@ async def serve(settings: Settings, service: Service) -> None:
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
     wake = service.send().wake
-    store = PhotoStore(settings.photo_store)
+    store = PhotoStore(settings.photo_store, settings.photo_store_secret_key.get_secret_value())
     keys = KeyFolder(settings.key_folder)
     metrics = TipsMetrics(service.registry)
     metrics.photo_store_away.set_function(lambda: store.away)

@@ -39,6 +39,9 @@ class Settings(ServiceSettings):
     photo_store: str = Field(
         description="a folder for the sealed photos, or the URL of an object store, such as s3://bucket/photos"
     )
+    photo_store_secret_key: SecretStr = Field(
+        SecretStr(""), description="the secret key that belongs to AWS_ACCESS_KEY_ID, where that is on S3"
+    )
     smtp_host: str = Field("", description="the mail server; without one no e-mail is offered")
     smtp_port: int = Field(587, ge=1, le=65_535, description="its port")
     smtp_tls: Literal["starttls", "tls", "none"] = Field(

@@ -13,7 +13,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     """docker-compose.yml, up from nothing; nothing is left afterwards."""
     made = Deployment(workspace(tmp_path_factory, "compose"))
     try:
-        print(f"\nup in {made.up():.0f} s")
+        print(f"\nup in {made.up():.0f} s; {made.sizes()}")
         yield made
     finally:
         made.down()

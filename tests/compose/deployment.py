@@ -27,6 +27,7 @@ from tests.containers import docker, name_project
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text("utf-8")
 SERVICES = ("tips", "notify", "stats")
+IMAGES = (*SERVICES, "operator")
 
 # For what takes long even on a quiet machine.
 long = pytest.mark.skipif(
@@ -106,7 +107,8 @@ class Deployment:
 
     def up(self) -> float:
         """Build, start and wait until all is healthy; the seconds from the start on. With its jobs run."""
-        subprocess.run([*self.command, "build", "--quiet"], cwd=ROOT, check=True, capture_output=True)
+        build = ["build", "--quiet", "--build-arg", f"REVISION={self.name}"]
+        subprocess.run([*self.command, *build], cwd=ROOT, check=True, capture_output=True)
         began = time.monotonic()
         self.run("up", "--detach", "--wait", "--wait-timeout", "480", *self.ordinary)
         return time.monotonic() - began
@@ -117,10 +119,10 @@ class Deployment:
         return [name for name in self.run("config", "--services").split() if name != "operator"]
 
     def down(self) -> None:
-        """Stop and remove everything: data, secrets and the images' names included."""
+        """Stop and remove everything: data, secrets and images included."""
         self.run("down", "--volumes", "--timeout", "10", "--remove-orphans")
-        images = [f"ibuurt-{name}:{self.name}" for name in (*SERVICES, "operator")]
-        subprocess.run([self.docker, "image", "rm", *images], capture_output=True, check=False)
+        (command,) = re.findall(r"`(docker image rm [^`]+)`", PAGE)
+        self.typed(re.sub(r"ibuurt-\w+", rf"\g<0>:{self.name}", command))
 
     @property
     def command(self) -> list[str]:
@@ -247,6 +249,21 @@ class Deployment:
         assert len(set(lines)) == 1, said
         return lines[0]
 
+    def image(self, service: str) -> str:
+        """The name of the image of a service or of the operator, here."""
+        return f"ibuurt-{service}:{self.name}"
+
+    def sizes(self) -> str:
+        """The images' sizes, in a line."""
+        asked = ["image", "inspect", "--format", "{{.Size}}", *map(self.image, IMAGES)]
+        sizes = zip(IMAGES, self.engine(*asked).split(), strict=True)
+        return ", ".join(f"{name} {int(size) / 1e6:.0f} MB" for name, size in sizes)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What the engine says of each container, ended ones too, by its name."""
+        ids = self.run("ps", "--all", "--quiet").split()
+        return {one["Name"].removeprefix("/"): one for one in json.loads(self.engine("inspect", *ids))}
+
     def container(self, service: str) -> str:
         """The name of a service's only container."""
         return f"{self.name}-{service}-1"
@@ -275,8 +292,8 @@ class Deployment:
         return found.split()[0]
 
     def left(self) -> list[str]:
-        """Containers, volumes and networks that are left of this project."""
-        found = []
+        """Containers, volumes, networks and images that are left of this project."""
+        found = self.engine("image", "ls", "--quiet", "--filter", f"reference=ibuurt-*:{self.name}").split()
         for kind in ("container", "volume", "network"):
             asked = [
                 self.docker,

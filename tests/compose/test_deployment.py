@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from shared import kafka
 from shared.cluster import Cluster
 from shared.events import DISPATCHES, INCIDENTS, ISSUES, REPORTS, STATISTICS
 from tests.compose.deployment import ROOT, SERVICES, Deployment
+
+LOGGING = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
+# What installs or builds.
+TOOLS = ("pip", "pip3", "gcc", "cc", "g++", "ld", "make")
 
 
 def test_it_is_green_from_nothing(deployment: Deployment) -> None:
@@ -64,19 +69,69 @@ def test_only_public_ports_are_published_and_only_here(deployment: Deployment) -
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "operator"])
-def test_an_image_holds_one_service_and_runs_as_nobody(deployment: Deployment, service: str) -> None:
-    """Its own code and what it needs; no installer, no compiler, no way to write."""
+def test_an_image_holds_one_service_and_no_tools(deployment: Deployment, service: str) -> None:
+    """Its own code and what it needs; nothing that installs or builds."""
     looked = deployment.shell(
         service,
-        "id -u; ls -I __pycache__ /app/services 2>/dev/null | tr '\\n' ' '; echo;"
+        "ls -I __pycache__ /app/services 2>/dev/null | tr '\\n' ' '; echo;"
         "ls /packages | grep -cx shapely;"
-        "command -v gcc pip make || python -m pip --version 2>/dev/null || echo none;"
-        "touch /app/x 2>/dev/null || echo read-only",
+        f"for tool in {' '.join(TOOLS)}; do command -v $tool; done;"
+        'for name in pip ensurepip; do python -c "import $name" 2>/dev/null && echo $name; done; true',
     ).splitlines()
-    assert looked[0] == "10001"
-    assert looked[1].split() == ([] if service == "operator" else ["__init__.py", service])
-    assert looked[2] == str(int(service == "tips"))
-    assert looked[3:] == ["none", "read-only"]
+    assert looked[0].split() == ([] if service == "operator" else ["__init__.py", service])
+    assert looked[1] == str(int(service == "tips"))
+    assert looked[2:] == []
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "operator"])
+def test_an_image_says_what_it_is(deployment: Deployment, service: str) -> None:
+    """By the labels of OCI, with the revision that the build was given; its account; its signal to stop."""
+    (image,) = json.loads(deployment.engine("image", "inspect", deployment.image(service)))
+    said = image["Config"]
+    about = {name.removeprefix("org.opencontainers.image."): text for name, text in said["Labels"].items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert about["title"] == f"IBuurt: {service}"
+    assert about["description"]
+    assert about["licenses"] == "Apache-2.0"
+    assert about["version"] == project["version"]
+    assert about["revision"] == deployment.name
+    assert said["User"] == "10001:10001"
+    assert said["StopSignal"] == "SIGTERM"
+
+
+def test_each_container_has_no_more_than_it_needs(deployment: Deployment) -> None:
+    """Limits of memory, processor and processes; a log that does not fill the disk; no rights of the kernel;
+    and what runs has a while to start in before it is unhealthy."""
+    found = deployment.containers()
+    assert len(found) == 12
+    for name, container in found.items():
+        given = container["HostConfig"]
+        assert 0 < given["Memory"] <= 2**30, name
+        assert 0 < given["NanoCpus"] <= 10**9, name
+        assert 0 < given["PidsLimit"] <= 512, name
+        assert given["LogConfig"] == LOGGING, name
+        assert given["CapDrop"] == ["ALL"], name
+        assert not given["CapAdd"], name
+        assert not given["Privileged"], name
+        assert given["SecurityOpt"] == ["no-new-privileges:true"], name
+        assert given["ReadonlyRootfs"], name
+        if container["State"]["Running"]:
+            # In nanoseconds.
+            assert container["Config"]["Healthcheck"]["StartPeriod"] >= 120 * 10**9, name
+    # Which PostgreSQL takes for: end what runs, and stop.
+    assert found[deployment.container("postgres")]["Config"]["StopSignal"] == "SIGINT"
+
+
+def test_what_runs_is_nobody_and_writes_into_its_volumes_alone(deployment: Deployment) -> None:
+    """Not even the owner of / may write there: the file system says no, not a file's rights."""
+    for name, container in deployment.containers().items():
+        if not container["State"]["Running"]:
+            continue
+        assert deployment.engine("exec", name, "id", "-u") != "0", name
+        as_owner = ["exec", "--user", "0:0", name, "sh", "-c", "stat -c %u:%a / && touch /x 2>&1 || true"]
+        owner, said = deployment.engine(*as_owner).splitlines()
+        assert owner.startswith("0:7"), name
+        assert "Read-only file system" in said, name
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -135,6 +190,17 @@ async def test_an_outsider_reads_what_is_public_and_nothing_else(
     assert subscriber(deployment, "list").split() == ["parks", "maps@parks.example"]
     subscriber(deployment, "remove", "parks")
     assert subscriber(deployment, "list").split() == ["there", "are", "none"]
+
+
+def test_a_subscribers_files_are_no_repositorys(deployment: Deployment, tmp_path: Path) -> None:
+    """They hold a password, and are written into the folder where the operator is."""
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subscriber(deployment, "add", "parks", "--contact", "gis@parks.example", str(tmp_path / "parks"))
+    subscriber(deployment, "remove", "parks")
+    assert (tmp_path / "parks" / "kcat.conf").exists()
+    seen = [*git, "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(seen, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_a_restart_of_kafka_after_a_removal_lets_everybody_in(deployment: Deployment, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import secrets
 import threading
 import urllib.request
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -72,7 +72,7 @@ class Town:
             self._do(other.cleanup())
         self._do(self.units.open(unit))
 
-    def report(self, category: str = "street_light", kind: str = "issue") -> str:
+    def report(self, category: str = "street_light", kind: str = "issue", photos: Sequence[str] = ()) -> str:
         """A resident reports; the receipt."""
         body = {
             "kind": kind,
@@ -80,6 +80,7 @@ class Town:
             "description": "The lamp at the corner marker-0123456789abcdef",
             "location": {"area": {"district": "oakwood"}},
             "language": "nl",
+            "photos": list(photos),
         }
         headers = {"Idempotency-Key": secrets.token_urlsafe(24), "Content-Type": "application/json"}
         url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports"

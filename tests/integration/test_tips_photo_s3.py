@@ -10,9 +10,10 @@ import pytest
 
 from services.tips.photos import moving
 from services.tips.photos.store import PhotoStore, StoreAway
+from shared.errors import Refusal
 from tests.integration.test_tips_photos import uploaded
 from tests.integration.tips_server import Tips, tip
-from tests.s3 import BUCKET, S3, s3_server
+from tests.s3 import BUCKET, S3, SECRET, s3_server
 
 URL = f"s3://{BUCKET}/photos"
 
@@ -93,3 +94,13 @@ async def test_a_key_that_has_ended_is_away_and_not_empty(s3: S3, monkeypatch: p
     with pytest.raises(StoreAway):
         await refused.put(name, b"other")
     assert s3.objects() == {f"photos/{name}": b"kept"}
+
+
+async def test_the_secret_key_may_come_from_the_settings(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the deployment; it goes before what the environment may say."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another secret")
+    await PhotoStore(URL, SECRET).probe()
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    await PhotoStore(URL, SECRET).probe()
+    with pytest.raises(Refusal, match="IBUURT_PHOTO_STORE_SECRET_KEY"):
+        PhotoStore(URL)

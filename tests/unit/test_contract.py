@@ -54,6 +54,18 @@ def test_outsiders_read_two_topics_and_no_other() -> None:
     ]
 
 
+def test_each_server_is_told_as_kafka_listens() -> None:
+    """TLS and SCRAM on both listeners, by the brokers' own properties."""
+    lines = (ROOT / "deploy/kafka/server.properties").read_text("utf-8").splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    listeners = dict(one.split(":") for one in settings["listener.security.protocol.map"].split(","))
+    protocols = {"SASL_SSL": "kafka-secure", "SASL_PLAINTEXT": "kafka"}
+    told = {name.upper(): server["protocol"] for name, server in PUBLISHED["servers"].items()}
+    assert told == {name: protocols[listeners[name]] for name in ("OUTSIDE", "INSIDE")}
+    assert settings["sasl.enabled.mechanisms"] == "SCRAM-SHA-512"
+    assert PUBLISHED["components"]["securitySchemes"] == {"scram": {"type": "scramSha512"}}
+
+
 def test_every_group_and_writer_has_its_operation() -> None:
     """Who reads what and who writes what, dead-letter topics included."""
     operations = {

@@ -36,10 +36,11 @@ class PhotoStore:
     `away` says whether the last call failed.
 
     `where` is a folder that is there, or a URL such as s3://bucket/photos, with the access that obstore reads
-    from the environment (AWS_ACCESS_KEY_ID and so on). Raises Refusal where it cannot be used.
+    from the environment (AWS_ACCESS_KEY_ID and so on); `secret_key`, where it is given, is S3's. Raises
+    Refusal where it cannot be used.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, secret_key: str = "") -> None:
         self.away = False
         self._folder = None if "://" in where else Path(where)
         if self._folder is None:
@@ -47,12 +48,15 @@ class PhotoStore:
                 raise Refusal(
                     f"IBUURT_PHOTO_STORE: this URL cannot be used; give a folder, or one of {', '.join(URLS)}"
                 )
+            # One at a time, as every server knows it: obstore's own way, a list of those to delete, is
+            # answered with 501 by some.
+            s3: Any = {"disable_bulk_delete": True}
+            if secret_key:
+                s3["secret_access_key"] = secret_key
             try:
                 self._store = from_url(
                     where,
-                    # One at a time, as every server knows it: obstore's own way, a list of those to delete,
-                    # is answered with 501 by some.
-                    config={"disable_bulk_delete": True} if where.startswith("s3://") else None,
+                    config=s3 if where.startswith("s3://") else None,
                     client_options={
                         "timeout": CALL_TIMEOUT,
                         "connect_timeout": CALL_TIMEOUT,
@@ -64,7 +68,7 @@ class PhotoStore:
             except (BaseError, ValueError) as error:
                 raise Refusal(
                     f"IBUURT_PHOTO_STORE: this URL cannot be used ({type(error).__name__}); give one such as"
-                    " s3://bucket/photos, and its access in the environment"
+                    " s3://bucket/photos, with AWS_ACCESS_KEY_ID and IBUURT_PHOTO_STORE_SECRET_KEY"
                 ) from None
         elif not self._folder.is_dir() or not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
             raise Refusal(

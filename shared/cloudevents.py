@@ -74,15 +74,21 @@ def attributes(
     )
 
 
-def to_record(envelope: Envelope[Any]) -> Record:
-    """Write an envelope. Raises ValueError where the value is above MAX_VALUE_BYTES."""
-    event = envelope.event
+def to_value(event: Event) -> bytes | None:
+    """The value of an event's record. Raises ValueError where it is above MAX_VALUE_BYTES."""
     value = None if isinstance(event, IssueGone) else event.model_dump_json().encode()
     if value is not None and len(value) > MAX_VALUE_BYTES:
         raise ValueError(
             f"{event.type} is {len(value)} bytes, the limit is {MAX_VALUE_BYTES}; "
             "an event carries facts, not text"
         )
+    return value
+
+
+def to_record(envelope: Envelope[Any]) -> Record:
+    """Write an envelope. Raises ValueError as `to_value`."""
+    event = envelope.event
+    value = to_value(event)
     headers = attributes(envelope.id, envelope.source, event.type, envelope.time, event.key.encode())
     return Record(event.topic.name, event.key.encode(), value, headers, int(envelope.time.timestamp() * 1000))
 

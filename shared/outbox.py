@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from shared.cloudevents import Envelope, attributes, to_record
+from shared.cloudevents import Envelope, attributes, to_value
 from shared.events import EVENT_TYPES, TOPICS, Place
 
 TYPES = ("uuid", "text", "text", "bytea", "bytea", "text", "timestamptz")
@@ -36,13 +36,13 @@ def columns(envelopes: Sequence[Envelope[Any]]) -> Sequence[Sequence[Any]]:
     """An array for each of COLUMNS, for whoever appends in a larger statement. Raises as `append`."""
     for envelope in envelopes:
         _check_contract(envelope)
-    records = [to_record(envelope) for envelope in envelopes]
+    events = [envelope.event for envelope in envelopes]
     return (
         [envelope.id for envelope in envelopes],
-        [envelope.event.type for envelope in envelopes],
-        [record.topic for record in records],
-        [record.key for record in records],
-        [record.value for record in records],
+        [event.type for event in events],
+        [event.topic.name for event in events],
+        [event.key.encode() for event in events],
+        [to_value(event) for event in events],
         [envelope.source for envelope in envelopes],
         [envelope.time for envelope in envelopes],
     )

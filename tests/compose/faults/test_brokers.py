@@ -1,19 +1,23 @@
-"""Three brokers under load: one is lost, leaders change, two are lost."""
+"""Three brokers: what an operator mends; under load one is lost, leaders change, two are lost."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from shared import kafka
-from shared.events import DISPATCHES, REPORTS
+from shared.events import DISPATCHES, REPORTS, STATISTICS, all_topics
+from tests.compose.deployment import SERVICES, typed
 from tests.compose.faults.conftest import deployed
 from tests.compose.faults.trial import Trial, answers, number
 
+MEND = "docker compose run --rm topics topics --mend-settings"
 BROKERS = ("kafka", "kafka-2", "kafka-3")
 ROUNDS = "IBUURT_CHAOS_ROUNDS"
 TOPICS = (REPORTS.name, DISPATCHES.name)
@@ -41,6 +45,42 @@ Partitions = Mapping[tuple[str, int], Any]
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with deployed(tmp_path_factory, "docker-compose.three-brokers.yml") as made:
         yield made
+
+
+async def test_a_mend_of_settings_keeps_three_replicas_of_which_two_acknowledge(three: Trial) -> None:
+    """The page's command, where a setting was changed and a topic is to be made anew besides."""
+    names = [topic.name for topic in all_topics()]
+    where = await asyncio.to_thread(lambda: three.kafka)
+    changed = ConfigResource(ConfigResourceType.TOPIC, STATISTICS.name, {"retention.ms": "60000"})
+    async with kafka.admin(where) as client:
+        await client.alter_configs([changed])
+        await client.delete_topics([DISPATCHES.dead_letters("stats")])
+        await asyncio.to_thread(
+            typed, three.deployment, "docker compose run --rm topics topics --mend-settings"
+        )
+        described = await client.describe_topics(names)
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        answered = [one for answer in await client.describe_configs(asked) for one in answer.resources]
+    assert {len(one["replicas"]) for topic in described for one in topic["partitions"]} == {len(BROKERS)}
+    settings = {name: {key: value for key, value, *_ in found} for _, _, _, name, found in answered}
+    assert {found["min.insync.replicas"] for found in settings.values()} == {"2"}
+    assert settings[STATISTICS.name]["retention.ms"] == "-1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker compose run --rm operator rotate NAME",
+        "docker compose run --rm --no-deps operator renew-certificate",
+    ],
+)
+def test_what_is_to_be_restarted_is_every_broker(three: Trial, command: str) -> None:
+    """By the line that the command prints; all are in again after it."""
+    _, said = typed(three.deployment, command, NAME="kafka_controller")
+    (restart,) = re.findall(r"now run `(docker compose restart [^`]+)`", said)
+    assert restart.split()[3:] == list(BROKERS)
+    three.deployment.typed(restart)
+    three.deployment.healthy([*SERVICES, *BROKERS], BACK_SECONDS)
 
 
 async def test_each_broker_lost_and_leaders_changed_under_load_leave_the_ledger_exact(three: Trial) -> None:

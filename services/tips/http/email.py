@@ -53,7 +53,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     )
     async def put_email(request: Request) -> Response:
         """Ask for e-mail when there is news. One e-mail comes with a link to confirm, within 48 hours."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         if desk.sender is None:
             raise _not_offered()
         sent = await web.read_json(request, EmailAddress)
@@ -78,6 +78,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     @app.get(f"{STATUS_URL}/email", responses={200: _STATE, **problems(*MINE)}, dependencies=RECEIPT)
     async def get_email(request: Request) -> Response:
         """Whether e-mail is asked for: none, unconfirmed or confirmed. Never the address."""
+        receipt_sent(request, desk)
         async with connection(desk) as taken:
             mine = await report_of_receipt(taken, request, desk)
             confirmed = await emails.state(taken, mine.report_id)
@@ -87,6 +88,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     @app.delete(f"{STATUS_URL}/email", status_code=204, responses=problems(*MINE), dependencies=RECEIPT)
     async def delete_email(request: Request) -> Response:
         """No more e-mail; the address is erased."""
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             mine = await report_of_receipt(taken, request, desk)
             await emails.forget_of(taken, [mine.report_id])

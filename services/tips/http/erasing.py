@@ -33,7 +33,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
     async def delete_report(request: Request) -> Response:
         """Erase the report: words, messages and all else that was written about it are gone for good. Erasing
         it again gives the same certificate."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
             new = report.status != "erased"
@@ -53,7 +53,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
     )
     async def get_certificate(request: Request) -> Response:
         """What was destroyed and when, who had been sent words, and what became of their copies."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
             return JSONResponse(await _certificate(taken, report))

@@ -36,7 +36,7 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
         if event.kind != kinds[event.report_id]:
             raise Poison("wrong_kind")
         found.append(lifecycle.step_of(envelope, event.kind))
-    await steps.insert_steps(connection, found)
+    new = await steps.insert_steps(connection, found)
     known = await steps.steps_of(connection, kinds)
     statuses = {report_id: lifecycle.status(of_report) for report_id, of_report in known.items()}
     await steps.set_statuses(connection, statuses)
@@ -46,10 +46,9 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     news = {
         uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
         for step in found
-        if step.step in NEWS and kinds[step.report_id] == "issue"
+        if (step.report_id, step.cause) in new and step.step in NEWS and kinds[step.report_id] == "issue"
     }
-    if news:
-        await emails.add_news(connection, news)
+    await emails.add_news(connection, news)
 
 
 def _cause(envelope: Envelope[Any]) -> publishing.Cause:

@@ -7,6 +7,7 @@ mail server harms nobody. The e-mails themselves are sent by emailing.py.
 import uuid
 from datetime import timedelta
 from html import escape
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -34,6 +35,12 @@ _STATE = answer(
         "properties": {"email": {"enum": ["none", "unconfirmed", "confirmed"]}},
     },
 )
+LINK = "/v1/email/{subscription_id}/{token}/{action}"
+_HTML = {"text/html": {"schema": {"type": "string"}}}
+_PAGES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A page with a button, or that it is done", "content": _HTML},
+    404: {"description": "A page: the link is none of ours, or too old", "content": _HTML},
+}
 
 
 def add_email(app: FastAPI, desk: Desk) -> None:
@@ -96,7 +103,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
 
 
 def _add_links(app: FastAPI, desk: Desk) -> None:
-    @app.get("/v1/email/{subscription_id}/{token}/{action}", include_in_schema=False)
+    @app.get(LINK, responses=_PAGES | problems(503), response_class=HTMLResponse)
     async def get_page(subscription_id: str, token: str, action: str) -> Response:
         """The page behind a link: a button. Opening it changes nothing."""
         found = _subscription(subscription_id, token, action, desk)
@@ -106,7 +113,7 @@ def _add_links(app: FastAPI, desk: Desk) -> None:
             return _page(desk, desk.municipality.languages[0], "gone", 404)
         return _page(desk, language, action)
 
-    @app.post("/v1/email/{subscription_id}/{token}/{action}", include_in_schema=False)
+    @app.post(LINK, responses=_PAGES | problems(503), response_class=HTMLResponse)
     async def post_page(subscription_id: str, token: str, action: str) -> Response:
         """The button was pressed; for `end` also a mail program's one click (RFC 8058)."""
         found = _subscription(subscription_id, token, action, desk)

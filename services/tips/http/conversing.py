@@ -65,14 +65,10 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
             report, sealed = await lock_of_receipt(taken, request, desk)
             key = await report_key(taken, desk, report, sealed)
             stored = await messages.messages_of(taken, report.report_id)
+            shown = [told(desk, report, one.message, key, one.sealed) for one in stored]
             await messages.mark_read(taken, report.report_id)
         question = open_question([one.message for one in stored])
-        return JSONResponse(
-            {
-                "messages": [told(desk, report, one.message, key, one.sealed) for one in stored],
-                "question_open": question is not None,
-            }
-        )
+        return JSONResponse({"messages": shown, "question_open": question is not None})
 
     @app.post(
         MESSAGES_URL,

@@ -54,7 +54,11 @@ def _code(request: Request) -> str:
             "Send the header `Authorization: Receipt` with the code that you got when you sent the report.",
             headers={"WWW-Authenticate": "Receipt"},
         )
-    return code
+    # Headers are read as Latin-1; what a phone puts in for a hyphen or a space comes as UTF-8.
+    try:
+        return code.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return code
 
 
 def _lookup(request: Request, desk: Desk) -> tuple[bytes, bool]:

@@ -46,10 +46,9 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     news = {
         uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
         for step in found
-        if step.cause in new and step.step in NEWS and kinds[step.report_id] == "issue"
+        if (step.report_id, step.cause) in new and step.step in NEWS and kinds[step.report_id] == "issue"
     }
-    if news:
-        await emails.add_news(connection, news)
+    await emails.add_news(connection, news)
 
 
 def _cause(envelope: Envelope[Any]) -> publishing.Cause:

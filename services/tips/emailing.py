@@ -5,6 +5,7 @@ Nothing is logged of whom it goes to: the mail server knows that, and its operat
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,14 +25,18 @@ from services.tips.queries.emails import Due
 from shared import postgres
 
 POLL_SECONDS = 2.0
-SEND_SECONDS = 30.0
-# Longer than an attempt may take.
+# An attempt, with every answer of the mail server that it takes.
+SEND_SECONDS = 60.0
+# Longer than an attempt may take: it is prolonged before each.
 LEASE = timedelta(seconds=90)
 AT_ONCE = 20
 RETRY_BASE, RETRY_CAP = timedelta(seconds=30), timedelta(hours=2)
 # Two days and a half of trying.
 ATTEMPTS_MOST = 40
 FOR_GOOD = 500
+# RFC 3463: no such mailbox, moved and nobody knows where, takes no mail. Other refusals for good are about us
+# (a policy, our name, our server), or may be.
+NO_MAILBOX = re.compile(r"\s*5\.1\.(1|6|10)\b", re.ASCII)
 
 log = structlog.get_logger()
 
@@ -85,28 +90,41 @@ class Emailing:
 
     async def _send_due(self) -> int:
         now = self._clock()
+        leased = now + LEASE
         async with self._pool.acquire() as connection:
-            due = await emails.lease(connection, now, now + LEASE, AT_ONCE)
+            due = await emails.lease(connection, now, leased, AT_ONCE)
         for one in due:
-            await self._deal_with(one)
+            await self._deal_with(one, leased)
         return len(due)
 
-    async def _deal_with(self, due: Due) -> None:
-        try:
-            address = self._address(due)
-        except KeyLost:
-            outcome = "key_lost"
-        else:
-            outcome = "erased" if address is None else await self._send(due, address)
+    async def _deal_with(self, due: Due, leased: datetime) -> None:
+        # Those before it may have taken long: it may be another worker's by now, or wanted no more.
+        async with self._pool.acquire() as connection:
+            if not await emails.keep(connection, due.email_id, leased, self._clock() + LEASE):
+                return
+        outcome = await self._outcome(due)
         self._metrics.emails.labels(outcome).inc()
         async with self._pool.acquire() as connection:
-            if outcome == "refused":
-                # The address does not exist, or wants nothing of us: it is erased.
+            if outcome == "no_mailbox":
                 await emails.forget(connection, due.subscription_id)
-            elif outcome == "key_lost" or (outcome == "later" and due.attempts < ATTEMPTS_MOST):
+            elif outcome in ("later", "blocked", "key_lost"):
                 await emails.put_off(connection, due.email_id, self._clock() + _pause(due.attempts))
             else:
                 await emails.drop(connection, due.email_id)
+
+    async def _outcome(self, due: Due) -> str:
+        """What came of an attempt, as the metric has it."""
+        try:
+            address = self._address(due)
+        except KeyLost:
+            return "key_lost"
+        if address is None:
+            return "erased"
+        outcome = await self._send(due, address)
+        if outcome in ("later", "blocked") and due.attempts >= ATTEMPTS_MOST:
+            log.error("email_given_up", mend="see what the mail server logs; later news is sent again")
+            return "given_up"
+        return outcome
 
     def _address(self, due: Due) -> str | None:
         """None where it is gone for good. Raises KeyLost where it is not, and the operator must mend it."""
@@ -124,7 +142,7 @@ class Emailing:
         return str(opened["address"])
 
     async def _send(self, due: Due, address: str) -> str:
-        """What came of it: sent, refused for good, or later."""
+        """What came of it: sent, no_mailbox, blocked (refused for good, but not for the address), later."""
         link = f"/v1/email/{due.subscription_id}/{core.token(due.subscription_id, self._secret)}"
         said = core.texts(due.language, self._languages)
         try:
@@ -135,28 +153,36 @@ class Emailing:
             return "later"
         server = self._server
         try:
-            await aiosmtplib.send(
-                # As bytes: the library would fold the headers its own way.
-                message.as_bytes(),
-                sender=parseaddr(self._sender.address)[1],
-                recipients=[address],
-                hostname=server.host,
-                port=server.port,
-                username=server.user or None,
-                password=server.password or None,
-                use_tls=server.tls == "tls",
-                start_tls=server.tls == "starttls",
-                # Looked up, it may take long, and it tells a name of this machine.
-                local_hostname=self._sender.domain,
-                timeout=SEND_SECONDS,
-            )
+            async with asyncio.timeout(SEND_SECONDS):
+                await aiosmtplib.send(
+                    # As bytes: the library would fold the headers its own way.
+                    message.as_bytes(),
+                    sender=parseaddr(self._sender.address)[1],
+                    recipients=[address],
+                    hostname=server.host,
+                    port=server.port,
+                    username=server.user or None,
+                    password=server.password or None,
+                    use_tls=server.tls == "tls",
+                    start_tls=server.tls == "starttls",
+                    # Looked up, it may take long, and it tells a name of this machine.
+                    local_hostname=self._sender.domain,
+                    timeout=SEND_SECONDS,
+                )
         except aiosmtplib.SMTPRecipientsRefused as error:
-            refused = all(one.code >= FOR_GOOD for one in error.recipients)
-            return "refused" if refused else "later"
+            (refused,) = error.recipients
+            gone = refused.code >= FOR_GOOD and NO_MAILBOX.match(refused.message)
+            return "no_mailbox" if gone else _not_sent(refused)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            log.warning("email_not_sent", error=type(error).__name__)
-            return "later"
+            return _not_sent(error)
         return "sent"
+
+
+def _not_sent(error: Exception) -> str:
+    code = error.code if isinstance(error, aiosmtplib.SMTPResponseException) else 0
+    # Nothing that the server said: it may repeat the address.
+    log.warning("email_not_sent", error=type(error).__name__, code=code)
+    return "blocked" if code >= FOR_GOOD else "later"
 
 
 def _pause(attempts: int) -> timedelta:

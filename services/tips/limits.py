@@ -46,7 +46,7 @@ class Allowance:
 # Each is far above what a household or a street on one address does, and far below what a machine can.
 ALLOWANCES = {
     "reports": Allowance(at_once=20, an_hour=60),
-    # Wrong receipts. A right one costs nothing.
+    # Wrong receipts.
     "receipts": Allowance(at_once=20, an_hour=60),
     # E-mails that ask whether somebody wants e-mail: they may go to a stranger.
     "emails": Allowance(at_once=3, an_hour=6),
@@ -55,6 +55,7 @@ ALLOWANCES = {
     # The same of one issue: a household, and hardly more in the rest of the day.
     "supports_of_one": Allowance(at_once=3, an_hour=1 / 8),
     "photos": Allowance(at_once=40, an_hour=120),
+    # Whatever is done with a receipt, right or wrong: a page that is open asks now and then.
     "reading": Allowance(at_once=240, an_hour=7_200),
 }
 

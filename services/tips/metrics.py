@@ -21,7 +21,9 @@ class TipsMetrics:
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )
-        # E-mails by what came of the attempt: sent, later, refused, erased. Only issues have any.
+        # E-mails by what came of the attempt: sent; no_mailbox (the address is erased); later and blocked
+        # (tried again: the server is busy or away, or refuses for good what is not the address's fault);
+        # given_up after the last attempt; erased; key_lost. Only issues have any.
         self.emails = Counter("emails", "Attempts to send an e-mail", ("outcome",), registry=registry)
         # Readings of words that were logged and answered.
         self.words_read = Counter("report_words_read", "Readings of words", registry=registry)

@@ -7,6 +7,7 @@ which is all that is stored. Neither step can be taken back.
 import hashlib
 import hmac
 import re
+import unicodedata
 import uuid
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -23,7 +24,8 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{22,128}", re.ASCII)
 KEY_DIFFERENT_CHARACTERS = 10
 
 _VALUES = {character: value for value, character in enumerate(ALPHABET)} | {"O": 0, "I": 1, "L": 1}
-_IGNORED = re.compile(r"[\s\u002d\u2010-\u2015\u2212]+")
+# Spaces, hyphens and dashes, and what is copied unseen: soft hyphens, marks of no width.
+_IGNORED = re.compile(r"[\s\u002d\u00ad\u200b-\u200f\u2010-\u2015\u2043\u2060\u2212\ufeff]+")
 _LONGEST_CODE = 100
 
 
@@ -48,10 +50,10 @@ def shown(receipt: str) -> str:
 def read(code: str) -> str | None:
     """The data characters of what a person typed, or None when it cannot be a receipt.
 
-    Forgives case, spaces, hyphens, and O for 0, I and L for 1. Any one wrong character and any two that
-    changed places are noticed.
+    Forgives case, spaces, hyphens and dashes of every kind, full-width letters and digits, and O for 0, I and
+    L for 1. Any one wrong character and any two that changed places are noticed.
     """
-    typed = _IGNORED.sub("", code[:_LONGEST_CODE]).upper()
+    typed = _IGNORED.sub("", unicodedata.normalize("NFKC", code[:_LONGEST_CODE])).upper()
     if len(typed) != DATA_CHARACTERS + 1 or any(character not in _VALUES for character in typed):
         return None
     plain = "".join(ALPHABET[_VALUES[character]] for character in typed)

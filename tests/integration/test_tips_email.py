@@ -3,9 +3,10 @@
 import asyncio
 import email
 import re
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import Message
@@ -17,13 +18,17 @@ from aiosmtpd.controller import Controller
 
 from deploy.local.processes import free_port
 from services.tips import app, consumer
-from services.tips.emailing import ATTEMPTS_MOST, Emailing, MailServer
+from services.tips.emailing import ATTEMPTS_MOST, LEASE, Emailing, MailServer
+from services.tips.queries import emails
 from shared import events
+from tests.integration.followed import QUESTION, followed
 from tests.integration.test_tips_consumer import envelope
 from tests.integration.test_tips_privacy import everything, forms
 from tests.integration.tips_server import PEPPERS, SECRET_WORDS, SENDER, Answer, Tips, issue, tip
 
 ADDRESS = "someone.special@resident.example"
+OTHER = "other@resident.example"
+NOTHING_WAITS = "SELECT WHERE NOT EXISTS (SELECT FROM email)"
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Mailbox:
     taken: list[Message] = field(default_factory=list)
     says: tuple[str, str] = ("250 OK", "250 OK")
     seen: int = 0
+    # While it is not set, an e-mail is not answered.
+    open: threading.Event = field(default_factory=threading.Event)
 
     async def handle_RCPT(self, _server: Any, _session: Any, given: Any, address: str, _options: Any) -> str:  # noqa: N802 - aiosmtpd's name
         self.seen += 1
@@ -42,6 +49,8 @@ class Mailbox:
         return self.says[0]
 
     async def handle_DATA(self, _server: Any, _session: Any, given: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        while not self.open.is_set():  # noqa: ASYNC110 - of another thread
+            await asyncio.sleep(0.01)
         if self.says[1].startswith("250"):
             self.taken.append(email.message_from_bytes(given.content))
         return self.says[1]
@@ -57,9 +66,11 @@ class Mailbox:
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
     box = Mailbox()
+    box.open.set()
     controller = Controller(box, hostname="127.0.0.1", port=box.port)
     controller.start()
     yield box
+    box.open.set()
     controller.stop()
 
 
@@ -80,9 +91,12 @@ async def emailing(tips: Tips, box: Mailbox) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Python 3.11 loses a cancellation that comes just as what wait_for waits for is done.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+        if not task.cancelled():
+            task.result()
 
 
 async def ask(tips: Tips, receipt: str, method: str = "PUT", address: str = ADDRESS) -> Answer:
@@ -103,12 +117,20 @@ def text(message: Message) -> str:
     return payload.decode("utf-8")
 
 
+async def until(tips: Tips, statement: str, *arguments: Any) -> None:
+    """Wait until there is such a row."""
+    async with asyncio.timeout(20):
+        while not await tips.rows(statement, *arguments):  # noqa: ASYNC110 - of the database
+            await asyncio.sleep(0.05)
+
+
 async def confirmed(tips: Tips, box: Mailbox) -> tuple[str, Any]:
     """An issue whose sender has confirmed; the receipt and the report's row."""
     receipt = (await tips.post(issue())).body["receipt"]
     assert (await ask(tips, receipt)).status == 202
     message = await box.until(len(box.taken) + 1)
     assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 200
+    await until(tips, NOTHING_WAITS)
     (row,) = await tips.rows("SELECT report_id, kind FROM report")
     return receipt, row
 
@@ -220,8 +242,8 @@ async def test_a_mail_server_that_is_busy_or_away_gets_it_later(tips: Tips, mail
 
 
 async def test_an_address_that_does_not_exist_is_erased(tips: Tips, mailbox: Mailbox) -> None:
-    """A refusal for good: nobody is tried again."""
-    mailbox.says = ("550 no such user", "250 OK")
+    """A refusal for good that says so: nobody is tried again."""
+    mailbox.says = ("550 5.1.1 no such user", "250 OK")
     async with emailing(tips, mailbox):
         receipt = (await tips.post(issue())).body["receipt"]
         assert (await ask(tips, receipt)).status == 202
@@ -229,6 +251,134 @@ async def test_an_address_that_does_not_exist_is_erased(tips: Tips, mailbox: Mai
             while await tips.rows("SELECT FROM email_updates"):  # noqa: ASYNC110 - of the database
                 await asyncio.sleep(0.05)
     assert (await ask(tips, receipt, "GET")).body == {"email": "none"}
+    assert attempts(tips) == {"no_mailbox": 1}
+
+
+def attempts(tips: Tips) -> dict[str, float]:
+    """Attempts by what came of them."""
+    (metric,) = (one for one in tips.registry.collect() if one.name == "emails")
+    return {one.labels["outcome"]: one.value for one in metric.samples if one.name == "emails_total"}
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        ("550 5.7.1 blocked by policy", "250 OK"),
+        ("550 5.1.8 the sender's domain does not exist", "250 OK"),
+        ("550 5.2.2 mailbox full", "250 OK"),
+        ("554 no", "250 OK"),
+        ("550 no access 5.1.1", "250 OK"),
+        ("250 OK", "550 5.7.26 not signed"),
+    ],
+)
+async def test_a_block_keeps_the_address_and_is_said(
+    says: tuple[str, str], tips: Tips, mailbox: Mailbox
+) -> None:
+    """It is about us, or may be: tried again, counted, given up in the end, and the next news is sent."""
+    async with emailing(tips, mailbox):
+        receipt, row = await confirmed(tips, mailbox)
+    mailbox.says = says
+    await happens(tips, row, events.ReportAcknowledged)
+    async with emailing(tips, mailbox):
+        await until(tips, "SELECT FROM email WHERE attempts = 1 AND due < $1", tips.clock.now + LATEST)
+    assert attempts(tips) == {"sent": 1, "blocked": 1}
+    await tips.rows("UPDATE email SET attempts = $1", ATTEMPTS_MOST - 1)
+    tips.clock.now += timedelta(hours=3)
+    async with emailing(tips, mailbox):
+        await until(tips, NOTHING_WAITS)
+    assert attempts(tips) == {"sent": 1, "blocked": 1, "given_up": 1}
+    assert (await ask(tips, receipt, "GET")).body == {"email": "confirmed"}
+    mailbox.says = ("250 OK", "250 OK")
+    await happens(tips, row, events.ReportResolved, begin=2)
+    async with emailing(tips, mailbox):
+        await mailbox.until(2)
+
+
+# The longest pause after the first attempt; a lease is longer.
+LATEST = timedelta(seconds=61)
+
+
+async def test_who_ends_it_gets_nothing_that_another_was_waited_for(tips: Tips, mailbox: Mailbox) -> None:
+    """Two e-mails are due, and the server takes long for the first: the second is not sent any more."""
+    async with emailing(tips, mailbox):
+        first, _ = await confirmed(tips, mailbox)
+        second = (await tips.post(issue())).body["receipt"]
+        assert (await ask(tips, second, address=OTHER)).status == 202
+        link_of_second = link(await mailbox.until(2), "confirm")
+        assert (await tips.request("POST", link_of_second, None, {})).status == 200
+        await until(tips, NOTHING_WAITS)
+    for one in await tips.rows("SELECT report_id, kind FROM report"):
+        await happens(tips, one, events.ReportAcknowledged)
+    mailbox.open.clear()
+    seen = mailbox.seen
+    async with emailing(tips, mailbox):
+        async with asyncio.timeout(20):
+            while mailbox.seen == seen:  # noqa: ASYNC110 - of another thread
+                await asyncio.sleep(0.02)
+        await until(tips, "SELECT FROM email HAVING count(*) = 2")
+        for receipt in (first, second):
+            assert (await ask(tips, receipt, "DELETE")).status == 204
+        mailbox.open.set()
+        await mailbox.until(3)
+        await asyncio.sleep(0.3)
+    assert len(mailbox.taken) == 3
+
+
+async def test_one_that_took_long_is_not_sent_by_two(tips: Tips, mailbox: Mailbox) -> None:
+    """What another worker has leased meanwhile is that one's: whoever waited for the server leaves it."""
+    async with emailing(tips, mailbox):
+        _, row = await confirmed(tips, mailbox)
+    await happens(tips, row, events.ReportAcknowledged, events.ReportResolved)
+    mailbox.open.clear()
+    seen = mailbox.seen
+    async with emailing(tips, mailbox):
+        async with asyncio.timeout(20):
+            while mailbox.seen == seen:  # noqa: ASYNC110 - of another thread
+                await asyncio.sleep(0.02)
+        tips.clock.now += LEASE * 2
+        async with tips.pool.acquire() as connection:
+            await emails.lease(connection, tips.clock.now, tips.clock.now + LEASE, 20)
+        mailbox.open.set()
+        await mailbox.until(2)
+        await asyncio.sleep(0.3)
+    assert len(mailbox.taken) == 2
+
+
+async def test_a_message_of_the_unit_is_told_and_not_shown(tips: Tips, mailbox: Mailbox) -> None:
+    """That there is one, or a question; once, however often it is sent; nothing to who has not confirmed."""
+    async with emailing(tips, mailbox):
+        await followed(tips)
+        mine = await followed(tips)
+        assert (await ask(tips, mine.receipt)).status == 202
+        message = await mailbox.until(1)
+        assert (await mine.ask(QUESTION)).status == 201
+        assert (await tips.request("POST", link(message, "confirm"), None, {})).status == 200
+        written = str(uuid.uuid4())
+        for status in (201, 200):
+            assert (await mine.ask("Kees will come by", asks=False, message_id=written)).status == status
+        assert "heeft u een bericht gestuurd" in text(await mailbox.until(2))
+        assert (await mine.ask("Kees will come by", asks=False, message_id=written)).status == 200
+        assert (await mine.ask(QUESTION)).status == 201
+        assert "heeft een vraag aan u" in text(await mailbox.until(3))
+        await asyncio.sleep(0.3)
+    assert len(mailbox.taken) == 3
+    everything_sent = " ".join(text(one) + str(one["Subject"]) for one in mailbox.taken)
+    assert "Kees" not in everything_sent
+    assert QUESTION not in everything_sent
+
+
+async def test_a_dispatch_that_comes_again_is_told_once(tips: Tips, mailbox: Mailbox) -> None:
+    """Also after its e-mail was sent and forgotten; beside it, what is new is told."""
+    async with emailing(tips, mailbox):
+        _, row = await confirmed(tips, mailbox)
+        await happens(tips, row, events.ReportAcknowledged)
+        await mailbox.until(2)
+        await until(tips, NOTHING_WAITS)
+        await happens(tips, row, events.ReportAcknowledged, events.ReportResolved)
+        await mailbox.until(3)
+        await asyncio.sleep(0.3)
+    assert "is opgelost" in text(mailbox.taken[2])
+    assert len(mailbox.taken) == 3
 
 
 async def test_what_nobody_confirms_is_erased(tips: Tips, mailbox: Mailbox) -> None:
@@ -305,14 +455,25 @@ async def test_a_link_of_somebody_else_opens_nothing(tips: Tips, mailbox: Mailbo
     assert len(await tips.rows("SELECT FROM email_updates WHERE confirmed")) == 1
 
 
+async def test_the_openapi_document_has_the_links_too(tips: Tips) -> None:
+    """Both ways to use them, and the pages that they answer."""
+    document = (await tips.get("/v1/openapi.json")).body
+    link_said = document["paths"]["/v1/email/{subscription_id}/{token}/{action}"]
+    assert set(link_said) == {"get", "post"}
+    for said in link_said.values():
+        assert {"200", "404", "503"} <= set(said["responses"])
+        for status in ("200", "404"):
+            assert list(said["responses"][status]["content"]) == ["text/html"]
+
+
 async def test_asking_again_replaces_the_address(tips: Tips, mailbox: Mailbox) -> None:
     """The new one is to be confirmed, and the old one's links are over."""
     async with emailing(tips, mailbox):
         receipt, row = await confirmed(tips, mailbox)
         old = link(mailbox.taken[0], "confirm")
-        assert (await ask(tips, receipt, address="other@resident.example")).status == 202
+        assert (await ask(tips, receipt, address=OTHER)).status == 202
         await mailbox.until(2)
         assert (await tips.request("POST", old, None, {})).status == 404
         await happens(tips, row, events.ReportResolved)
         assert (await ask(tips, receipt, "DELETE")).status == 204
-    assert [one["To"] for one in mailbox.taken] == [ADDRESS, "other@resident.example"]
+    assert [one["To"] for one in mailbox.taken] == [ADDRESS, OTHER]

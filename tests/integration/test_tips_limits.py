@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 import pytest_asyncio
 
 from services.tips import receipts
-from services.tips.limits import ALLOWANCES, OPEN_UPLOADS
+from services.tips.http.desk import TURNS
+from services.tips.limits import ALLOWANCES, OPEN_UPLOADS, Allowance
 from services.tips.photos.decoders import PLACES
 from tests.conftest import MakeDatabase
 from tests.integration.tips_server import Tips, issue, new_key, running_tips
@@ -132,3 +134,35 @@ async def test_receipts_cannot_be_tried_without_end(limited: Tips) -> None:
         unknown = receipts.shown(receipts.from_key(secrets.token_hex(16), b"another pepper"))
         statuses.append((await limited.mine(unknown if number % 2 else "not a receipt")).status)
     assert statuses == [404] * ALLOWANCES["receipts"].at_once + [429] * 2
+
+
+async def behind_a_receipt(tips: Tips, receipt: str) -> dict[str, str]:
+    """The code of the answer of each route that wants a receipt."""
+    document = (await tips.get("/v1/openapi.json")).body
+    routes = [
+        (method, path.replace("{photo_id}", str(uuid.uuid4())))
+        for path, methods in document["paths"].items()
+        for method, said in methods.items()
+        if {"Receipt": []} in said.get("security", [])
+    ]
+    head = {"Authorization": f"Receipt {receipt}"}
+    async with asyncio.timeout(60):
+        answers = await asyncio.gather(*(tips.request(*route, None, head) for route in routes))
+    return {" ".join(route): answer.code for route, answer in zip(routes, answers, strict=True)}
+
+
+@pytest.mark.parametrize("what", ["receipts", "reading"])
+async def test_who_asked_too_often_is_refused_before_the_database(
+    what: str, limited: Tips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By every route behind a receipt, though all connections are in use: nobody else waits for a flood."""
+    mine = (await limited.post(issue())).body["receipt"]
+    monkeypatch.setitem(ALLOWANCES, what, Allowance(at_once=2, an_hour=1))
+    wrong = receipts.shown(receipts.from_key(secrets.token_hex(16), b"another pepper"))
+    for _ in range(2):
+        await limited.mine(wrong if what == "receipts" else mine)
+    for _ in range(TURNS):
+        await limited.desk.turns.acquire()
+    codes = await behind_a_receipt(limited, mine)
+    assert len(codes) > 8
+    assert set(codes.values()) == {"too-many"}, codes

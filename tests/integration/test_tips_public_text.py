@@ -18,7 +18,17 @@ from tests.conftest import MakeDatabase
 from tests.integration.followed import followed
 from tests.integration.test_tips_issues import listed, sent
 from tests.integration.test_tips_privacy import everything, forms
-from tests.integration.tips_server import PUBLIC_URL, SECRET_WORDS, Tips, issue, running_tips, tip, town_with
+from tests.integration.tips_server import (
+    LATITUDE,
+    LONGITUDE,
+    PUBLIC_URL,
+    SECRET_WORDS,
+    Tips,
+    issue,
+    running_tips,
+    tip,
+    town_with,
+)
 
 SUMMARY = "De lamp bij de bushalte is kapot"
 DIGEST = digest_of(SECRET_WORDS)
@@ -62,6 +72,21 @@ async def test_a_units_summary_is_public_until_it_is_taken_back(moderated: Tips)
     assert (await listed(moderated))[0]["text"] is None
     assert (await log_of(moderated))[1:] == [("alteration", by, "notify", "public_text")]
     assert await said(moderated) == events
+
+
+async def test_nearby_says_no_more_than_the_list_does(moderated: Tips) -> None:
+    """Before a text is public, while it is, and after it was taken back: the same, but for the distance."""
+    row = await sent(moderated, issue(category="graffiti"))
+    for text in (None, SUMMARY, None):
+        await moderated.public_text(row["report_id"], text=text)
+        path = f"/v1/issues/near?latitude={LATITUDE}&longitude={LONGITUDE}&category=graffiti"
+        answer = await moderated.get(path)
+        (near,) = answer.body["issues"]
+        assert {name: near[name] for name in near if not name.endswith("_metres")} == (
+            await listed(moderated)
+        )[0]
+        assert near["text"] == text
+        assert SECRET_WORDS.encode() not in answer.content
 
 
 async def test_the_words_that_were_read_become_public_once_they_are_approved(moderated: Tips) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from services.tips import app, receipts
 from services.tips.core.chain import Entry
@@ -16,6 +17,8 @@ from shared import outbox
 from shared.cloudevents import from_record
 from shared.events import ReportAccepted
 from tests.conftest import Infrastructure
+from tests.integration.followed import followed
+from tests.integration.test_tips_photos import uploaded
 from tests.integration.tips_server import (
     LATITUDE,
     LONGITUDE,
@@ -313,8 +316,55 @@ async def test_words_moved_to_another_report_are_not_given_out(tips: Tips) -> No
     )
     (other,) = await tips.rows("SELECT report_id FROM report WHERE report_id <> $1", victim)
     answer = await tips.words(other["report_id"])
-    assert answer.status == 500
+    assert (answer.status, answer.code) == (503, "damaged")
     assert SECRET_WORDS not in answer.content.decode()
+
+
+async def test_damaged_bytes_are_named_to_who_asks_and_to_the_operator(tips: Tips) -> None:
+    """Of words, messages and photos, to both sides: no fault of the program, no erasure, and no answer that
+    is logged as given."""
+    photo = await uploaded(tips)
+    mine = await followed(tips, tip(photos=[str(photo)]))
+    await mine.ask()
+    asked = "?purpose=follow_up&reader=officer:k.jansen"
+    damage = "SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)"
+    await tips.rows(f"UPDATE message {damage}")
+    await tips.rows(f"UPDATE photo {damage}")
+    with structlog.testing.capture_logs() as logs:
+        answers = [
+            await mine.mine("GET", "/messages"),
+            await mine.mine("GET", "/export"),
+            await mine.inside("GET", f"/messages{asked}"),
+            await mine.mine("GET", f"/photos/{photo}"),
+            await mine.inside("GET", f"/photos/{photo}{asked}"),
+        ]
+        await tips.rows(f"UPDATE report {damage}")
+        answers += [await tips.words(mine.report_id), await mine.mine("GET", "/export")]
+        await tips.rows(f"UPDATE report {damage.replace('sealed', 'wrapped_key')}")
+        answers += [await mine.mine("GET", "/messages"), await mine.write("One more thing.")]
+    told = {(one.status, one.code, "Retry-After" in one.headers) for one in answers}
+    assert told == {(503, "damaged", True)}
+    unreadable = [line for line in logs if line["event"] == "sealed_unreadable"]
+    assert len(unreadable) == len(answers)
+    assert all("from a backup" in line["mend"] for line in unreadable)
+    assert str(mine.report_id) not in str(logs)
+    assert await mine.log() == [("alteration", "unit:public_space", "notify", "message")]
+
+
+async def test_a_receipt_is_found_as_phones_type_it(tips: Tips) -> None:
+    """Dashes, spaces that do not break and full-width characters, in UTF-8 as in Latin-1."""
+    receipt = (await tips.post(issue())).body["receipt"]
+    for hyphen in ("\u2013", "\u2011", "\u00a0", "\u202f", "\u2009", "\u00ad", "\uff0d"):
+        assert (await tips.mine(receipt.replace("-", hyphen))).status == 200, hex(ord(hyphen))
+    wide = {place: place + 0xFEE0 for place in range(0x21, 0x7F)}
+    assert (await tips.mine(receipt.translate(wide))).status == 200
+    host, port = tips.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    code = receipt.replace("-", "\u00a0").encode("latin-1")
+    head = b"GET /v1/reports/mine HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Receipt "
+    writer.write(head + code + b"\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
 
 
 async def test_the_event_can_be_read_by_its_readers(tips: Tips) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from services.tips import receipts
 
+# From an ASCII character to the same one, full-width.
+FULL_WIDTH = 0xFEE0
 PEPPER, LOOKUP_PEPPER = b"p" * 32, b"q" * 32
 KEYS = st.text("ABCDEFGHIJabcdefghij0123456789_-", min_size=22, max_size=128)
 RECEIPTS = st.text(receipts.ALPHABET, min_size=20, max_size=20)
@@ -59,10 +61,14 @@ def test_what_is_shown_can_be_read(receipt: str) -> None:
 @given(RECEIPTS, st.randoms(use_true_random=False))
 def test_case_spaces_hyphens_and_look_alikes_are_forgiven(receipt: str, chance: random.Random) -> None:
     """O is 0, I and L are 1, whatever the case, wherever the spaces and hyphens are."""
-    alike = {"0": "0Oo", "1": "1IiLl"}
+    alike = {"0": "0Oo\uff10", "1": "1IiLl\uff11"}
     typed = "".join(
-        chance.choice(["", " ", "-", "\u2013", "\t"])
-        + chance.choice(alike.get(character, character + character.lower()))
+        chance.choice(
+            ["", " ", "-", "\u2013", "\t", "\u00a0", "\u202f", "\u3000", "\uff0d", "\u00ad", "\u200b"]
+        )
+        + chance.choice(
+            alike.get(character, character + character.lower() + chr(ord(character) + FULL_WIDTH))
+        )
         for character in plain(receipt)
     )
     assert receipts.read(f" {typed} ") == receipt

@@ -77,8 +77,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
 CONFIRM = "confirm"
 # A link in a header is on one line: folded, it would be encoded, and no mail program would know it again.
 _POLICY = SMTP.clone(max_line_length=998)
-# What a resident is told by e-mail; the other steps are on the report's page.
-NEWS = frozenset({"routed", "acknowledged", "planned", "refused", "resolved", "answer_asked", "message"})
+# The steps that a resident is told by e-mail; the others are on the report's page. What a unit writes is told
+# when it is written.
+NEWS = frozenset({"routed", "acknowledged", "planned", "refused", "resolved"})
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def token(subscription_id: uuid.UUID, secret: bytes) -> str:
 def is_token(given: str, subscription_id: uuid.UUID, secret: bytes) -> bool:
     """Whether the link's token is the subscription's."""
     return hmac.compare_digest(given.encode(), token(subscription_id, secret).encode())
+
+
+def about_message(*, asks: bool) -> str:
+    """What an e-mail says of a unit's message: that there is one."""
+    return "answer_asked" if asks else "message"
 
 
 def compose(

@@ -20,7 +20,9 @@ from services.tips.http.public_text import add_public_text
 from services.tips.http.refusing import in_their_language
 from services.tips.http.sending import add_sending
 from services.tips.http.units import add_units
+from services.tips.http.unsealing import unreadable
 from services.tips.http.words import add_words
+from services.tips.sealing import Unreadable
 from shared import web
 
 __all__ = ["Desk", "Peppers", "add_internal", "public_app"]
@@ -40,6 +42,7 @@ def public_app(desk: Desk) -> FastAPI:
     add_duplicates(app, desk)
     add_issue(app, desk)
     add_photos(app, desk)
+    app.add_exception_handler(Unreadable, unreadable)
     return app
 
 
@@ -50,3 +53,4 @@ def add_internal(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     add_erasures(internal, desk, notify_token)
     add_public_text(internal, desk, notify_token)
     add_photos_of_reports(internal, desk, notify_token)
+    internal.add_exception_handler(Unreadable, unreadable)

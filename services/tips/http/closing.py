@@ -41,7 +41,7 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
     )
     async def put_rating(request: Request) -> Response:
         """Rate how it went, once it is resolved or refused; another rating replaces it for some days."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         sent = await web.read_json(request, NewRating)
         rating = Rating(sent.satisfied, sent.stars)
         async with connection(desk) as taken, taken.transaction():
@@ -61,7 +61,7 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
     )
     async def post_reopening(request: Request) -> Response:
         """Say that it is not solved: the unit has it again. Saying it twice changes nothing."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         sent = await web.read_json(request, NewReopening)
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
@@ -88,7 +88,7 @@ def add_closing(app: FastAPI, desk: Desk) -> None:
     async def post_withdrawal(request: Request) -> Response:
         """Take the report back: nobody works on it any more, and no text of it is public. Its words stay
         until they are erased."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)

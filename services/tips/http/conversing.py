@@ -62,19 +62,15 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
     @app.get(MESSAGES_URL, response_model=Conversation, responses=problems(*MINE, 410), dependencies=RECEIPT)
     async def get_messages(request: Request) -> Response:
         """The conversation, in order. What the unit wrote counts as read from now on."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, sealed = await lock_of_receipt(taken, request, desk)
             key = await report_key(taken, desk, report, sealed)
             stored = await messages.messages_of(taken, report.report_id)
+            shown = [told(desk, report, one.message, key, one.sealed) for one in stored]
             await messages.mark_read(taken, report.report_id)
         question = open_question([one.message for one in stored])
-        return JSONResponse(
-            {
-                "messages": [told(desk, report, one.message, key, one.sealed) for one in stored],
-                "question_open": question is not None,
-            }
-        )
+        return JSONResponse({"messages": shown, "question_open": question is not None})
 
     @app.post(
         MESSAGES_URL,
@@ -86,7 +82,7 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
     )
     async def post_message(request: Request) -> Response:
         """Write to the unit: an answer where it asked something, else something to add."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         idempotency_key = intake.check_key(request.headers.getlist("idempotency-key"), "message")
         sent = await web.read_json(request, NewMessage)
         now = desk.clock()

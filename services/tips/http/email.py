@@ -35,6 +35,12 @@ _STATE = answer(
         "properties": {"email": {"enum": ["none", "unconfirmed", "confirmed"]}},
     },
 )
+LINK = "/v1/email/{subscription_id}/{token}/{action}"
+_HTML = {"text/html": {"schema": {"type": "string"}}}
+_PAGES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A page with a button, or that it is done", "content": _HTML},
+    404: {"description": "A page: the link is none of ours, or too old", "content": _HTML},
+}
 
 
 def add_email(app: FastAPI, desk: Desk) -> None:
@@ -54,7 +60,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     )
     async def put_email(request: Request) -> Response:
         """Ask for e-mail when there is news. One e-mail comes with a link to confirm, within 48 hours."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         if desk.sender is None:
             raise _not_offered()
         sent = await web.read_json(request, EmailAddress)
@@ -79,6 +85,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     @app.get(f"{STATUS_URL}/email", responses={200: _STATE, **problems(*MINE)}, dependencies=RECEIPT)
     async def get_email(request: Request) -> Response:
         """Whether e-mail is asked for: none, unconfirmed or confirmed. Never the address."""
+        receipt_sent(request, desk)
         async with connection(desk) as taken:
             mine = await report_of_receipt(taken, request, desk)
             state = await email_state(taken, mine.report_id)
@@ -87,6 +94,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
     @app.delete(f"{STATUS_URL}/email", status_code=204, responses=problems(*MINE), dependencies=RECEIPT)
     async def delete_email(request: Request) -> Response:
         """No more e-mail; the address is erased."""
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             mine = await report_of_receipt(taken, request, desk)
             await emails.forget_of(taken, [mine.report_id])
@@ -100,7 +108,7 @@ async def email_state(connection: Any, report_id: uuid.UUID) -> str:
 
 
 def _add_links(app: FastAPI, desk: Desk) -> None:
-    @app.get("/v1/email/{subscription_id}/{token}/{action}", include_in_schema=False)
+    @app.get(LINK, responses=_PAGES | problems(503), response_class=HTMLResponse)
     async def get_page(subscription_id: str, token: str, action: str) -> Response:
         """The page behind a link: a button. Opening it changes nothing."""
         found = _subscription(subscription_id, token, action, desk)
@@ -110,7 +118,7 @@ def _add_links(app: FastAPI, desk: Desk) -> None:
             return _page(desk, desk.municipality.languages[0], "gone", 404)
         return _page(desk, language, action)
 
-    @app.post("/v1/email/{subscription_id}/{token}/{action}", include_in_schema=False)
+    @app.post(LINK, responses=_PAGES | problems(503), response_class=HTMLResponse)
     async def post_page(subscription_id: str, token: str, action: str) -> Response:
         """The button was pressed; for `end` also a mail program's one click (RFC 8058)."""
         found = _subscription(subscription_id, token, action, desk)

@@ -40,7 +40,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
         """Erase the report: words, messages and all else that was written about it are gone for good. Erasing
         it again gives the same certificate. Where the law keeps them, 409 `on-hold` says until when: they
         are locked away, and erased after that day; asking again changes nothing."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
             new = report.status != "erased"
@@ -62,7 +62,7 @@ def add_erasing(app: FastAPI, desk: Desk) -> None:
     )
     async def get_certificate(request: Request) -> Response:
         """What was destroyed and when, who had been sent words, and what became of their copies."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await lock_of_receipt(taken, request, desk)
             return JSONResponse(await _certificate(taken, desk, report))

@@ -28,7 +28,7 @@ def add_following(app: FastAPI, desk: Desk) -> None:
     @app.get(STATUS_URL, response_model=ReportAnswer, responses=problems(*MINE), dependencies=RECEIPT)
     async def get_report(request: Request) -> Response:
         """Follow a report: its status, who is responsible, by when, and why, and what can be done now."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction(isolation="repeatable_read", readonly=True):
             report = await report_of_receipt(taken, request, desk)
             mine = await stand(taken, report, desk)
@@ -39,7 +39,7 @@ def add_following(app: FastAPI, desk: Desk) -> None:
     )
     async def get_export(request: Request) -> Response:
         """Everything that is held about the report, as one JSON document; nothing in it leads back here."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, sealed = await lock_of_receipt(taken, request, desk)
             mine = await stand(taken, report, desk)

@@ -115,7 +115,7 @@ def add_photos(app: FastAPI, desk: Desk) -> None:
     )
     async def get_own_photo(photo_id: uuid.UUID, request: Request) -> Response:
         """A photo of the report that the receipt leads to."""
-        receipt_sent(request)
+        receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report = await report_of_receipt(taken, request, desk)
             found = await _found(desk, taken, report.report_id, photo_id)

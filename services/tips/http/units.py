@@ -11,13 +11,14 @@ from services.tips import sealing
 from services.tips.body_following import PURPOSE, READER, UnitMessage
 from services.tips.core import chain
 from services.tips.core.conversation import Message
+from services.tips.core.emails import about_message
 from services.tips.core.view import utc
 from services.tips.http.conversing import Draft, add_message
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
 from services.tips.http.mine import stand
 from services.tips.http.unsealing import report_key, unknown_report
-from services.tips.queries import disclosures, messages, reports
+from services.tips.queries import disclosures, emails, messages, reports
 from services.tips.schemas import UnitConversation, UnitMessageAnswer
 from shared import web
 from shared.web import Problem
@@ -54,6 +55,9 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             draft = Draft(sent.message_id, "unit", sent.text, sent.unit, sent.asks, tuple(sent.photos))
             message, new = await add_message(taken, desk, mine, sealed, draft, now)
             if new:
+                if report.kind == "issue":
+                    email_id = uuid.uuid5(message.message_id, "email")
+                    await emails.add_news(taken, {email_id: (report_id, about_message(asks=sent.asks))})
                 line = chain.entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
                 await disclosures.record(taken, [line])
         return JSONResponse({"message": _told(message, draft.content)}, 201 if new else 200)
@@ -78,17 +82,13 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 raise unknown_report()
             report, sealed = found
             key = await report_key(taken, desk, report, sealed)
-            stored = await messages.messages_of(taken, report_id)
+            read = [
+                _told(one.message, sealing.unseal_part(key, report_id, one.message.message_id, one.sealed))
+                for one in await messages.messages_of(taken, report_id)
+            ]
             line = chain.reading(report, desk.clock(), purpose, reader, service)
             await disclosures.record(taken, [line])
         desk.metrics.words_read.inc()
-        read = [
-            _told(
-                one.message,
-                sealing.unseal_part(key, report_id, one.message.message_id, one.sealed),
-            )
-            for one in stored
-        ]
         return JSONResponse({"messages": read})
 
 

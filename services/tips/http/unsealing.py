@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from fastapi import Request
+from fastapi.responses import Response
 
 from services.tips import sealing
 from services.tips.core.report import Report
@@ -56,6 +58,22 @@ def opened(
         raise Problem(
             503, "key-lost", "Cannot be read now", "Ask again later; the operator is told.", headers=LATER
         ) from None
+
+
+async def unreadable(_request: Request, _error: Exception) -> Response:
+    """The answer wherever sealing.Unreadable comes up. No id is logged: words are read when a tip comes."""
+    log.error(
+        "sealed_unreadable",
+        mend="restore the database of tips, or its key folder, from a backup: what is sealed was damaged, or"
+        " does not belong to this key",
+    )
+    return Problem(
+        503,
+        "damaged",
+        "Cannot be read now",
+        "What is stored is damaged. Ask again later; the operator is told.",
+        headers=LATER,
+    ).response()
 
 
 def unknown_report() -> Problem:

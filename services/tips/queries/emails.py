@@ -92,7 +92,9 @@ async def add(connection: Any, email_id: uuid.UUID, subscription_id: uuid.UUID, 
 
 async def add_news(connection: Any, news: Mapping[uuid.UUID, tuple[uuid.UUID, str]]) -> None:
     """Let those who wait for news of these reports be told; `news` has for an e-mail's id the report and what
-    it is about. One whose id is there already is not added again."""
+    it is about. One whose id waits already is not added again."""
+    if not news:
+        return
     await connection.execute(
         """INSERT INTO email (email_id, subscription_id, about)
            SELECT said.email_id, subscription_id, said.about
@@ -133,6 +135,14 @@ async def lease(connection: Any, now: datetime, until: datetime, most: int) -> S
         )
         for row in rows
     ]
+
+
+async def keep(connection: Any, email_id: uuid.UUID, leased: datetime, until: datetime) -> bool:
+    """Prolong a lease; False where it has ended, and where nobody wants the e-mail any more."""
+    kept = await connection.fetchval(
+        "UPDATE email SET due = $3 WHERE email_id = $1 AND due = $2 RETURNING true", email_id, leased, until
+    )
+    return bool(kept)
 
 
 async def put_off(connection: Any, email_id: uuid.UUID, due: datetime) -> None:

@@ -9,18 +9,18 @@ from services.tips.core.lifecycle import Step
 _STEP = "report_id, cause, step, at, version, unit, reason, acknowledge_by, resolve_by, day, seen"
 
 
-async def insert_steps(connection: Any, steps: Sequence[Step]) -> set[uuid.UUID]:
-    """Store steps; one that is there already stays as it is. Returns the causes of those that are new."""
+async def insert_steps(connection: Any, steps: Sequence[Step]) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """Store steps; one that is there already stays as it is. Report and cause of those that are new."""
     columns = [[getattr(step, name) for step in steps] for name in _STEP.split(", ")]
     rows = await connection.fetch(
         f"""INSERT INTO report_step ({_STEP})
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::integer[],
                                  $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::date[],
                                  $11::integer[])
-            ON CONFLICT (report_id, cause) DO NOTHING RETURNING cause""",  # noqa: S608 - names of columns
+            ON CONFLICT (report_id, cause) DO NOTHING RETURNING report_id, cause""",  # noqa: S608 - names of columns
         *columns,
     )
-    return {row["cause"] for row in rows}
+    return {(row["report_id"], row["cause"]) for row in rows}
 
 
 async def steps_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:

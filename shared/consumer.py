@@ -76,6 +76,7 @@ class Consumer:
         self._fences: dict[Place, Fence] = {}
         self._early: dict[Place, Early] = {}
         self._sought = True
+        self._doubted = asyncio.Event()
         # The batch that is dealt with, and what it comes to.
         self._work: asyncio.Task[None] | None = None
         self._plan: Plan | None = None
@@ -301,20 +302,19 @@ class Consumer:
             self._metrics.gap.labels(*place).set(0)
         self._early.clear()
         self._standing.doubt(self._subscription.assigned())
+        # Not here: while partitions are handed over the group hears nothing of this consumer.
         self._sought = False
-        try:
-            await self._seek_to_fences({})
-        except Exception as error:
-            # `_watch` tries again, once the database or Kafka is back.
-            if not _later(error):
-                raise
+        self._doubted.set()
 
     async def _watch(self) -> None:
         """Raise the alarm for a number that did not come, and read on where a person accepted it; and look
         again at topics that do not hold what was applied."""
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            if self._sought and not self._early and not self._standing.astray:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._doubted.wait(), WATCH_SECONDS)
+            self._doubted.clear()
+            due = self._standing.due()
+            if self._sought and not self._early and not due and not self._standing.astray:
                 continue
             try:
                 async with self._turn:
@@ -322,10 +322,12 @@ class Consumer:
                         await self._seek_to_fences({})
                     for place in list(self._early):
                         await self._look_at_gap(place)
-                    await self._look_at_astray()
+                    await self._look_again(due)
             except Exception as error:
                 if not _later(error):
                     raise
+                self._metrics.not_now.inc()
+                log.warning("not_now", error=type(error).__name__, group=self._group)
 
     async def _look_at_gap(self, place: Place) -> None:
         async with self._pool.acquire() as connection:
@@ -338,8 +340,12 @@ class Consumer:
             overdue = waited >= GAP_SECONDS and not moved
             if overdue and await fence.mark_gap(connection, self._group, place, stored):
                 # Without the number: beside the line's time it would tell a tip's minute. The row has it.
-                lost = typed(self._group, f"consumer accept-gap --topic {place[0]} --partition {place[1]}")
-                mend = f"run {typed(TOPICS[place[0]].writer, 'outbox resend')}; if it is lost, {lost}"
+                lost = typed(
+                    self._group, f"consumer accept-gap --topic {place[0]} --partition {place[1]} --by NAME"
+                )
+                mend = (
+                    f"run {typed(TOPICS[place[0]].writer, 'outbox resend --by NAME')}; if it is lost, {lost}"
+                )
                 log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
         if moved:
             await self._start_over()
@@ -350,9 +356,9 @@ class Consumer:
             early.looked_back = True
             self._subscription.seek(place, 0)
 
-    async def _look_at_astray(self) -> None:
+    async def _look_again(self, due: Collection[Place]) -> None:
         """Read on where the topic holds by now what was applied; raise the alarm where it does not."""
-        if due := self._standing.due():
+        if due:
             for place, at in (await self._load(due)).items():
                 self._fences[place] = at
                 self._subscription.seek(place, at.next_offset)

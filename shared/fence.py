@@ -118,6 +118,18 @@ async def move(
         raise Superseded(f"{moved} of {len(changed)} fences")
 
 
+async def clear_gaps(connection: Any, group: str, places: Iterable[Place]) -> None:
+    """Note that what these partitions waited for is there."""
+    topics, partitions = _columns(places)
+    await connection.execute(
+        """UPDATE fence SET gap = false FROM unnest($2::text[], $3::integer[]) AS n (topic, partition)
+           WHERE consumer_group = $1 AND fence.topic = n.topic AND fence.partition = n.partition AND gap""",
+        group,
+        topics,
+        partitions,
+    )
+
+
 async def mark_gap(connection: Any, group: str, place: Place, stored: Fence) -> bool:
     """Note that the number after `stored` did not come in time, for operators and other replicas to see.
 

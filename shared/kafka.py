@@ -139,6 +139,8 @@ async def check_access(where: Where) -> None:
 
 async def stop_quietly(client: Any) -> None:
     """Stop a client without waiting for a broker that does not answer."""
+    # It awaits tasks that it cancels; one that has not begun would cancel whoever awaits it.
+    await asyncio.sleep(0)
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await client.stop()
@@ -199,9 +201,10 @@ async def extent(consumer: AIOKafkaConsumer, place: tuple[str, int]) -> range:
 
 
 async def records(
-    consumer: AIOKafkaConsumer, place: tuple[str, int], first: int, end: int
+    consumer: AIOKafkaConsumer, place: tuple[str, int], first: int, end: int, *, at_most: int | None = None
 ) -> AsyncIterator[ConsumerRecord]:
-    """What a partition holds from offset `first` up to `end`; the consumer reads nothing else meanwhile.
+    """What a partition holds from offset `first` up to `end`, `at_most` so many taken apart at a time; the
+    consumer reads nothing else meanwhile.
 
     Raises KafkaTimeoutError when it stops coming.
     """
@@ -209,7 +212,8 @@ async def records(
     consumer.assign([where])
     consumer.seek(where, max(first, (await starts(consumer, [place]))[place]))
     while (position := await consumer.position(where)) < end:
-        read = (await consumer.getmany(where, timeout_ms=REQUEST_TIMEOUT_MS)).get(where, [])
+        batches = await consumer.getmany(where, timeout_ms=REQUEST_TIMEOUT_MS, max_records=at_most)
+        read = batches.get(where, [])
         for record in read:
             if record.offset < end:
                 yield record

@@ -5,15 +5,15 @@ earlier moment than the reader's: then numbers that the fence has passed are giv
 take them for repeats would lose them without a word.
 """
 
-import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError
 
 from shared import fence, kafka
 from shared.cloudevents import number_of
@@ -22,10 +22,10 @@ from shared.errors import Poison, typed
 from shared.events import TOPICS, Place
 from shared.fence import Fence
 from shared.metrics import ConsumerMetrics
-from shared.subscription import Subscription
+from shared.subscription import UNREADABLE, Subscription
 
-# For one look, and how soon to look again where the topic does not hold what was applied.
-LOOK_SECONDS, LOOK_AGAIN_SECONDS = 30.0, 5.0
+# How soon to look again where the topic does not hold what was applied, or did not answer.
+LOOK_AGAIN_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -56,12 +56,14 @@ class Standing:
         self._subscription.pause(places)
 
     def due(self) -> list[Place]:
-        """The partitions that are astray, when it is time to look again."""
-        return list(self.astray) if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS else []
+        """The partitions that were not found, when it is time to look again."""
+        if time.monotonic() - self._looked_at < LOOK_AGAIN_SECONDS:
+            return []
+        return sorted(self._subscription.assigned() - self._sure)
 
     async def found(self, stored: Mapping[Place, Fence]) -> dict[Place, Fence]:
         """Those of the stored fences that are found in their partitions, with the offset at which to read on
-        there. Raises Superseded, KafkaError, and what the database raises."""
+        there. Raises Superseded, KafkaError where Kafka answers for none, and what the database raises."""
         unsure = {place: at for place, at in stored.items() if place not in self._sure}
         if not unsure:
             return dict(stored)
@@ -75,15 +77,23 @@ class Standing:
             async with self._pool.acquire() as connection, connection.transaction():
                 await fence.move(connection, self._group, unsure, found)
         self._looked_at = time.monotonic()
-        for place in found:
-            if self.astray.pop(place, None):
-                self._metrics.gap.labels(*place).set(0)
-        for place in looked.keys() - found.keys():
+        back = [place for place in found if self.astray.pop(place, None)]
+        if back:
+            async with self._pool.acquire() as connection:
+                await fence.clear_gaps(connection, self._group, back)
+        for place in back:
+            self._metrics.gap.labels(*place).set(0)
+        assigned = self._subscription.assigned()
+        for place in (looked.keys() - found.keys()) & assigned:
             self.astray.setdefault(place, self._looked_at)
-        self._sure |= found.keys()
+        self._sure |= found.keys() & assigned
         self._subscription.pause(self.astray)
         self._subscription.resume(found)
-        return {place: found.get(place, at) for place, at in stored.items() if place in self._sure}
+        return {
+            place: found.get(place, at)
+            for place, at in stored.items()
+            if place in found or place in self._sure
+        }
 
     async def alarm(self, seconds: float) -> None:
         """Say which partitions have been astray for so long, for operators and other replicas to see."""
@@ -94,32 +104,36 @@ class Standing:
             async with self._pool.acquire() as connection:
                 stored = (await fence.load(connection, self._group, [place]))[place]
                 if await fence.mark_gap(connection, self._group, place, stored):
-                    again = typed(self._group, f"consumer read-again --topic {place[0]}")
+                    again = typed(self._group, f"consumer read-again --topic {place[0]} --by NAME")
+                    resend = typed(TOPICS[place[0]].writer, "outbox resend --by NAME")
                     mend = (
-                        "the topic does not hold what was applied here: run "
-                        f"{typed(TOPICS[place[0]].writer, 'outbox resend')}; if it then holds all that there "
-                        f"is, {again}"
+                        f"the topic does not hold what was applied here: run {resend}; if it then holds all"
+                        f" that there is, {again}"
                     )
                     log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
 
 
 async def look(where: Where, group: str, stored: Mapping[Place, Fence]) -> dict[Place, int | None]:
     """For each fence the offset at which its group reads on, None where the partition does not hold what the
-    fence says was applied. Raises KafkaError where Kafka does not answer."""
+    fence says was applied; a partition that does not answer is left out.
+    Raises KafkaError where none does."""
     # Of most partitions nothing was read yet, and then there is nothing to look for.
     found: dict[Place, int | None] = {place: 0 for place, at in stored.items() if at == Fence()}
     if len(found) == len(stored):
         return found
     reader = kafka.reader(where, f"{group}-standing")
     try:
-        async with asyncio.timeout(LOOK_SECONDS):
-            await reader.start()
-            for place in stored.keys() - found.keys():
+        await reader.start()
+        for place in sorted(stored.keys() - found.keys()):
+            try:
                 found[place] = await standing(reader, place, stored[place])
-    except TimeoutError:
-        raise KafkaTimeoutError(f"the fences of {group} were not found within {LOOK_SECONDS:g} s") from None
+            except KafkaError as error:
+                failed = error
+                log.warning("not_now", part="standing", topic=place[0], partition=place[1])
     finally:
         await kafka.stop_quietly(reader)
+    if not found:
+        raise failed
     return found
 
 
@@ -158,10 +172,19 @@ async def _search(reader: AIOKafkaConsumer, place: Place, at: Fence, extent: ran
 async def numbers(
     reader: AIOKafkaConsumer, place: Place, first: int, end: int
 ) -> AsyncIterator[tuple[int, int, uuid.UUID]]:
-    """Offset, number and event id of each numbered record of a partition, from offset `first` up to `end`."""
-    async for record in kafka.records(reader, place, first, end):
+    """Offset, number and event id of each numbered record of a partition, from offset `first` up to `end`, or
+    to what the client cannot take apart."""
+    at_most = None
+    while True:
         try:
-            number, event_id = number_of(record.headers)
-        except Poison:
-            continue
-        yield record.offset, number, event_id
+            async for record in kafka.records(reader, place, first, end, at_most=at_most):
+                first = record.offset + 1
+                with suppress(Poison):
+                    yield record.offset, *number_of(record.headers)
+        except UNREADABLE:
+            if at_most == 1:
+                return
+            # It has thrown away what it had read beside it.
+            at_most = 1
+        else:
+            return

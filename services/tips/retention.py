@@ -160,11 +160,12 @@ async def _cut_log(connection: Any, now: datetime, who: str, say: Say) -> None:
         more = True
         while more:
             async with connection.transaction():
+                # First: another replica may be cutting too.
+                await disclosures.lock_heads(connection, [chain])
                 last = await disclosures.last_before(connection, chain, before, ROWS)
                 more = last is not None
                 if last is None:
                     break
-                await disclosures.lock_heads(connection, [chain])
                 await note(connection, who, "retention run", {"log": chain, "up_to": last.number})
                 await disclosures.cut(connection, chain, last)
                 say(f"the log of {chain}s begins after number {last.number}")

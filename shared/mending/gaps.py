@@ -8,10 +8,10 @@ from aiokafka import AIOKafkaConsumer
 from shared import fence, kafka, postgres
 from shared.cluster import Where
 from shared.errors import Refusal, typed
-from shared.events import SUBSCRIPTIONS, Place
+from shared.events import SUBSCRIPTIONS, TOPICS, Place
 from shared.fence import Fence
 from shared.mending.journal import Say, known_topic, note
-from shared.standing import numbers
+from shared.standing import numbers, standing
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ async def _find(connection: Any, consumer: AIOKafkaConsumer, group: str, place: 
         raise Refusal(
             f"{place[0]} partition {place[1]} holds no number above {stood.sequence}, where {group} stands: "
             "nothing is missing in front of it; where its alarm rings all the same, run "
+            f"{typed(group, f'consumer read-again --topic {place[0]} --dry-run')}"
+        )
+    if await standing(consumer, place, stood) is None:
+        raise Refusal(
+            f"{place[0]} partition {place[1]} does not hold what {group} has applied: its topic was made"
+            " anew, or its writer's database is of an earlier moment; run "
+            f"{typed(TOPICS[place[0]].writer, 'outbox resend --by NAME')}, or where that is done "
             f"{typed(group, f'consumer read-again --topic {place[0]} --dry-run')}"
         )
     number, offset = lowest

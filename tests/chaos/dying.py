@@ -22,7 +22,7 @@ from shared.consumer import Consumer
 from shared.relay import Relay
 
 Wrapped = Callable[..., Awaitable[Any]]
-SENDING = ("after claim", "inside a send", "after send", "before the mark", "before the append")
+SENDING = ("after claim", "inside a send", "after send", "before the append")
 APPLYING = ("inside apply", "before apply's commit", "after apply's commit")
 # Every point of each service.
 POINTS: dict[str, tuple[str, ...]] = {
@@ -87,9 +87,10 @@ def _places(service: str) -> dict[str, Place]:
         "after apply's commit": Place(Consumer, "_commit", always=True),
     }
     if service == "tips":
-        from services.tips.queries import disclosures
+        from services.tips.queries import disclosures, submissions
         from services.tips.storing import Storing
 
+        places["before the append"] = Place(submissions, "store", before=True)
         places["before the answer"] = Place(Storing, "_commit", always=True)
         places["between the words and their log"] = Place(disclosures, "record_readings", before=True)
     if service == "notify":

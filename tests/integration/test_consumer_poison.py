@@ -143,6 +143,31 @@ async def test_what_the_client_cannot_take_apart_stops_the_consumer_where_it_sta
     assert [one for one in applied if one in beside] == beside
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_it_stops_where_it_stands_also_directly_behind_what_was_applied(
+    infrastructure: Infrastructure, spine: Database, restarted: bool
+) -> None:
+    """Whether it comes to a consumer that runs or to one that starts: whoever looks for the last that was
+    applied is not stopped by what lies behind it."""
+    found = reading(infrastructure.bootstrap, spine)
+    async with writing(infrastructure.bootstrap) as writer:
+        task = asyncio.create_task(found.consumer.run())
+        await writer.events(5, range(1, 11))
+        await spine.applied(10)
+        if restarted:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        offset = await _broken_batch(infrastructure.bootstrap, 5)
+        if restarted:
+            found = reading(infrastructure.bootstrap, spine)
+            task = asyncio.create_task(found.consumer.run())
+        with pytest.raises(
+            Refusal, match=rf"{REPORTS.name} partition 5 .* offset {offset}: .*delete-records"
+        ):
+            await asyncio.wait_for(task, 60)
+    assert found.count("consumer_stopped") == 1
+
+
 async def test_scattered_unreadable_records_do_not(infrastructure: Infrastructure, spine: Database) -> None:
     """Sixty of 1,900, never two together: each is set aside, all others are applied."""
     async with writing(infrastructure.bootstrap) as writer:

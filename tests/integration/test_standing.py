@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 
 from shared import consumer as consumer_module
 from shared import kafka
@@ -20,7 +21,7 @@ from shared.fence import Fence
 from shared.mending.again import read_again
 from shared.mending.gaps import accept_gap
 from shared.mending.resend import resend
-from shared.standing import look
+from shared.standing import look, standing
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.spine import (
     Database,
@@ -214,11 +215,15 @@ async def test_a_look_at_a_kafka_that_does_not_answer_is_tried_again(
         await writer.events(3, [1, 2])
         async with _reading(infrastructure.bootstrap, spine):
             await spine.applied(2)
-        monkeypatch.setattr(standing_module, "LOOK_SECONDS", 0.0)
+
+        async def silent(*_: object) -> None:
+            raise KafkaTimeoutError
+
+        monkeypatch.setattr(standing_module, "standing", silent)
         async with _reading(infrastructure.bootstrap, spine) as found:
             await until(lambda: found.consumer.assigned())
             await writer.events(3, [3])
             await asyncio.sleep(1)
             await spine.fence_is(3, sequence=2)
-            monkeypatch.setattr(standing_module, "LOOK_SECONDS", 30.0)
+            monkeypatch.setattr(standing_module, "standing", standing)
             await spine.applied(3)

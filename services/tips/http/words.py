@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -69,8 +70,10 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
 async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
     """Read the words of a group, and log each reading before any of them is given."""
     async with desk.pool.acquire() as connection:
-        found = await reports.for_reading(connection, {one.report_id for one in group})
-        read = [_opened(desk, found.get(one.report_id)) for one in group]
+        read = await _opened_all(connection, desk, group)
+        if any(_is_gone(one) for one in read):
+            # Its key may have been destroyed after its words were put under another one.
+            read = await _opened_all(connection, desk, group)
         now = desk.clock()
         entries = [
             chain.reading(report[0], now, one.reading.purpose, one.reading.reader, one.service)
@@ -80,6 +83,15 @@ async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
         # No lock was held since they were found: what is gone by now is neither logged nor given.
         logged = await disclosures.record_readings(connection, entries)
     return [one if isinstance(one, Problem) or one[0].report_id in logged else erased() for one in read]
+
+
+async def _opened_all(connection: Any, desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
+    found = await reports.for_reading(connection, {one.report_id for one in group})
+    return [_opened(desk, found.get(one.report_id)) for one in group]
+
+
+def _is_gone(one: _Read) -> bool:
+    return isinstance(one, Problem) and one.status == HTTPStatus.GONE
 
 
 def _opened(desk: Desk, found: Stored | None) -> _Read:

@@ -93,14 +93,17 @@ new AS (
     RETURNING report_id),
 public AS (
     INSERT INTO issue ({issues.COLUMNS}) SELECT {issues.COLUMNS}
-    FROM unnest({_arrays(issues.TYPES, _SENT_TYPES)}) AS i ({issues.COLUMNS}) JOIN new USING (report_id)),
+    FROM unnest({_arrays(issues.TYPES, _SENT_TYPES)}) AS i ({issues.COLUMNS}) JOIN new USING (report_id)
+    RETURNING 1),
 said AS (
     INSERT INTO outbox ({outbox.COLUMNS}) SELECT {outbox.COLUMNS}
     FROM unnest({_arrays(_EVENT_TYPES, _BEFORE_EVENTS)}) AS e (report_id, {outbox.COLUMNS})
-    JOIN new USING (report_id))
+    JOIN new USING (report_id)
+    RETURNING 1)
 SELECT ARRAY(SELECT report_id FROM new),
-    -- called once all that is new is known, so that nobody waits for another submission with the heads locked
+    -- called once all else is stored, so that the heads are locked for as short as can be, and nobody waits
+    -- for another submission with them
     record_disclosures({", ".join(f"array_agg({name})" for name in disclosures.COLUMNS.split(", "))})
 FROM unnest({_arrays(disclosures.TYPES, _BEFORE_ENTRIES)}) AS d ({disclosures.COLUMNS})
-JOIN new USING (report_id)
+JOIN new USING (report_id), (SELECT count(*) FROM public) AS p, (SELECT count(*) FROM said) AS s
 """  # noqa: S608 - names of columns and types

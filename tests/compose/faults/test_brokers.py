@@ -17,7 +17,6 @@ from tests.compose.deployment import SERVICES, typed
 from tests.compose.faults.conftest import deployed
 from tests.compose.faults.trial import Trial, answers, number
 
-MEND = "docker compose run --rm topics topics --mend-settings"
 BROKERS = ("kafka", "kafka-2", "kafka-3")
 ROUNDS = "IBUURT_CHAOS_ROUNDS"
 TOPICS = (REPORTS.name, DISPATCHES.name)
@@ -56,7 +55,7 @@ async def test_a_mend_of_settings_keeps_three_replicas_of_which_two_acknowledge(
         await client.alter_configs([changed])
         await client.delete_topics([DISPATCHES.dead_letters("stats")])
         await asyncio.to_thread(
-            typed, three.deployment, "docker compose run --rm topics topics --mend-settings"
+            typed, three.deployment, "docker compose run --rm --no-deps topics topics --mend-settings"
         )
         described = await client.describe_topics(names)
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]

@@ -82,16 +82,18 @@ async def end_those_over(connection: Any, now: datetime, source: str) -> int:
     over = [hold for hold in await holds.all_holds(connection) if hold.until < now.date()]
     for hold in over:
         async with connection.transaction():
-            await end(connection, hold.report_id, now, "retention", source)
+            await end(connection, hold.report_id, now, "retention", source, only_over=True)
     return len(over)
 
 
-async def end(connection: Any, report_id: uuid.UUID, now: datetime, actor: str, source: str) -> None:
-    """End a hold, if it is still there, and erase the words if they were to be; in the caller's
-    transaction."""
+async def end(
+    connection: Any, report_id: uuid.UUID, now: datetime, actor: str, source: str, *, only_over: bool = False
+) -> None:
+    """End a hold, if it is still there (and `only_over`: if its last day has still passed), and erase the
+    words if they were to be; in the caller's transaction."""
     found = await reports.lock(connection, report_id)
     hold = await holds.of(connection, report_id)
-    if found is None or hold is None:
+    if found is None or hold is None or (only_over and hold.until >= now.date()):
         return
     report, sealed = found
     await holds.lift(connection, report_id)

@@ -82,13 +82,14 @@ async def run(
 
 async def _erase_spam(connection: Any, now: datetime, source: str) -> int:
     """Erase what was taken for spam so long ago that nobody can take it back, in a transaction of its own
-    each; returns how many."""
+    each; returns how many. What is held stays, for whoever it is held, and can be taken back until the hold
+    ends."""
     before = now.date() - timedelta(days=rules.SPAM_DAYS)
     count = 0
     for report_id in await keeping.spam_before(connection, before):
         async with connection.transaction():
             found = await reports.lock(connection, report_id)
-            # Another replica may have erased it, or a unit taken it back, before the lock.
+            # Another replica may have erased it, a unit taken it back, or somebody held it, before the lock.
             if found and report_id in await keeping.spam_before(connection, before):
                 await keeping.mark_spam(connection, report_id, None)
                 await erase_and_log(connection, found[0], "spam", now, source, WORKER, "tips")

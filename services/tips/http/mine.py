@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from services.tips.core.acts import Act, Standing, Waiting, possible, reopen_until
@@ -16,6 +16,7 @@ from services.tips.core.view import view
 from services.tips.http.desk import Desk
 from services.tips.http.unsealing import erased, restricted
 from services.tips.queries import erasures, holds, keeping, listing, messages, ratings, steps
+from services.tips.queries.holds import Hold
 from shared.web import Problem
 
 
@@ -70,7 +71,7 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
             unread(written),
             rating,
             left,
-            Waiting("spam", spam_until(spam_on), held=False) if spam_on else None,
+            Waiting("spam", _spam_until(spam_on, hold), held=False) if spam_on else None,
             end.date() if end else None,
             Publicly(shown.issue.page, shown.text, shown.text_by) if shown else None,
         )
@@ -85,6 +86,11 @@ async def certificate_of(connection: Any, desk: Desk, report: Report) -> dict[st
     readings = await erasures.readings_of(connection, report.report_id)
     confirmations = await erasures.confirmations_of(connection, report.report_id)
     return certificate(erasure, readings, confirmations, _backups_until(desk, erasure))
+
+
+def _spam_until(marked_on: date, hold: Hold | None) -> date:
+    until = spam_until(marked_on)
+    return max(until, hold.until) if hold else until
 
 
 def _backups_until(desk: Desk, erasure: Erasure) -> datetime | None:

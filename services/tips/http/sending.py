@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -167,10 +166,15 @@ async def _taken_before(
 ) -> _Taken | None:
     """The report of a submission that is refused now and was stored before: the form has changed since, or
     its photos are its own by now, and only the answer was lost."""
-    if refused.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        with suppress(Problem):  # the refusal says more
-            return await _stored_before(desk, receipt, macs)
-    return None
+    # Who tells of danger is answered at once, whatever the database does.
+    if refused.status != HTTPStatus.UNPROCESSABLE_ENTITY or refused.body["type"].endswith(":emergency"):
+        return None
+    try:
+        return await _stored_before(desk, receipt, macs)
+    except Problem as problem:
+        if problem.status == HTTPStatus.GONE:
+            raise
+        return None  # the refusal says more
 
 
 async def _stored_before(desk: Desk, receipt: str, macs: tuple[bytes, bytes]) -> _Taken | None:

@@ -63,8 +63,13 @@ async def mark_spam(connection: Any, report_id: uuid.UUID, day: date | None) -> 
 
 
 async def spam_before(connection: Any, day: date) -> list[uuid.UUID]:
-    """The reports that were taken for spam before a day."""
-    rows = await connection.fetch("SELECT report_id FROM report WHERE spam_on < $1 ORDER BY report_id", day)
+    """The reports that were taken for spam before a day, all but those that are held."""
+    rows = await connection.fetch(
+        """SELECT report_id FROM report
+           WHERE spam_on < $1 AND NOT EXISTS (SELECT FROM hold WHERE hold.report_id = report.report_id)
+           ORDER BY report_id""",
+        day,
+    )
     return [row["report_id"] for row in rows]
 
 

@@ -1,5 +1,6 @@
 """What was found where, held against where it may be."""
 
+import re
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ from tests.canary.places import Piece
 from tests.searching import Needle, Searcher
 from tests.telling_times import Moment, Window
 
+_EIGHT_BYTES = re.compile("[0-9a-f]{16}")
 # The only marks that may be in what we keep, and where: words that somebody has approved for the public.
 APPROVED = "approved issue: words that are approved"
 MAY_BE = {
@@ -102,4 +104,4 @@ def _may_tell(place: str, _name: str, moment: Moment) -> bool:
 
 
 def _was_there(moment: Moment, before: bytes) -> bool:
-    return len(moment.value) == 16 and bytes.fromhex(moment.value) in before
+    return bool(_EIGHT_BYTES.fullmatch(moment.value)) and bytes.fromhex(moment.value) in before

@@ -76,8 +76,7 @@ async def _reading(bootstrap: str, database: Database) -> AsyncIterator[Reading]
         yield found
 
 
-@pytest.mark.parametrize("restarted", [True, False])
-@pytest.mark.parametrize("more", [1, 4])
+@pytest.mark.parametrize(("restarted", "more"), [(True, 1), (False, 4)])
 async def test_a_reader_ahead_of_its_restored_writer_passes_over_nothing(
     infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase, restarted: bool, more: int
 ) -> None:

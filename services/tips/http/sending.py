@@ -172,7 +172,7 @@ async def _taken_before(
     try:
         return await _stored_before(desk, receipt, macs)
     except Problem as problem:
-        if problem.status == HTTPStatus.GONE:
+        if problem.status in {HTTPStatus.CONFLICT, HTTPStatus.GONE}:
             raise
         return None  # the refusal says more
 

@@ -313,8 +313,7 @@ class Consumer:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._doubted.wait(), WATCH_SECONDS)
             self._doubted.clear()
-            due = self._standing.due()
-            if self._sought and not self._early and not due and not self._standing.astray:
+            if self._sought and not self._early and not self._standing.unsure():
                 continue
             try:
                 async with self._turn:
@@ -322,7 +321,7 @@ class Consumer:
                         await self._seek_to_fences({})
                     for place in list(self._early):
                         await self._look_at_gap(place)
-                    await self._look_again(due)
+                    await self._look_again()
             except Exception as error:
                 if not _later(error):
                     raise
@@ -356,9 +355,9 @@ class Consumer:
             early.looked_back = True
             self._subscription.seek(place, 0)
 
-    async def _look_again(self, due: Collection[Place]) -> None:
+    async def _look_again(self) -> None:
         """Read on where the topic holds by now what was applied; raise the alarm where it does not."""
-        if due:
+        if due := self._standing.due():
             for place, at in (await self._load(due)).items():
                 self._fences[place] = at
                 self._subscription.seek(place, at.next_offset)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from shared import postgres
 from shared.cloudevents import Envelope, attributes, to_value
 from shared.events import EVENT_TYPES, TOPICS, Place
 
@@ -16,6 +17,7 @@ COLUMNS = "id, type, topic, key, value, source, time"
 CLAIM_ROWS = 2_000
 KEEP_DAYS = 14
 KEEP_BATCHES = 1_000
+_APPEND = f"INSERT INTO outbox ({COLUMNS}) SELECT * FROM unnest({postgres.arrays(TYPES)})"  # noqa: S608 - names of columns
 
 
 async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
@@ -24,12 +26,7 @@ async def append(connection: Any, envelopes: Sequence[Envelope[Any]]) -> None:
     Raises ValueError for an event that could not be sent, so that no unsendable row can exist. The caller
     has locked the row that the events are about: that is what keeps the events of one key in order.
     """
-    await connection.execute(
-        f"""INSERT INTO outbox ({COLUMNS})
-            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::text[],
-                                 $7::timestamptz[])""",  # noqa: S608 - names of columns
-        *columns(envelopes),
-    )
+    await connection.execute(_APPEND, *columns(envelopes))
 
 
 def columns(envelopes: Sequence[Envelope[Any]]) -> Sequence[Sequence[Any]]:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,16 @@ async def open_pool(dsn: str, application: str, *, size: int = 10) -> Any:
 async def _leave_as_it_is(_connection: Any) -> None:
     """No query on release: nobody sets anything on a pooled session, and an open transaction is rolled back
     all the same."""
+
+
+def arrays(types: Sequence[str], before: int = 0) -> str:
+    """Parameters of a statement, after `before` others: an array of each of these types."""
+    return ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, before + 1))
+
+
+def columns(rows: Iterable[Sequence[Any]], types: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """What goes into `arrays(types)`: a column for each of the types, also where there are no rows."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in types]
 
 
 async def migrate(dsn: str, folders: Sequence[Path]) -> list[str]:

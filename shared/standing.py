@@ -55,11 +55,14 @@ class Standing:
             self._metrics.gap.labels(*place).set(0)
         self._subscription.pause(places)
 
-    def due(self) -> list[Place]:
-        """The partitions that were not found, when it is time to look again."""
-        if time.monotonic() - self._looked_at < LOOK_AGAIN_SECONDS:
-            return []
-        return sorted(self._subscription.assigned() - self._sure)
+    def unsure(self) -> set[Place]:
+        """The partitions that were not found yet."""
+        return self._subscription.assigned() - self._sure
+
+    def due(self) -> set[Place]:
+        """The same, when it is time to look again."""
+        waited = time.monotonic() - self._looked_at
+        return self.unsure() if waited >= LOOK_AGAIN_SECONDS else set()
 
     async def found(self, stored: Mapping[Place, Fence]) -> dict[Place, Fence]:
         """Those of the stored fences that are found in their partitions, with the offset at which to read on

@@ -4,7 +4,6 @@ topics to write to and read by hand."""
 import asyncio
 import contextlib
 import uuid
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from prometheus_client import CollectorRegistry
 
+from bench.records import partition_of
 from shared import kafka, outbox, postgres
 from shared.cloudevents import Envelope, Headers, attributes
 from shared.consumer import Apply, Consumer
@@ -50,11 +50,6 @@ def event(key: uuid.UUID, version: int, topic: Topic = REPORTS) -> Event:
 def envelope(key: uuid.UUID, version: int = 1, topic: Topic = REPORTS) -> Envelope[Event]:
     """The same with its attributes and a random id."""
     return Envelope.of(event(key, version, topic), id=uuid.uuid4(), source=f"/test/{topic.writer}", now=NOW)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where the relay puts a key: its CRC-32 modulo the topic's partitions."""
-    return zlib.crc32(key) % partitions
 
 
 def key_in(partition: int) -> uuid.UUID:

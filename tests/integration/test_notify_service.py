@@ -13,6 +13,7 @@ import aiohttp
 import psutil
 from aiohttp import web
 
+from bench.records import partition_of
 from deploy.local.processes import free_port
 from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
@@ -23,7 +24,6 @@ from tests.integration import service_process
 from tests.integration.notify_harness import IBUURT, MIGRATIONS, ROOT, announced, ibuurt, kinds
 from tests.integration.service_process import OPERATOR_TOKEN, running_process
 from tests.integration.tips_server import NOTIFY_TOKEN, SECRET_WORDS, issue, running_tips, tip
-from tests.spine import partition_of
 
 
 def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, secrets: Path) -> dict[str, str]:

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import pytest
 import pytest_asyncio
 
+from bench.records import partition_of
 from shared import outbox, postgres
 from shared.cloudevents import MAX_VALUE_BYTES, Envelope
 from shared.events import DISPATCHES, REPORTS, IncidentRecorded, IssueGone, ReportAccepted, Topic, hour_of
 from shared.events import Event as ContractEvent
 from shared.outbox import CLAIM_ROWS, KEEP_DAYS, Sent
 from tests.conftest import MakeDatabase
-from tests.spine import NOW, Database, envelope, event, key_in, opened, partition_of
+from tests.spine import NOW, Database, envelope, event, key_in, opened
 
 
 @pytest_asyncio.fixture

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bench.records import partition_of
 from deploy.local.processes import free_port
 from deploy.reconcile import Away, fetch
 from shared import kafka
@@ -23,7 +24,6 @@ from shared.events import ReportEvent
 from tests.conftest import Infrastructure, MakeDatabase, Server
 from tests.integration.service_process import OPERATOR_TOKEN, ROOT, ended, environment
 from tests.integration.test_stats_apply import enveloped, many
-from tests.spine import partition_of
 
 # A killed member of a group is waited for by the group before another may read on.
 PATIENCE = 60.0

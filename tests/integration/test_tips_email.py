@@ -62,6 +62,12 @@ class Mailbox:
                 await asyncio.sleep(0.02)
         return self.taken[-1]
 
+    async def until_asked(self, seen: int) -> None:
+        """Once there are more recipients than were seen."""
+        async with asyncio.timeout(20):
+            while self.seen == seen:  # noqa: ASYNC110 - of another thread
+                await asyncio.sleep(0.02)
+
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
@@ -312,9 +318,7 @@ async def test_who_ends_it_gets_nothing_that_another_was_waited_for(tips: Tips, 
     mailbox.open.clear()
     seen = mailbox.seen
     async with emailing(tips, mailbox):
-        async with asyncio.timeout(20):
-            while mailbox.seen == seen:  # noqa: ASYNC110 - of another thread
-                await asyncio.sleep(0.02)
+        await mailbox.until_asked(seen)
         await until(tips, "SELECT FROM email HAVING count(*) = 2")
         for receipt in (first, second):
             assert (await ask(tips, receipt, "DELETE")).status == 204
@@ -332,9 +336,7 @@ async def test_one_that_took_long_is_not_sent_by_two(tips: Tips, mailbox: Mailbo
     mailbox.open.clear()
     seen = mailbox.seen
     async with emailing(tips, mailbox):
-        async with asyncio.timeout(20):
-            while mailbox.seen == seen:  # noqa: ASYNC110 - of another thread
-                await asyncio.sleep(0.02)
+        await mailbox.until_asked(seen)
         tips.clock.now += LEASE * 2
         async with tips.pool.acquire() as connection:
             await emails.lease(connection, tips.clock.now, tips.clock.now + LEASE, 20)

@@ -18,7 +18,7 @@ from services.tips import app, erasing
 from services.tips.core.grid import Place
 from services.tips.core.public import Issue
 from services.tips.queries import issues, reports
-from shared import events
+from shared import events, postgres
 from tests.conftest import MakeDatabase
 from tests.integration.test_tips_consumer import LIFE, apply, envelope
 from tests.integration.tips_server import (
@@ -198,9 +198,8 @@ async def filled(tips: Tips, count: int, chance: random.Random) -> list[Issue]:
                sha256(r::text::bytea) FROM unnest($1::uuid[]) AS r""",
             [one.report_id for one in found],
         )
-        arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(issues.TYPES, 1))
         await connection.execute(
-            f"INSERT INTO issue ({issues.COLUMNS}) SELECT * FROM unnest({arrays})",
+            f"INSERT INTO issue ({issues.COLUMNS}) SELECT * FROM unnest({postgres.arrays(issues.TYPES)})",
             *zip(*map(issues.values, found), strict=True),
         )
     return found

@@ -10,6 +10,7 @@ import aiohttp
 import psutil
 import pytest
 
+from bench.records import partition_of
 from shared import kafka, postgres
 from shared.cloudevents import Envelope, from_record, to_record
 from shared.events import DISPATCHES, REPORTS, ReportAccepted, ReportRouted
@@ -27,7 +28,6 @@ from tests.integration.tips_server import (
     photo_folder,
     tip,
 )
-from tests.spine import partition_of
 
 
 def environment(dsn: str, bootstrap: str, key_folder: Path) -> dict[str, str]:

@@ -11,11 +11,11 @@ from deploy.operator.__main__ import Operator
 from deploy.operator.store import CERTIFICATES
 from shared.access import SERVICES
 from shared.errors import Refusal
+from tests.unit.test_operator_store import RECEIVERS
 
 TOWN = Path(__file__).parents[2] / "deploy/municipalities/ibuurt"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HOSTS = ["kafka", "kafka-2", "localhost", "127.0.0.1"]
-RECEIVERS = [*SERVICES, *(f"{service}-owner" for service in SERVICES), "kafka", "postgres"]
 THREE = {"ca.crt", "kafka.crt", "kafka.key"}
 
 

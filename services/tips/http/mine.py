@@ -57,20 +57,19 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
     had = in_order((await steps.steps_of(connection, [report.report_id]))[report.report_id])
     written = await messages.heads_of(connection, report.report_id)
     rating = await ratings.rating_of(connection, report.report_id)
-    erasure = await erasures.erasure_of(connection, report.report_id)
-    left = _backups_until(desk, erasure) if erasure else None
     hold = await holds.of(connection, report.report_id)
-    shown = await listing.shown_of(connection, report.report_id)
     if hold and hold.erase_when_lifted:
         standing = Standing(rating=rating, waiting=Waiting(hold.erase_when_lifted, hold.until, held=True))
     else:
+        erasure = await erasures.erasure_of(connection, report.report_id)
+        shown = await listing.shown_of(connection, report.report_id)
         name, spam_on = await keeping.stay_of(connection, report.report_id)
         end = last_moment(name) if name and not hold else None
         standing = Standing(
             open_question(written) is not None,
             unread(written),
             rating,
-            left,
+            _backups_until(desk, erasure) if erasure else None,
             Waiting("spam", _spam_until(spam_on, hold), held=False) if spam_on else None,
             end.date() if end else None,
             Publicly(shown.issue.page, shown.text, shown.text_by) if shown else None,

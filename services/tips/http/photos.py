@@ -242,7 +242,7 @@ class _Found:
 async def _found(desk: Desk, taken: Any, report_id: uuid.UUID, photo_id: uuid.UUID) -> _Found:
     """A report's photo, its report kept as it is until the transaction ends.
     Raises Problem 404, 410 or 503."""
-    found = (await reports.reports_for_reading(taken, [report_id])).get(report_id)
+    found = (await reports.lock_for_reading(taken, [report_id])).get(report_id)
     if found is None:
         raise unknown_report()
     report, sealed = found

@@ -77,7 +77,7 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         """The conversation, in order, after logging who reads it and why."""
         service = web.caller(request, tokens)
         async with connection(desk) as taken, taken.transaction():
-            found = (await reports.reports_for_reading(taken, [report_id])).get(report_id)
+            found = (await reports.lock_for_reading(taken, [report_id])).get(report_id)
             if found is None:
                 raise unknown_report()
             report, sealed = found

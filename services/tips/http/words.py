@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -70,10 +70,11 @@ def add_words(internal: FastAPI, desk: Desk, notify_token: str) -> None:
 async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
     """Read the words of a group, and log each reading before any of them is given."""
     async with desk.pool.acquire() as connection:
-        read = await _opened_all(connection, desk, group)
-        if any(_is_gone(one) for one in read):
-            # Its key may have been destroyed after its words were put under another one.
-            read = await _opened_all(connection, desk, group)
+        known = await _opened_all(connection, desk, {one.report_id for one in group})
+        # A key may have been destroyed after its words were put under another one.
+        if gone := {report_id for report_id, one in known.items() if _is_gone(one)}:
+            known |= await _opened_all(connection, desk, gone)
+        read = [known[one.report_id] for one in group]
         now = desk.clock()
         entries = [
             chain.reading(report[0], now, one.reading.purpose, one.reading.reader, one.service)
@@ -85,9 +86,11 @@ async def _read(desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
     return [one if isinstance(one, Problem) or one[0].report_id in logged else erased() for one in read]
 
 
-async def _opened_all(connection: Any, desk: Desk, group: Sequence[_Asked]) -> list[_Read]:
-    found = await reports.for_reading(connection, {one.report_id for one in group})
-    return [_opened(desk, found.get(one.report_id)) for one in group]
+async def _opened_all(
+    connection: Any, desk: Desk, report_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, _Read]:
+    found = await reports.for_reading(connection, report_ids)
+    return {report_id: _opened(desk, found.get(report_id)) for report_id in report_ids}
 
 
 def _is_gone(one: _Read) -> bool:

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from services.tips.core.chain import Entry, Linked, Mark
+from shared import postgres
 
 __all__ = ["Entry", "record"]
 
 COLUMNS = "report_id, chain, at, act, actor, service, purpose, recipient"
 TYPES = ("uuid", "text", "timestamptz", *["text"] * 5)
 # Of `columns`.
-_ARRAYS = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(TYPES, 1))
+_ARRAYS = postgres.arrays(TYPES)
 PREFETCH = 2_000
 
 
@@ -33,7 +34,7 @@ async def record_readings(connection: Any, entries: Sequence[Entry]) -> set[uuid
 
 def columns(entries: Sequence[Entry]) -> Sequence[Sequence[Any]]:
     """An array for each of COLUMNS, as record_disclosures takes them."""
-    return [list(column) for column in zip(*map(_values, entries), strict=True)] or [[] for _ in TYPES]
+    return postgres.columns(map(_values, entries), TYPES)
 
 
 async def lock_heads(connection: Any, chains: Sequence[str]) -> dict[str, Mark]:

@@ -73,7 +73,7 @@ async def save(connection: Any, report: Report) -> None:
     )
 
 
-async def reports_for_reading(
+async def lock_for_reading(
     connection: Any, report_ids: Iterable[uuid.UUID]
 ) -> dict[uuid.UUID, tuple[Report, Sealed | None]]:
     """Those of these reports that exist, each with its sealed words (None when erased), kept as they are

@@ -1,7 +1,7 @@
 """Submissions as they are stored: everything that one leaves in the database, in one statement."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from services.tips.core.public import Issue
 from services.tips.core.report import Report
 from services.tips.queries import disclosures, issues, reports
 from services.tips.sealing import Sealed
-from shared import outbox
+from shared import outbox, postgres
 from shared.cloudevents import Envelope
 
 
@@ -52,17 +52,13 @@ async def store(connection: Any, left: Left) -> set[uuid.UUID]:
     """
     new = await connection.fetchval(
         _STORE,
-        *_columns(map(_values, left.submissions), len(_SENT_TYPES)),
-        *_columns(map(issues.values, left.issues), len(issues.TYPES)),
+        *postgres.columns(map(_values, left.submissions), _SENT_TYPES),
+        *postgres.columns(map(issues.values, left.issues), issues.TYPES),
         [report_id for report_id, _ in left.events],
         *outbox.columns([envelope for _, envelope in left.events]),
         *disclosures.columns(left.entries),
     )
     return set(new)
-
-
-def _columns(rows: Iterable[Sequence[Any]], count: int) -> Sequence[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) or [[]] * count
 
 
 def _values(one: Submission) -> tuple[Any, ...]:
@@ -71,19 +67,15 @@ def _values(one: Submission) -> tuple[Any, ...]:
     return (*reports.values(one.report), *words, one.lookup_id, *one.macs, one.drop_after)
 
 
-def _arrays(types: Sequence[str], before: Sequence[str] = ()) -> str:
-    """Parameters that are arrays of these types, after those of others."""
-    return ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, len(before) + 1))
-
-
 _SENT_TYPES = (*reports.TYPES, *_SUBMITTED_TYPES)
 _EVENT_TYPES = ("uuid", *outbox.TYPES)
-_BEFORE_EVENTS = (*_SENT_TYPES, *issues.TYPES)
-_BEFORE_ENTRIES = (*_BEFORE_EVENTS, *_EVENT_TYPES)
+_BEFORE_ISSUES = len(_SENT_TYPES)
+_BEFORE_EVENTS = _BEFORE_ISSUES + len(issues.TYPES)
+_BEFORE_ENTRIES = _BEFORE_EVENTS + len(_EVENT_TYPES)
 _REPORT = f"{reports.COLUMNS}, key_name, wrapped_key, sealed, lookup_id"
 _STORE = f"""
 WITH sent AS (
-    SELECT * FROM unnest({_arrays(_SENT_TYPES)}) AS s ({reports.COLUMNS}, {_SUBMITTED})),
+    SELECT * FROM unnest({postgres.arrays(_SENT_TYPES)}) AS s ({reports.COLUMNS}, {_SUBMITTED})),
 submitted AS (
     INSERT INTO submission (key_mac, body_mac, report_id, drop_after)
     SELECT key_mac, body_mac, report_id, drop_after FROM sent ORDER BY key_mac
@@ -93,17 +85,18 @@ new AS (
     RETURNING report_id),
 public AS (
     INSERT INTO issue ({issues.COLUMNS}) SELECT {issues.COLUMNS}
-    FROM unnest({_arrays(issues.TYPES, _SENT_TYPES)}) AS i ({issues.COLUMNS}) JOIN new USING (report_id)
+    FROM unnest({postgres.arrays(issues.TYPES, _BEFORE_ISSUES)}) AS i ({issues.COLUMNS})
+    JOIN new USING (report_id)
     RETURNING 1),
 said AS (
     INSERT INTO outbox ({outbox.COLUMNS}) SELECT {outbox.COLUMNS}
-    FROM unnest({_arrays(_EVENT_TYPES, _BEFORE_EVENTS)}) AS e (report_id, {outbox.COLUMNS})
+    FROM unnest({postgres.arrays(_EVENT_TYPES, _BEFORE_EVENTS)}) AS e (report_id, {outbox.COLUMNS})
     JOIN new USING (report_id)
     RETURNING 1)
 SELECT ARRAY(SELECT report_id FROM new),
     -- called once all else is stored, so that the heads are locked for as short as can be, and nobody waits
     -- for another submission with them
     record_disclosures({", ".join(f"array_agg({name})" for name in disclosures.COLUMNS.split(", "))})
-FROM unnest({_arrays(disclosures.TYPES, _BEFORE_ENTRIES)}) AS d ({disclosures.COLUMNS})
+FROM unnest({postgres.arrays(disclosures.TYPES, _BEFORE_ENTRIES)}) AS d ({disclosures.COLUMNS})
 JOIN new USING (report_id), (SELECT count(*) FROM public) AS p, (SELECT count(*) FROM said) AS s
 """  # noqa: S608 - names of columns and types

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local import kafka_jars
-from deploy.local.processes import Child, ChildFailed, free_port, temporary_folder
+from deploy.local.processes import BEHIND, Child, ChildFailed, free_port, temporary_folder
 from deploy.local.progress import Progress, to_stderr
 
 START_SECONDS = 60.0
@@ -155,7 +155,7 @@ class Kafka:
         ]
         argv += ["-XX:+IgnoreUnrecognizedVMOptions", java_option]
         argv += ["-cp", f"{kafka_jars.jars()}/*", "kafka.Kafka", str(self._write_properties())]
-        self._child = Child("Kafka", argv, log=self.log)
+        self._child = Child("Kafka", argv, log=self.log, niceness=BEHIND)
         self._child.start()
 
     def _format(self) -> None:

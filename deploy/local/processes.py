@@ -23,6 +23,9 @@ from deploy.local import guard
 # while the server restarts.
 PORTS = range(20000, 30000)
 DEAD_SECONDS = 30.0
+# Niceness of what nobody sits in front of: what people wait for goes first where the processor is too small
+# (docs/adr/0025).
+BEHIND = 10
 
 
 class ChildFailed(Exception):  # noqa: N818 - reads as what happened
@@ -54,6 +57,7 @@ class Child:
     ends its children in order. It dies with this process, even when this process is killed.
 
     `polite` is the signal that asks it to end. `user` is an account to run as, which only root may give.
+    `niceness`, of 0 to 19, is how far it stands behind others where the processor is too small for all.
     Standard output and error are appended to `log`. Not for use by several threads at once.
     """
 
@@ -67,14 +71,17 @@ class Child:
         cwd: Path | None = None,
         user: str | None = None,
         polite: int = signal.SIGTERM,
+        niceness: int = 0,
     ) -> None:
         self.name = name
-        self.argv = [str(argument) for argument in argv]
+        nice = ["nice", "-n", str(niceness)] if niceness else []
+        self.argv = [*nice, *(str(argument) for argument in argv)]
         self.log = log
         self.env = dict(env) if env is not None else None
         self.cwd = cwd
         self.user = user
         self.polite = polite
+        self.niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
         self._watched = False
         self._paused = False
@@ -114,6 +121,7 @@ class Child:
                 extra_groups=[] if self.user else None,
             )
         self._watched, self._paused = True, False
+        self._stand_behind()
         try:
             guardian.tell(f"watch {self.pid} {int(self.polite)}")
         except BrokenPipeError:
@@ -197,6 +205,12 @@ class Child:
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _stand_behind(self) -> None:
+        """Linux weighs sessions against each other, where it does, and niceness only within one of them."""
+        if self.niceness:
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self.pid}/autogroup").write_text(str(self.niceness), "ascii")
 
     def _forget(self) -> None:
         # Once only: the number may already belong to another child.

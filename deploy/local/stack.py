@@ -16,7 +16,7 @@ from typing import Any
 from deploy.local import ledger
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database
-from deploy.local.processes import Child, free_port
+from deploy.local.processes import BEHIND, Child, free_port
 from deploy.local.progress import Progress, to_stderr
 from deploy.local.town import local_copy, webhook_secrets
 from shared import kafka, postgres
@@ -182,6 +182,7 @@ def service_process(
         log=infrastructure.folder / f"{name}.log",
         env=inherited | dict(settings) | own,
         cwd=ROOT,
+        niceness=0 if service == "tips" else BEHIND,
     )
     return ServiceProcess(service, child, http_port, internal_port, dsn)
 

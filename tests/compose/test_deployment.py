@@ -101,7 +101,7 @@ def test_an_image_says_what_it_is(deployment: Deployment, service: str) -> None:
 
 def test_each_container_has_no_more_than_it_needs(deployment: Deployment) -> None:
     """Limits of memory, processor and processes; a log that does not fill the disk; no rights of the kernel;
-    and what runs has a while to start in before it is unhealthy."""
+    what runs has a while to start in before it is unhealthy; and what residents wait for goes first."""
     found = deployment.containers()
     assert len(found) == 12
     for name, container in found.items():
@@ -118,6 +118,10 @@ def test_each_container_has_no_more_than_it_needs(deployment: Deployment) -> Non
         if container["State"]["Running"]:
             # In nanoseconds.
             assert container["Config"]["Healthcheck"]["StartPeriod"] >= 120 * 10**9, name
+    first = {deployment.container(name) for name in ("tips", "postgres")}
+    shares = {name: found[name]["HostConfig"]["CpuShares"] for name in found}
+    assert {name for name in found if shares[name] >= 8 * 1024} == first
+    assert all(shares[name] in (0, 1024) for name in found.keys() - first)
     # Which PostgreSQL takes for: end what runs, and stop.
     assert found[deployment.container("postgres")]["Config"]["StopSignal"] == "SIGINT"
 

@@ -230,6 +230,23 @@ def test_a_killed_child_takes_its_own_children_along(tmp_path: Path) -> None:
     assert _ended(grandchild)
 
 
+def test_what_nobody_waits_for_stands_behind(tmp_path: Path) -> None:
+    """A child that is to stand behind others does, with what it starts, also where Linux weighs sessions."""
+    for niceness in (0, 10):
+        child = Child(
+            "shell", ["sh", "-c", "echo up; sleep 60"], log=tmp_path / f"{niceness}", niceness=niceness
+        )
+        child.start()
+        try:
+            child.wait_until(lambda: bool(child.log_tail()), 5)  # noqa: B023 - called in this turn
+            assert os.getpriority(os.PRIO_PROCESS, child.pid) == niceness
+            weighed = Path(f"/proc/{child.pid}/autogroup")
+            if weighed.exists() and (found := weighed.read_text()):
+                assert found.split()[-1] == str(niceness)
+        finally:
+            child.kill()
+
+
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     """A child that ends before it is ready is an error that carries what it wrote last."""
     child = Child("failing", ["sh", "-c", "echo the disk is full; exit 3"], log=tmp_path / "log")

@@ -79,6 +79,7 @@ async def _measure(here: Town, options: Options) -> Result:
     finally:
         await here.units.close_all()
     _print(outages)
+    print("Kafka's CPU cannot be told: after each outage it is another process")
     print_cpu({"CPU s a run": timings})
     return _result(options, outages, ledger)
 

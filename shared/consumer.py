@@ -131,10 +131,9 @@ class Consumer:
     def _look_ahead(self, records: Sequence[ConsumerRecord]) -> Plan | None:
         """What the batch comes to if the one before is applied; None where its fences are not known."""
         ahead = self._fences | self._plan.after if self._plan else self._fences
-        if {(record.topic, record.partition) for record in records} <= ahead.keys():
-            # FastStream would swallow what is raised here; `_finish` meets it again.
-            with suppress(Exception):
-                return examine(records, ahead)
+        # Where a fence is not known. FastStream would swallow what is raised; `_finish` meets it again.
+        with suppress(Exception):
+            return examine(records, ahead)
         return None
 
     def _fits(self, plan: Plan) -> bool:
@@ -367,12 +366,9 @@ class Consumer:
 def _renewed(plan: Plan) -> set[Place]:
     """The partitions that were read from before their fence, though no missing number is looked for there:
     their topic was made anew, or has lost what was applied."""
-    first: dict[Place, int] = {}
-    for record in plan.records:
-        first.setdefault((record.topic, record.partition), record.offset)
     return {
         place
-        for place, offset in first.items()
+        for place, offset in plan.first.items()
         if offset < plan.before[place].next_offset and not plan.before[place].early
     }
 

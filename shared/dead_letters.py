@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -28,24 +28,34 @@ class PoisonCap:
     bad: int = 0
     run: int = 0
 
-    def count(self, outcomes: Iterable[bool]) -> None:
+    def count(self, outcomes: Sequence[bool]) -> None:
         """Add what became of records, in the order read: True where one could be read.
 
         Raises Refusal above POISON_MAX_RUN in a row, or POISON_MAX_SHARE of POISON_WINDOW.
         """
-        for good in outcomes:
-            self.seen += 1
-            self.bad += not good
-            self.run = 0 if good else self.run + 1
-            full = self.seen == POISON_WINDOW
-            if self.run > POISON_MAX_RUN or (full and self.bad > POISON_MAX_SHARE * POISON_WINDOW):
-                raise Refusal(
-                    f"{self.bad} of {self.seen} records could not be read, the last {self.run} in a row: the "
-                    "program is more likely wrong than the records; deploy a mended one, nothing of this "
-                    "batch was passed over"
-                )
-            if full:
-                self.seen = self.bad = 0
+        counted = 0
+        while counted < len(outcomes):
+            window = outcomes[counted : counted + POISON_WINDOW - self.seen]
+            counted += len(window)
+            if all(window):
+                self._add(len(window), good=True)
+            else:
+                for good in window:
+                    self._add(1, good=good)
+
+    def _add(self, count: int, *, good: bool) -> None:
+        self.seen += count
+        self.bad += 0 if good else count
+        self.run = 0 if good else self.run + count
+        full = self.seen == POISON_WINDOW
+        if self.run > POISON_MAX_RUN or (full and self.bad > POISON_MAX_SHARE * POISON_WINDOW):
+            raise Refusal(
+                f"{self.bad} of {self.seen} records could not be read, the last {self.run} in a row: the "
+                "program is more likely wrong than the records; deploy a mended one, nothing of this "
+                "batch was passed over"
+            )
+        if full:
+            self.seen = self.bad = 0
 
 
 class DeadLetters:

@@ -91,7 +91,8 @@ def all_topics() -> list[Topic]:
 
 def hour_of(moment: datetime) -> datetime:
     """The hour a moment lies in, UTC: a tip's time is never finer."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    at = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return at.replace(minute=0, second=0, microsecond=0)
 
 
 def utc(moment: datetime) -> datetime:

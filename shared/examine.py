@@ -18,6 +18,8 @@ class Plan:
     """What is news, what is poison, and where the fences stand before and after."""
 
     records: Sequence[ConsumerRecord]
+    # The offset of each partition's first record.
+    first: dict[Place, int] = field(default_factory=dict)
     before: dict[Place, Fence] = field(default_factory=dict)
     after: dict[Place, Fence] = field(default_factory=dict)
     news: list[tuple[ConsumerRecord, Envelope[Event]]] = field(default_factory=list)
@@ -35,13 +37,16 @@ class Plan:
 
 
 def examine(records: Sequence[ConsumerRecord], fences: dict[Place, Fence]) -> Plan:
-    """Judge each record against its partition's fence, in order. Pure."""
+    """Judge each record against its partition's fence, in order. Pure. Raises KeyError where a partition has
+    none."""
     plan = Plan(records)
     for (topic, partition), run in groupby(records, attrgetter("topic", "partition")):
         place = (topic, partition)
         current = plan.after.get(place, fences[place])
         plan.before.setdefault(place, current)
         for record in run:
+            if place not in plan.first:
+                plan.first[place] = record.offset
             current = _examine_one(plan, record, current)
         plan.after[place] = current
     return plan

@@ -31,6 +31,7 @@ READINGS = 8
 WEBHOOK_SECONDS = 10.0
 ANSWER_BYTES = 65_536
 WORDS_BYTES = 1_048_576
+DAMAGED = "damaged"
 # A unit's system that answers with one of these is not fit for the next call either.
 _BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
@@ -98,7 +99,7 @@ class Calls:
                         # Never silently dropped: tips may have been restored, or the address may be wrong.
                         return Failed("report_unknown")
                     if answer.status != HTTPStatus.OK:
-                        return Failed(f"tips_{answer.status}", tips_up=False)
+                        return await _not_given(answer)
                     words = json.loads(await _read(answer, WORDS_BYTES))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Failed(f"tips_{_reason(error)}", tips_up=False)
@@ -155,6 +156,15 @@ class Calls:
             up = status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _BUSY
             return Failed(f"http_{status}", unit_up=up)
         return Delivered(says_acknowledged(_json(content, media_type), channel.acknowledged_field))
+
+
+async def _not_given(answer: aiohttp.ClientResponse) -> Failed:
+    """Why `tips` does not give words: they are damaged, which is of this report alone, or it cannot now."""
+    said = _json(await _read(answer, ANSWER_BYTES), answer.content_type)
+    code = str(said.get("type", "")).rpartition(":")[2] if isinstance(said, dict) else ""
+    if code == DAMAGED:
+        return Failed("words_damaged")
+    return Failed(f"tips_{answer.status}", tips_up=False)
 
 
 def _taken(status: int) -> bool:

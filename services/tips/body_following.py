@@ -58,8 +58,9 @@ class UnitMessage(_Body):
 
 
 class Spam(_Body):
-    """Who says so, as a code."""
+    """Who says so, as a code. The same decision again changes nothing, even if it has been taken back."""
 
+    decision_id: uuid.UUID
     by: Annotated[str, StringConstraints(pattern=READER)]
 
 

@@ -46,7 +46,11 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     news = {
         uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
         for step in found
-        if (step.report_id, step.cause) in new and step.step in NEWS and kinds[step.report_id] == "issue"
+        if (step.report_id, step.cause) in new
+        and step.step in NEWS
+        # What was overtaken, or changes nothing, is no news.
+        and step.step == statuses[step.report_id]
+        and kinds[step.report_id] == "issue"
     }
     await emails.add_news(connection, news)
 

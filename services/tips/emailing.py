@@ -108,7 +108,7 @@ class Emailing:
             if outcome == "no_mailbox":
                 await emails.forget(connection, due.subscription_id)
             elif outcome in ("later", "blocked", "key_lost"):
-                await emails.put_off(connection, due.email_id, self._clock() + _pause(due.attempts))
+                await emails.put_off(connection, due.email_id, self._clock() + _pause(due.attempts + 1))
             else:
                 await emails.drop(connection, due.email_id)
 
@@ -121,7 +121,7 @@ class Emailing:
         if address is None:
             return "erased"
         outcome = await self._send(due, address)
-        if outcome in ("later", "blocked") and due.attempts >= ATTEMPTS_MOST:
+        if outcome in ("later", "blocked") and due.attempts + 1 >= ATTEMPTS_MOST:
             log.error("email_given_up", mend="see what the mail server logs; later news is sent again")
             return "given_up"
         return outcome
@@ -146,7 +146,8 @@ class Emailing:
         link = f"/v1/email/{due.subscription_id}/{core.token(due.subscription_id, self._secret)}"
         said = core.texts(due.language, self._languages)
         try:
-            message = core.compose(due.about, address, due.email_id, link, self._sender, said, self._clock())
+            name = core.message_name(due.email_id, self._secret)
+            message = core.compose(due.about, address, name, link, self._sender, said, self._clock())
         except Exception as error:
             # One e-mail must not end those of all others.
             log.error("email_not_made", exc_info=error)

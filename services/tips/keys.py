@@ -83,6 +83,14 @@ class KeyFolder:
         path = Path(self._path(name))
         return datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.exists() else None
 
+    def destroyed_at(self, name: str) -> datetime | None:
+        """The end of the hour (UTC) in which a key was destroyed; None for one that was not."""
+        marker = Path(self._marker(name))
+        if not marker.exists():
+            return None
+        hours = int(marker.stat().st_mtime) // 3600 + 1
+        return datetime.fromtimestamp(hours * 3600, UTC)
+
     def get(self, name: str) -> bytes:
         """The key of that name. Raises KeyDestroyed or KeyLost."""
         self._check_not_destroyed(name)

@@ -1,9 +1,9 @@
 """How often one network may do a thing, without storing who it was.
 
 An address lives as a keyed hash in memory: the key is random, in no file, and another every day (UTC), when
-all that was counted is forgotten too. IPv6 counts by /56, which is what one customer may have; an address
-that many share (an office, the onion service's own, a proxy that says nothing) has a wider allowance; the
-municipality's own systems have none.
+all that was counted is forgotten too. IPv6 counts by /56, which one customer may have: by /64 there would be
+256 allowances in it. An address that many share (an office, the onion service's own, a proxy that says
+nothing) has a wider allowance; the municipality's own systems have none.
 """
 
 import hashlib
@@ -87,6 +87,14 @@ class Limits:
         """Take one of the allowance, which a network has for each thing that it is `about`. Raises Problem
         429 where none is left."""
         self._look(request, what, take=1, about=about)
+
+    def took(self, request: Request, what: str, about: bytes = b"") -> bool:
+        """Take one of the allowance; False where none was left."""
+        try:
+            self.take(request, what, about)
+        except Problem:
+            return False
+        return True
 
     def check(self, request: Request, what: str) -> None:
         """Raise Problem 429 where nothing of the allowance is left; takes nothing."""

@@ -81,14 +81,17 @@ async def settle(connection: Any, town: Municipality, public_url: str, now: date
 
 async def _clear_texts(connection: Any, town: Municipality, now: datetime) -> int:
     """Take away some public texts that their category has no more, or whose report was taken back, and log
-    it, last in the transaction; how many."""
+    it, last in the transaction; how many there were."""
     by = {"summary": "unit", "words": "resident"}
     fits = {one.id: by[one.public_text] for one in town.categories.values() if one.public_text in by}
     unfit = await issues.unfit_texts(connection, fits, SETTLED_AT_ONCE)
     await reports.lock_reports(connection, unfit)
-    for report_id in unfit:
+    # Before the locks a unit may have written another, which fits.
+    still = set(await issues.unfit_texts(connection, fits, SETTLED_AT_ONCE))
+    cleared = [one for one in unfit if one in still]
+    for report_id in cleared:
         await issues.set_public_text(connection, report_id, None, None, now)
-    lines = [Entry(one, "issue", now, "alteration", "operator", "tips", PUBLIC_TEXT) for one in unfit]
+    lines = [Entry(one, "issue", now, "alteration", "operator", "tips", PUBLIC_TEXT) for one in cleared]
     await disclosures.record(connection, lines)
     return len(unfit)
 

@@ -11,7 +11,7 @@ from services.tips.core import lifecycle
 from services.tips.core.chain import Entry
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, seen, step_of
 from services.tips.core.report import Report, time_of
-from services.tips.queries import disclosures, erasures, reports, steps
+from services.tips.queries import disclosures, emails, erasures, reports, steps
 from services.tips.receipts import LOOKUP_BYTES
 from services.tips.recovery_issues import take_back_issues
 from shared.cloudevents import Envelope, derived_id
@@ -24,6 +24,7 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
 
     The words, the receipt and the contact of a report that came after the backup are on no topic: it stays
     as a report without words, which unit and statistics go on knowing, and it is said that they are lost.
+    Nobody is sent e-mail until they ask for it again: who ended it after the backup is on no topic either.
     What is public of issues is taken back by services/tips/recovery_issues.py.
     """
     versions: dict[uuid.UUID, int] = {}
@@ -54,6 +55,8 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
     lines = [f"{len(again)} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]
+    forgotten = await emails.forget_all(connection)
+    lines += [f"{forgotten} e-mail addresses are forgotten: who ended e-mail after the backup is on no topic"]
     public = await take_back_issues(connection, history, erased.keys() | set(lost), now)
     return Recovered([*lines, *public.lines], [*events, *public.events])
 

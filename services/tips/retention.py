@@ -91,7 +91,7 @@ async def _erase_spam(connection: Any, now: datetime, source: str) -> int:
             found = await reports.lock(connection, report_id)
             # Another replica may have erased it, a unit taken it back, or somebody held it, before the lock.
             if found and report_id in await keeping.spam_before(connection, before):
-                await keeping.mark_spam(connection, report_id, None)
+                await keeping.unmark_spam(connection, report_id)
                 await erase_and_log(connection, found[0], "spam", now, source, WORKER, "tips")
                 count += 1
     return count

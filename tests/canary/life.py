@@ -4,14 +4,16 @@ life while nothing else happens."""
 import asyncio
 import os
 import signal
+import sys
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
-from deploy.local.stack import Stack
+from deploy.local.stack import ROOT, Stack
 from services.tips.photos.moving import move
 from services.tips.photos.store import PhotoStore
 from shared import postgres
@@ -55,6 +57,7 @@ async def live(stack: Stack, town: Town, units: Listening, mailbox: Mailbox) -> 
     await approved.until("acknowledged")
     early = await send_tip(town, unlucky, _now(), "weapons", {"address": unlucky.text("address")})
     await refuse_all(town, refused, _now(), early)
+    await _held(stack, early, await units.report_id(_words(unlucky)))
     await _deaths(stack, town, unlucky)
     await quiet(stack)
     earlier = await database_files(stack)
@@ -104,9 +107,36 @@ async def _an_erased_tip(town: Town, person: Person, units: Listening) -> None:
         town, person, _now(), "drug_dealing", {"address": person.text("address", hashed=True)}
     )
     await sent.until("acknowledged")
-    await units.report_id(_words(person))
+    report_id = await units.report_id(_words(person))
+    decision = {"by": "officer:k.jansen", "decision_id": str(uuid.uuid4())}
+    await town.inside("POST", f"/reports/{report_id}/spam", decision)
+    await sent.write("that it is no spam", [])
+    assert (await sent.mine("GET")).body["report"]["erasure_waits"] is None
     assert (await sent.mine("DELETE")).status == 200
     assert (await sent.mine("GET", "/certificate")).status == 200
+
+
+async def _held(stack: Stack, sent: Sent, report_id: str) -> None:
+    """A court holds it, its sender asks to erase it, it is lifted and goes; and a run of retention."""
+    await sent.until("acknowledged")
+    until = ["--until", f"{_now().date() + timedelta(days=30)}"]
+    await _command(stack, "hold", "place", report_id, "--reason", "court_order", *until)
+    assert (await sent.mine("DELETE")).status == 409
+    assert (await sent.mine("GET", "/messages")).status == 410
+    await _command(stack, "hold", "lift", report_id)
+    assert (await sent.mine("GET", "/certificate")).status == 200
+    await _command(stack, "retention", "run")
+
+
+async def _command(stack: Stack, *arguments: str) -> None:
+    """An operator's, as the service is deployed."""
+    argv = [sys.executable, "-m", "services.tips", *arguments, "--by", "jansen"]
+    env = stack.services["tips"].child.env
+    process = await asyncio.create_subprocess_exec(
+        *argv, env=env, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0, told.decode()
 
 
 async def _rate_and_reopen(sent: Sent) -> None:

@@ -413,6 +413,22 @@ async def test_a_report_that_tips_does_not_know_ends_as_failed(notify: Notify) -
     assert failed.reason == "report_unknown"
 
 
+async def test_damaged_words_hold_up_nobody_else(tips: Tips, notify: Notify) -> None:
+    """`tips` works: the other report arrives, and the damaged one ends as failed, which raises the alarm."""
+    damaged, sound = await send(tips, notify, issue(), issue())
+    await tips.rows(
+        "UPDATE report SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1) WHERE report_id = $1",
+        damaged,
+    )
+    notify.work(retrying=Retrying(0.02, 0.05, 3))
+    await notify.settled()
+    (failed,) = await notify.said(DeliveryFailed)
+    assert isinstance(failed, DeliveryFailed)
+    assert (failed.report_id, failed.reason) == (damaged, "words_damaged")
+    (arrival,) = notify.units.arrivals
+    assert arrival.data["report_id"] == str(sound)
+
+
 async def test_a_unit_that_left_the_folder_ends_as_failed(tips: Tips, notify: Notify) -> None:
     """What was routed to it is not forgotten."""
     await send(tips, notify)

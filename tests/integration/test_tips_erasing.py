@@ -72,7 +72,7 @@ async def test_an_erased_report_is_nowhere(body: Callable[[], dict[str, Any]], t
     assert (view["status"], view["possible"], view["kept_until"]) == ("erased", [], None)
     assert view["text"] == (
         "U hebt uw melding gewist. In een reservekopie staat het misschien nog."
-        " Na 1 december 2027 kan niemand die kopie meer lezen."
+        " Na 1 februari 2028 kan niemand die kopie meer lezen."
     )
     assert (await tips.words(mine.report_id)).status == 410
     for method, path in (("GET", "/messages"), ("POST", "/withdrawal")):
@@ -98,7 +98,7 @@ async def test_the_certificate_says_what_when_and_who_had_been_sent_it(tips: Tip
         "erased_at": "2026-11-14T13:00:00Z",
         "reason": "resident",
         "destroyed": {"words": 1, "messages": 2, "photos": 0, "ratings": 1},
-        "backups_until": "2027-12-01T00:00:00Z",
+        "backups_until": "2028-02-01T00:00:00Z",
         "sent_to": [{"reader": WEBHOOK} | sent, {"reader": OTHER} | sent],
         "read_by": [{"reader": "officer", "purpose": "follow_up", "at": "2026-11-12T13:00:00Z"}],
         "certificate_until": "2027-11-14T13:00:00Z",
@@ -144,14 +144,19 @@ async def test_only_those_who_were_sent_words_confirm_and_only_an_erasure(tips: 
     assert (await confirm(mine, WEBHOOK, "confirmed", at)).code == "report-unknown"
 
 
+def decision() -> dict[str, str]:
+    """A new one of an officer: it is spam."""
+    return {"by": "officer:k.jansen", "decision_id": str(uuid.uuid4())}
+
+
 async def test_spam_is_erased_after_days_in_which_its_sender_can_say_that_it_is_none(tips: Tips) -> None:
     """Who marked it is logged, once; until the last day the sender reads when it goes, and can write."""
     mine = await lived(tips, issue(language="en"))
-    assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"}, token="x" * 40)).status == 401
-    assert (await mine.inside("POST", "/spam", {"by": "K. Jansen"})).code == "invalid-request"
+    assert (await mine.inside("POST", "/spam", decision(), token="x" * 40)).status == 401
+    assert (await mine.inside("POST", "/spam", decision() | {"by": "K. Jansen"})).code == "invalid-request"
     marked = {"status": "marked", "until": "2026-11-19"}
     for _ in range(2):
-        answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
+        answer = await mine.inside("POST", "/spam", decision())
         assert (answer.status, answer.body) == (200, marked)
         SpamMark.model_validate(answer.body)
         tips.clock.now += timedelta(days=1)
@@ -162,12 +167,11 @@ async def test_spam_is_erased_after_days_in_which_its_sender_can_say_that_it_is_
     )
     assert view["erasure_waits"] == {"reason": "spam", "until": "2026-11-19"}
     assert {"message", "erase"} <= set(view["possible"])
-    assert (await mine.write("It is no spam.")).status == 201
     await run(tips, datetime(2026, 11, 19, 23, 59, tzinfo=UTC))
     assert (await mine.view())["status"] == "resolved"
     for _ in range(2):
         await run(tips, datetime(2026, 11, 20, tzinfo=UTC))
-    answer = await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})
+    answer = await mine.inside("POST", "/spam", decision())
     assert answer.body == {"status": "erased", "until": None}
     assert (await mine.inside("DELETE", "/spam?by=officer:k.jansen")).status == 410
     view = await mine.view()
@@ -181,7 +185,31 @@ async def test_spam_is_erased_after_days_in_which_its_sender_can_say_that_it_is_
     ]
     assert (await mine.mine("DELETE")).status == 200
     mine.report_id = uuid.uuid4()
-    assert (await mine.inside("POST", "/spam", {"by": "officer:k.jansen"})).status == 404
+    assert (await mine.inside("POST", "/spam", decision())).status == 404
+
+
+async def test_who_says_that_it_is_no_spam_is_read_by_somebody_first(tips: Tips) -> None:
+    """A message takes the mark back, which is logged; the same decision again does not mark it anew, another
+    does."""
+    mine = await lived(tips, tip(language="en"))
+    before, first = await mine.view(), decision()
+    await mine.inside("POST", "/spam", first)
+    assert (await mine.view())["erasure_waits"]
+    assert (await mine.write("It is no spam.")).status == 201
+    after = await mine.view()
+    assert (after["erasure_waits"], after["text"]) == (None, before["text"])
+    answer = await mine.inside("POST", "/spam", first)
+    assert answer.body == {"status": "unmarked", "until": None}
+    SpamMark.model_validate(answer.body)
+    await run(tips, datetime(2026, 11, 30, tzinfo=UTC))
+    assert (await mine.view())["status"] == "resolved"
+    tips.clock.now = datetime(2026, 11, 30, tzinfo=UTC)
+    assert (await mine.inside("POST", "/spam", decision())).body["until"] == "2026-12-07"
+    assert [line for line in await mine.log() if line[3].startswith("spam")] == [
+        ("alteration", "officer:k.jansen", "notify", "spam_marked"),
+        ("alteration", "resident", "tips", "spam_unmarked"),
+        ("alteration", "officer:k.jansen", "notify", "spam_marked"),
+    ]
 
 
 async def test_what_is_taken_for_spam_is_read_again_and_stays(tips: Tips) -> None:
@@ -191,7 +219,7 @@ async def test_what_is_taken_for_spam_is_read_again_and_stays(tips: Tips) -> Non
     before = await mine.view()
     await place(tips, held.report_id, date(2026, 12, 24))
     for one in (mine, held):
-        await one.inside("POST", "/spam", {"by": "officer:k.jansen"})
+        await one.inside("POST", "/spam", decision())
     assert (await tips.words(mine.report_id)).status == 200
     assert (await mine.inside("DELETE", "/spam?by=K. Jansen")).status == 422
     for _ in range(2):
@@ -213,8 +241,8 @@ async def test_what_is_taken_for_spam_is_read_again_and_stays(tips: Tips) -> Non
 
 
 async def test_that_nobody_can_get_it_back_is_said_once_it_is_so(tips: Tips) -> None:
-    """Not while a dump of before can be opened: until the key that the words were under is destroyed, that of
-    their month in its time, that of a hold with the next run."""
+    """Not while a dump of before can be opened: until no copy is kept of the key that the words were under,
+    62 days after it was destroyed, that of their month in its time, that of a hold with the next run."""
     month, held = await followed(tips, tip(language="en")), await followed(tips, issue(language="en"))
     async with tips.pool.acquire() as connection:
         name = keeping.hold_key_name(held.report_id)
@@ -223,13 +251,18 @@ async def test_that_nobody_can_get_it_back_is_said_once_it_is_so(tips: Tips) -> 
             assert sealed
             await month_keys.move(connection, tips.desk.keys, report, sealed, name)
     for mine, until, day in (
-        (month, "2027-12-01T00:00:00Z", "1 December 2027"),
-        (held, "2026-11-12T15:37:11.123456Z", "12 November 2026"),
+        (month, "2028-02-01T00:00:00Z", "1 February 2028"),
+        (held, "2027-01-13T15:37:11.123456Z", "13 January 2027"),
     ):
         assert (await mine.mine("DELETE")).body["certificate"]["backups_until"] == until
         assert f"After {day} nobody can read that backup any more." in (await mine.view())["text"]
     for key in (name, "2026-11-led-365"):
         tips.desk.keys.destroy(key)
+    destroyed = datetime.now(UTC)
+    for mine in (month, held):
+        said = (await mine.mine("GET", "/certificate")).body["certificate"]["backups_until"]
+        assert timedelta(days=62) <= datetime.fromisoformat(said) - destroyed <= timedelta(days=62, hours=1)
+    tips.clock.now = destroyed + timedelta(days=63)
     for mine in (month, held):
         assert (await mine.mine("GET", "/certificate")).body["certificate"]["backups_until"] is None
         assert (await mine.view())["text"] == "You erased your report. Nobody can get it back."

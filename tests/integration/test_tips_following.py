@@ -1,11 +1,14 @@
 """What a receipt shows, to whom, and in which words."""
 
 import json
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+import asyncpg
 import pytest
 
+from services.tips import receipts
 from services.tips.core import texts
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, TRANSITIONS
 from services.tips.core.moderation import digest_of
@@ -41,6 +44,37 @@ async def test_a_receipt_that_leads_nowhere_gets_the_same_answer_everywhere(tips
     ((status, content),) = answers
     assert (status, json.loads(content)["type"]) == (404, "urn:ibuurt:problem:receipt-unknown")
     assert (await tips.rows("SELECT status FROM report"))[0]["status"] == "accepted"
+
+
+async def test_a_receipt_that_leads_nowhere_takes_the_same_work(
+    tips: Tips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mistyped or made up: the same statements and keyed hashes, so that the time tells nothing either."""
+    await followed(tips)
+    work: list[str] = []
+    for name in ("execute", "fetch", "fetchrow", "fetchval"):
+        asked = getattr(asyncpg.Connection, name)
+        monkeypatch.setattr(asyncpg.Connection, name, noting(work, asked, lambda given: given[1]))
+    monkeypatch.setattr(receipts, "lookup_id", noting(work, receipts.lookup_id, lambda _: "lookup_id"))
+    done = []
+    for receipt in (receipts.shown(receipts.NO_RECEIPT), "7777-7777-7777-7777-77777", "words", "é" * 300):
+        work.clear()
+        for method, path, body in ROUTES:
+            mine = Followed(tips, receipt.encode().decode("latin-1"), None, "issue")  # type: ignore[arg-type]
+            await mine.mine(method, path, body, **{"Idempotency-Key": new_key()})
+        done.append(list(work))
+    assert len(done[0]) >= 2 * len(ROUTES)
+    assert all(one == done[0] for one in done)
+
+
+def noting(work: list[str], function: Any, said: Callable[[Any], str]) -> Any:
+    """The function, which notes from now on what `said` makes of its arguments."""
+
+    def noted(*arguments: Any, **keywords: Any) -> Any:
+        work.append(said(arguments))
+        return function(*arguments, **keywords)
+
+    return noted
 
 
 async def test_without_a_receipt_every_route_asks_for_one(tips: Tips) -> None:

@@ -13,8 +13,8 @@ from tests.integration.tips_server import ROOT, Tips, issue, tip
 # Those that other services meet.
 INSIDE = {"destination-unknown", "no-public-text", "not-authenticated", "not-public", "other-public-text"}
 INSIDE |= {"other-words", "report-unknown", "report-withdrawn", "unknown-unit"}
-# In the report's own language, as the emergency stop is.
-OF_THE_REPORT = {"on-hold"}
+# In the report's own language.
+OF_THE_REPORT = {"on-hold", "emergency"}
 # What is given the code of a problem as its first or second argument.
 MAKERS = {"Problem", "_refused", "_not_allowed", "_too_large"}
 
@@ -26,6 +26,9 @@ def codes() -> Iterator[str]:
             given: list[ast.expr] = []
             if isinstance(node, ast.Call):
                 given = node.args[:2] if getattr(node.func, "id", "") in MAKERS else []
+                # The second argument of a problem is its code whatever it looks like.
+                if getattr(node.func, "id", "") == "Problem" and isinstance(node.args[1], ast.Constant):
+                    yield str(node.args[1].value)
                 given = given + [one.value for one in node.keywords if one.arg == "code"]
             elif isinstance(node, ast.Tuple) and len(node.elts) == 3:  # looked up before it is raised
                 given = node.elts[:1]

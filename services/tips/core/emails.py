@@ -36,11 +36,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "title_gone": "Deze link werkt niet meer",
         "gone": "De link is te oud, of u krijgt al geen e-mail meer. U hoeft niets te doen.",
         "routed": "een team gaat ermee aan de slag.",
-        "delivered": "het team heeft uw melding ontvangen.",
-        "acknowledged": "het team heeft uw melding gezien.",
+        "acknowledged": "het team heeft uw melding gelezen.",
         "planned": "er is een dag gekozen voor het werk.",
-        "refused": "dit team lost het niet op. U leest waarom, en wie het wel doet.",
-        "resolved": "het team zegt dat het is opgelost.",
+        "refused": "het team kan dit niet voor u doen. U leest waarom.",
+        "resolved": "het team is klaar. Is het niet opgelost? Laat het ons weten.",
+        "spam": "wij zien uw melding als spam of misbruik. U leest wat u kunt doen als dat niet klopt.",
         "answer_asked": "het team heeft een vraag aan u.",
         "message": "het team heeft u een bericht gestuurd.",
     },
@@ -52,7 +52,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         " address.\n",
         "news_subject": "{town}: news about your report",
         "news": "There is news about your report in {town}: {status}\n\n"
-        "Do you want to read it all? Go to {home} and type in your code. You got the code when you sent the"
+        "Do you want to read it all? Go to {home} and type in your receipt. You got it when you sent the"
         " report.\n\nDo you want no more e-mail? Open this link and press the button:\n{end}\n",
         "title_confirm": "E-mail about your report",
         "ask_confirm": "Do you want e-mail when there is news about your report?",
@@ -65,11 +65,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "title_gone": "This link no longer works",
         "gone": "The link is too old, or you get no e-mail any more. You do not have to do anything.",
         "routed": "a team is going to work on it.",
-        "delivered": "the team has received your report.",
-        "acknowledged": "the team has seen your report.",
+        "acknowledged": "the team has read your report.",
         "planned": "a day is set for the work.",
-        "refused": "this team does not solve it. You can read why, and who does.",
-        "resolved": "the team says that it is solved.",
+        "refused": "the team cannot do this for you. You can read why.",
+        "resolved": "the team has finished. Is it not solved? Let us know.",
+        "spam": "we take your report for spam or abuse. You can read what to do if that is wrong.",
         "answer_asked": "the team has a question for you.",
         "message": "the team has sent you a message.",
     },
@@ -112,6 +112,12 @@ def is_token(given: str, subscription_id: uuid.UUID, secret: bytes) -> bool:
     return hmac.compare_digest(given.encode(), token(subscription_id, secret).encode())
 
 
+def message_name(email_id: uuid.UUID, secret: bytes) -> str:
+    """The part of the Message-ID before the @: the same each time that an e-mail is sent, and not to be
+    computed from the event that it is about, whose id is on a topic."""
+    return hmac.digest(secret, b"ibuurt message-id 1\0" + email_id.bytes, hashlib.sha256)[:16].hex()
+
+
 def about_message(*, asks: bool) -> str:
     """What an e-mail says of a unit's message: that there is one."""
     return "answer_asked" if asks else "message"
@@ -120,21 +126,21 @@ def about_message(*, asks: bool) -> str:
 def compose(
     about: str,
     to: str,
-    email_id: uuid.UUID,
+    name: str,
     link: str,
     sender: Sender,
     said: Mapping[str, str],
     now: datetime,
 ) -> EmailMessage:
-    """The e-mail; `link` is the subscription's path. Sent again it has the same Message-ID, by which a
-    receiver may drop the repeat."""
+    """The e-mail; `link` is the subscription's path. Sent again it has the same `name`, by which a receiver
+    may drop the repeat."""
     message = EmailMessage(policy=_POLICY)
     base = f"{sender.public_url}{link}"
     which = CONFIRM if about == CONFIRM else "news"
     message["From"] = sender.address
     message["To"] = to
     message["Subject"] = said[f"{which}_subject"].format(town=sender.town)
-    message["Message-ID"] = f"<{email_id}@{sender.domain}>"
+    message["Message-ID"] = f"<{name}@{sender.domain}>"
     message["Date"] = format_datetime(now)
     message["Auto-Submitted"] = "auto-generated"
     if which == "news":

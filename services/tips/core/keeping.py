@@ -20,6 +20,9 @@ LOG_KEPT_DAYS = 1_827
 SPAM_DAYS = 7
 # The key of a hold that has ended goes with the next hourly run; a tip's time is the hour that had begun.
 HOLD_KEY_KEPT = timedelta(hours=2)
+# A copy of the key folder is made at least once a month, and the newest two are kept (docs/operating.md, Back
+# up): so long a key that was destroyed may still be in one.
+KEY_COPIES_KEPT = timedelta(days=62)
 # A periodic review looks so far ahead (LED 5).
 REVIEW_DAYS = 30
 # What no unit works on any more; anything else is open, and its words are needed.
@@ -64,13 +67,15 @@ def last_moment(name: str) -> datetime | None:
     return next_month(month) + timedelta(days=int(found["days"]))
 
 
-def backups_until(erasure: Erasure, state: str) -> datetime | None:
-    """Until when (UTC) a dump of before an erasure can be opened: the last moment of the key that the words
-    were under, of which `state` tells what has become. None where no dump opens: there were no words, or
-    their key is destroyed."""
-    if erasure.key_name is None or state == "destroyed":
+def backups_until(erasure: Erasure, destroyed_at: datetime | None, now: datetime) -> datetime | None:
+    """Until when (UTC) somebody may still open a dump of before an erasure: the key that the words were under
+    has copies for as long after its end as they are kept. `destroyed_at` is when it was destroyed, None while
+    it is there. None where no dump opens: there were no words, or no copy of their key is left."""
+    if erasure.key_name is None:
         return None
-    return last_moment(erasure.key_name) or erasure.at + HOLD_KEY_KEPT
+    # A key that stays longer than it should, because something under it is damaged, has not ended yet.
+    end = destroyed_at or max(now, last_moment(erasure.key_name) or erasure.at + HOLD_KEY_KEPT)
+    return end + KEY_COPIES_KEPT if now < end + KEY_COPIES_KEPT else None
 
 
 def spam_until(marked_on: date) -> date:

@@ -4,7 +4,8 @@ Each handler parses, opens one transaction, and wakes the relay after the commit
 tip: its time would be the tip's minute.
 """
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 
 from services.tips.http.closing import add_closing
 from services.tips.http.conversing import add_conversing
@@ -19,8 +20,9 @@ from services.tips.http.photos import add_photos, add_photos_of_reports
 from services.tips.http.public_text import add_public_text
 from services.tips.http.refusing import in_their_language
 from services.tips.http.sending import add_sending
+from services.tips.http.spam import add_spam
 from services.tips.http.units import add_units
-from services.tips.http.unsealing import unreadable
+from services.tips.http.unsealing import damaged
 from services.tips.http.words import add_words
 from services.tips.sealing import Unreadable
 from shared import web
@@ -42,7 +44,7 @@ def public_app(desk: Desk) -> FastAPI:
     add_duplicates(app, desk)
     add_issue(app, desk)
     add_photos(app, desk)
-    app.add_exception_handler(Unreadable, unreadable)
+    app.add_exception_handler(Unreadable, _damaged)
     return app
 
 
@@ -51,6 +53,15 @@ def add_internal(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     add_words(internal, desk, notify_token)
     add_units(internal, desk, notify_token)
     add_erasures(internal, desk, notify_token)
+    add_spam(internal, desk, notify_token)
     add_public_text(internal, desk, notify_token)
     add_photos_of_reports(internal, desk, notify_token)
-    internal.add_exception_handler(Unreadable, unreadable)
+    internal.add_exception_handler(Unreadable, _damaged_inside)
+
+
+async def _damaged(request: Request, _error: Exception) -> Response:
+    return in_their_language(request, damaged()).response()
+
+
+async def _damaged_inside(_request: Request, _error: Exception) -> Response:
+    return damaged().response()

@@ -15,7 +15,7 @@ from services.tips.core.chain import entry
 from services.tips.core.conversation import Rating
 from services.tips.core.lifecycle import DONE, Step
 from services.tips.core.report import Report
-from services.tips.http.conversing import Draft, add_message, log_message
+from services.tips.http.conversing import Draft, add_message, note_written
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, EMERGENCY, MINE, RECEIPT, body, problems
 from services.tips.http.mine import Mine, stand
@@ -118,7 +118,7 @@ async def _reopen(
         insists = sent.not_an_emergency
         draft = Draft(_message_of(step), "resident", sent.text, not_an_emergency=insists)
         await add_message(connection, desk, mine, sealed, draft, now)
-        await log_message(connection, mine.report, now)
+        await note_written(connection, mine, now)
     return after
 
 

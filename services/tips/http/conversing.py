@@ -28,7 +28,7 @@ from services.tips.http.mine import Mine, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
 from services.tips.http.unsealing import report_key
 from services.tips.photos import holding
-from services.tips.queries import disclosures, messages
+from services.tips.queries import disclosures, keeping, messages
 from services.tips.schemas import Conversation, MessageAnswer
 from services.tips.sealing import Sealed
 from shared import web
@@ -102,7 +102,7 @@ def add_conversing(app: FastAPI, desk: Desk) -> None:
             if new:
                 said = ReportAnswered if mine.standing.question_open else ReportSupplemented
                 await take_step(taken, report, mine.steps, said, now, desk.source)
-                await log_message(taken, report, now)
+                await note_written(taken, mine, now)
         if new:
             desk.wake()
         return JSONResponse({"message": _message(desk, report, message, draft.content)}, 201)
@@ -143,10 +143,14 @@ async def add_message(
     return message, True
 
 
-async def log_message(connection: Any, report: Report, now: datetime) -> None:
-    """Log that the resident wrote more, last in the transaction."""
-    line = entry(report, now, "collection", "resident", "message")
-    await disclosures.record(connection, [line])
+async def note_written(connection: Any, mine: Mine, now: datetime) -> None:
+    """Log that the resident wrote more, last in the transaction; what was taken for spam is so no more: who
+    says more wants to be heard, and somebody reads it first."""
+    lines = [entry(mine.report, now, "collection", "resident", "message")]
+    if mine.standing.waiting and mine.standing.waiting.reason == "spam":
+        await keeping.unmark_spam(connection, mine.report.report_id)
+        lines.append(entry(mine.report, now, "alteration", "resident", "spam_unmarked"))
+    await disclosures.record(connection, lines)
 
 
 def told(desk: Desk, report: Report, message: Message, key: bytes, sealed: bytes) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def add_duplicates(app: FastAPI, desk: Desk) -> None:
     async def add_supporter(issue_id: uuid.UUID, request: Request) -> Response:
         """Say "this is mine too": it is counted, and nothing is kept of who says it. Follow it on its page or
         by its feed. With the same Idempotency-Key it counts once, for 24 hours. It is no vote: nobody is
-        asked who they are, and how often a network may say it in a day is all that bounds it."""
+        asked who they are, and what one network says more often in a day is answered and not counted."""
         desk.limits.take(request, "supports")
         key = intake.check_key(request.headers.getlist("idempotency-key"))
         key_mac = receipts.support_mac(key, issue_id, desk.peppers.lookup)
@@ -97,8 +97,8 @@ def add_duplicates(app: FastAPI, desk: Desk) -> None:
                     "Send a report of your own.",
                 )
             new = await issues.insert_support(taken, key_mac, drop_after(desk.clock()))
-            if new:
-                desk.limits.take(request, "supports_of_one", issue_id.bytes)
+            # Not refused: that would tell a household that somebody of theirs has said it before.
+            new = new and desk.limits.took(request, "supports_of_one", issue_id.bytes)
             count = await issues.count_support(taken, issue_id) if new else shown.supporters
         if count is None:  # it went meanwhile
             raise issue_gone()

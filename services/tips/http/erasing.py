@@ -1,33 +1,28 @@
-"""Erasing for residents and for spam, and the certificate of what was destroyed."""
+"""Erasing for residents, and the certificate of what was destroyed."""
 
 import uuid
-from datetime import date
 from typing import Any
 
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.responses import JSONResponse, Response
 
 from services.tips import erasing
-from services.tips.body_following import READER, Confirmed, Spam
+from services.tips.body_following import READER, Confirmed
 from services.tips.core import texts
 from services.tips.core.acts import Waiting
 from services.tips.core.certificate import Confirmation, destinations
-from services.tips.core.chain import entry
-from services.tips.core.keeping import spam_until
 from services.tips.core.report import Report, time_of
 from services.tips.core.view import Words, utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
 from services.tips.http.mine import certificate_of
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
-from services.tips.http.unsealing import erased, unknown_report
-from services.tips.queries import disclosures, erasures, keeping, reports
+from services.tips.http.unsealing import locked
+from services.tips.queries import erasures
 from services.tips.queries.holds import Hold
-from services.tips.schemas import CertificateAnswer, ConfirmationView, SpamMark
+from services.tips.schemas import CertificateAnswer, ConfirmationView
 from shared import web
 from shared.web import Problem
-
-SPAM_URL = "/internal/v1/reports/{report_id}/spam"
 
 
 def add_erasing(app: FastAPI, desk: Desk) -> None:
@@ -72,44 +67,6 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     """Add what `notify` says of erasing to the internal application."""
     tokens = {"notify": notify_token}
 
-    @internal.post(
-        SPAM_URL,
-        response_model=SpamMark,
-        responses=problems(*INSIDE, *BODY),
-        dependencies=TOKEN,
-        openapi_extra=body(Spam),
-    )
-    async def mark_as_spam(report_id: uuid.UUID, request: Request) -> Response:
-        """The report is spam or abuse: its sender reads that, and it is erased after some days, in which the
-        mark can be taken back. Again changes nothing."""
-        service = web.caller(request, tokens)
-        sent = await web.read_json(request, Spam)
-        today = desk.clock().date()
-        async with connection(desk) as taken, taken.transaction():
-            report = await _lock(taken, report_id)
-            if report.status == "erased":
-                return JSONResponse({"status": "erased", "until": None})
-            _, marked_on = await keeping.stay_of(taken, report_id)
-            if marked_on is None:
-                await _mark(taken, desk, report, today, sent.by, service)
-        until = spam_until(marked_on or today)
-        return JSONResponse({"status": "marked", "until": until.isoformat()})
-
-    @internal.delete(SPAM_URL, response_model=SpamMark, responses=problems(*INSIDE, 410), dependencies=TOKEN)
-    async def take_mark_back(
-        report_id: uuid.UUID, request: Request, by: str = Query(pattern=READER)
-    ) -> Response:
-        """The report is not spam after all, says `by`. Again changes nothing."""
-        service = web.caller(request, tokens)
-        async with connection(desk) as taken, taken.transaction():
-            report = await _lock(taken, report_id)
-            if report.status == "erased":
-                raise erased()
-            _, marked_on = await keeping.stay_of(taken, report_id)
-            if marked_on is not None:
-                await _mark(taken, desk, report, None, by, service)
-        return JSONResponse({"status": "unmarked", "until": None})
-
     @internal.put(
         "/internal/v1/reports/{report_id}/erasure-confirmations/{destination}",
         response_model=ConfirmationView,
@@ -125,7 +82,7 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         web.caller(request, tokens)
         sent = await web.read_json(request, Confirmed)
         async with connection(desk) as taken, taken.transaction():
-            report = await _lock(taken, report_id)
+            report = await locked(taken, report_id)
             if await erasures.erasure_of(taken, report_id) is None:
                 raise _not_erased(report)
             if destination not in destinations(await erasures.readings_of(taken, report_id)):
@@ -141,28 +98,11 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         return JSONResponse({"destination": destination, "state": known.state, "at": utc(known.at)})
 
 
-async def _mark(
-    connection: Any, desk: Desk, report: Report, day: date | None, actor: str, service: str
-) -> None:
-    """Note that a report is spam since a day, or is not, and log it, last in the transaction."""
-    await keeping.mark_spam(connection, report.report_id, day)
-    purpose = "spam_marked" if day else "spam_unmarked"
-    line = entry(report, desk.clock(), "alteration", actor, purpose, service)
-    await disclosures.record(connection, [line])
-
-
 async def _certificate(connection: Any, desk: Desk, report: Report) -> dict[str, Any]:
     found = await certificate_of(connection, desk, report)
     if found is None:
         raise _not_erased(report)
     return {"certificate": found}
-
-
-async def _lock(connection: Any, report_id: uuid.UUID) -> Report:
-    found = await reports.lock(connection, report_id)
-    if found is None:
-        raise unknown_report()
-    return found[0]
 
 
 def _on_hold(desk: Desk, report: Report, hold: Hold) -> Problem:

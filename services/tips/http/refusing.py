@@ -27,6 +27,10 @@ DUTCH: Mapping[str, tuple[str, str]] = {
         "Deze plek ligt buiten de gemeente, en erin als u de twee getallen verwisselt. Doe dat.",
     ),
     "cut-off": ("Afgebroken", "Niet alles is aangekomen. Stuur het opnieuw."),
+    "damaged": (
+        "Wij kunnen dit niet lezen",
+        "Wat wij bewaren is beschadigd. Probeer het later opnieuw. De beheerder weet het.",
+    ),
     "idempotency-key-expired": (
         "Deze Idempotency-Key is van meer dan een dag geleden",
         f"Die melding is bewaard, en uw code werkt nog. {_NEW_KEY}",
@@ -95,7 +99,10 @@ DUTCH: Mapping[str, tuple[str, str]] = {
     "photo-twice": ("Een foto staat er twee keer", "Noem elke foto een keer."),
     "photo-unknown": (
         "Deze foto hebben wij niet",
-        "Hebt u de foto meer dan een dag geleden gestuurd? Stuur die dan opnieuw.",
+        (
+            "Een foto zonder melding bewaren wij een dag. Komen er heel veel foto's binnen, dan een uur."
+            " Stuur de foto opnieuw, met het nieuwe nummer."
+        ),
     ),
     "photos-busy": ("Er komen veel foto's binnen", "Probeer het over een halve minuut opnieuw."),
     "photos-full": (

@@ -1,17 +1,16 @@
 """A report's key, or the refusal that says why there is none."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import structlog
-from fastapi import Request
-from fastapi.responses import Response
 
 from services.tips import sealing
 from services.tips.core.report import Report
 from services.tips.http.desk import LATER, Desk
 from services.tips.keys import KeyDestroyed, KeyLost
-from services.tips.queries import holds
+from services.tips.queries import holds, reports
 from services.tips.sealing import Sealed
 from shared.web import Problem
 
@@ -60,8 +59,8 @@ def opened(
         ) from None
 
 
-async def unreadable(_request: Request, _error: Exception) -> Response:
-    """The answer wherever sealing.Unreadable comes up. No id is logged: words are read when a tip comes."""
+def damaged() -> Problem:
+    """The refusal wherever sealing.Unreadable comes up. No id is logged: words are read when a tip comes."""
     log.error(
         "sealed_unreadable",
         mend="restore the database of tips, or its key folder, from a backup: what is sealed was damaged, or"
@@ -73,12 +72,20 @@ async def unreadable(_request: Request, _error: Exception) -> Response:
         "Cannot be read now",
         "What is stored is damaged. Ask again later; the operator is told.",
         headers=LATER,
-    ).response()
+    )
 
 
 def unknown_report() -> Problem:
     """The refusal of an id that leads nowhere."""
     return Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
+
+
+async def locked(connection: Any, report_id: uuid.UUID) -> Report:
+    """A report, locked until the transaction ends, whether it has words or not. Raises Problem 404."""
+    found = await reports.lock(connection, report_id)
+    if found is None:
+        raise unknown_report()
+    return found[0]
 
 
 def erased() -> Problem:

@@ -17,6 +17,7 @@ class Due:
     subscription_id: uuid.UUID
     report_id: uuid.UUID
     about: str
+    # How often it has been tried.
     attempts: int
     language: str
     address: bytes
@@ -75,6 +76,12 @@ async def forget_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> None:
     await connection.execute("DELETE FROM email_updates WHERE report_id = ANY ($1::uuid[])", list(report_ids))
 
 
+async def forget_all(connection: Any) -> int:
+    """Erase every address, and what waits for them; returns how many there were."""
+    rows = await connection.fetch("DELETE FROM email_updates RETURNING true")
+    return len(rows)
+
+
 async def forget_unconfirmed(connection: Any, now: datetime) -> None:
     """Erase the addresses that nobody has confirmed in time."""
     await connection.execute("DELETE FROM email_updates WHERE drop_after <= $1", now)
@@ -113,7 +120,7 @@ async def lease(connection: Any, now: datetime, until: datetime, most: int) -> S
         """WITH taken AS (
                SELECT email_id FROM email WHERE due <= $1 ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED),
            leased AS (
-               UPDATE email SET due = $2, attempts = attempts + 1 FROM taken
+               UPDATE email SET due = $2 FROM taken
                WHERE email.email_id = taken.email_id RETURNING email.*)
            SELECT email_id, subscription_id, report_id, about, attempts, language, e.sealed AS address,
                   key_name, wrapped_key, r.sealed AS words
@@ -138,9 +145,14 @@ async def lease(connection: Any, now: datetime, until: datetime, most: int) -> S
 
 
 async def keep(connection: Any, email_id: uuid.UUID, leased: datetime, until: datetime) -> bool:
-    """Prolong a lease; False where it has ended, and where nobody wants the e-mail any more."""
+    """Prolong a lease for an attempt, which is counted; False where it has ended, and where nobody wants the
+    e-mail any more."""
     kept = await connection.fetchval(
-        "UPDATE email SET due = $3 WHERE email_id = $1 AND due = $2 RETURNING true", email_id, leased, until
+        """UPDATE email SET due = $3, attempts = attempts + 1 WHERE email_id = $1 AND due = $2
+           RETURNING true""",
+        email_id,
+        leased,
+        until,
     )
     return bool(kept)
 

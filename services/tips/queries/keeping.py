@@ -57,9 +57,24 @@ async def stay_of(connection: Any, report_id: uuid.UUID) -> tuple[str | None, da
     return row["key_name"], row["spam_on"]
 
 
-async def mark_spam(connection: Any, report_id: uuid.UUID, day: date | None) -> None:
-    """Note the day on which a report that is locked was taken for spam; None takes that back."""
-    await connection.execute("UPDATE report SET spam_on = $2 WHERE report_id = $1", report_id, day)
+async def spam_decision(connection: Any, report_id: uuid.UUID) -> uuid.UUID | None:
+    """By which decision a report was taken for spam last, also where that was taken back."""
+    found: uuid.UUID | None = await connection.fetchval(
+        "SELECT spam_decision FROM report WHERE report_id = $1", report_id
+    )
+    return found
+
+
+async def mark_spam(connection: Any, report_id: uuid.UUID, day: date, decision_id: uuid.UUID) -> None:
+    """Note the day on which a report that is locked was taken for spam, and by which decision."""
+    await connection.execute(
+        "UPDATE report SET spam_on = $2, spam_decision = $3 WHERE report_id = $1", report_id, day, decision_id
+    )
+
+
+async def unmark_spam(connection: Any, report_id: uuid.UUID) -> None:
+    """A report that is locked is no spam after all."""
+    await connection.execute("UPDATE report SET spam_on = NULL WHERE report_id = $1", report_id)
 
 
 async def spam_before(connection: Any, day: date) -> list[uuid.UUID]:

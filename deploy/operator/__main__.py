@@ -71,10 +71,10 @@ class Operator:
             if any(channel.kind == "webhook" for channel in unit.channels)
         ]
 
-    def cluster(self) -> Cluster:
-        return Cluster(
-            self.inside, access.ADMINISTRATOR, self.store.get("kafka_admin"), self._root / "store" / "ca.crt"
-        )
+    def cluster(self, password: str = "") -> Cluster:
+        """As the administrator, whose password is the store's unless another is given."""
+        password = password or self.store.get("kafka_admin")
+        return Cluster(self.inside, access.ADMINISTRATOR, password, self._root / "store" / "ca.crt")
 
     def secrets(self, now: datetime) -> str:
         """Make what is missing, check what is there, hand it out."""
@@ -136,23 +136,40 @@ class Operator:
         return await kafka.prepare(self.cluster(), replication=self.replication, mend_settings=mend_settings)
 
     async def rotate(self, name: str, *, even_so: bool, now: datetime) -> str:
-        """Replace one secret where it is used, then in the store, and hand it out."""
+        """Replace one secret where it is used, then in the store, and hand it out. What was interrupted in
+        between is finished by running it again."""
         if name not in names(self.units()):
             raise Refusal(f"there is no secret {name}; they are {', '.join(names(self.units()))}")
         if name in PERMANENT and not even_so:
             raise Refusal(f"{name} may never change: {PERMANENT[name]}; {PERMANENT_MEND}")
-        secret = new(name)
         kind, _, user = name.partition("_")
-        if kind in {"database", "postgres"}:
-            superuser = self.store.get("postgres")
-            await databases.set_password(superuser, self.database, user or "postgres", secret)
-        elif kind == "kafka" and user != "controller":
-            async with kafka.admin(self.cluster()) as client:
-                await access.set_password(client, access.BROKER if user == "broker" else user, secret)
+        interrupted = self.store.next(name)
+        secret = interrupted or new(name)
+        self.store.keep_next(name, secret)
+        by = {"database": "postgres", "postgres": "postgres", "kafka": "kafka_admin"}.get(kind)
+        if by and name != "kafka_controller":
+            try:
+                await self._set_password(kind, user, secret, self.store.get(by))
+            except Refusal:
+                if not interrupted or name != by:
+                    raise
+                # It was set there, and not stored any more: it is its own way in.
+                await self._set_password(kind, user, secret, secret)
         self.store.put(name, secret)
+        self.store.forget_next(name)
         self.secrets(now)
         who = self._users(name, kind, user)
         return f"{name} replaced" + (f"; now run `docker compose restart {who}`" if who else "")
+
+    async def _set_password(self, kind: str, user: str, secret: str, by: str) -> None:
+        """Give a role of PostgreSQL or a user of Kafka another password; `by` is the administrator's there.
+        Raises Refusal where that lets nobody in."""
+        if kind != "kafka":
+            await databases.set_password(by, self.database, user or "postgres", secret)
+            return
+        await kafka.check_access(self.cluster(by))
+        async with kafka.admin(self.cluster(by)) as client:
+            await access.set_password(client, access.BROKER if user == "broker" else user, secret)
 
     def _users(self, name: str, kind: str, user: str) -> str:
         """Who must be started anew to use this secret."""

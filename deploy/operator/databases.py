@@ -54,7 +54,7 @@ async def _connect(password: str, where: str, database: str) -> Any:
     except asyncpg.InvalidAuthorizationSpecificationError:
         raise Refusal(
             "PostgreSQL refuses the password of its superuser; restore the secret `postgres` that its data "
-            "was made with"
+            "was made with, or run `rotate postgres` again where that was interrupted"
         ) from None
 
 

@@ -28,6 +28,8 @@ PERMANENT = {
 OTHERS = ("smtp_password", "photo_store_secret_key")
 # A folder, so that no subscriber's name meets a secret's.
 CONTACTS = "contacts"
+# What secrets are being replaced by: a file each, only while that lasts.
+NEXT = "next"
 CLUSTER_ID = "kafka_cluster_id"
 CERTIFICATES = ("ca.key", "ca.crt", "kafka.key", "kafka.crt")
 
@@ -129,6 +131,19 @@ class Store:
         write(self._folder / name, secret)
         made = {*self._read(MADE).split(), name} - {MADE}
         write(self._folder / MADE, "\n".join(sorted(made)))
+
+    def next(self, name: str) -> str:
+        """What a secret was being replaced by when that was interrupted; empty where it was not."""
+        return self._read(name, self._folder / NEXT)
+
+    def keep_next(self, name: str, secret: str) -> None:
+        """Remember what a secret is going to be replaced by."""
+        (self._folder / NEXT).mkdir(mode=0o700, exist_ok=True)
+        write(self._folder / NEXT / name, secret)
+
+    def forget_next(self, name: str) -> None:
+        """It is replaced."""
+        (self._folder / NEXT / name).unlink()
 
     def contacts(self) -> dict[str, str]:
         """Where each subscriber is told of changes, by its name."""

@@ -50,6 +50,32 @@ def balanced(deployment: Deployment, town: Town) -> Iterator[None]:
     assert found["tips"]["acknowledged"] == found["tips"]["accepted"]
 
 
+# `rotate` that dies when the secret is set where it is used, and not in the store yet.
+DYING = """
+import os, sys
+from deploy.operator import __main__ as operator
+operator.Store.put = lambda *_: os._exit(9)
+sys.argv = ["operator", "rotate", "NAME"]
+sys.exit(operator.main())
+"""
+
+
+@pytest.mark.parametrize("name", ["kafka_admin", "postgres", "database_tips"])
+def test_what_was_interrupted_is_finished_by_running_it_again(deployment: Deployment, name: str) -> None:
+    """Also of those that sign in for it themselves: nobody is locked out."""
+    before = deployment.secrets()
+    python = ["run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "python", "operator", "-c"]
+    assert deployment.tried(*python, DYING.replace("NAME", name)).returncode == 9
+    assert deployment.secrets().keys() == before.keys() | {f"next/{name}"}
+    _, said = typed(deployment, ROTATE, NAME=name)
+    after = deployment.secrets()
+    assert {one for one in after if after[one] != before[one]} == {name}
+    done = deployment.job("topics" if name == "kafka_admin" else "databases")
+    assert done.returncode == 0, done.stderr
+    if restart := re.search(r"now run `(docker compose restart [a-z ]+)`", said):
+        deployment.typed(restart[1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_secret_is_replaced(deployment: Deployment, town: Town, name: str) -> None:
     """Another one is in the store, nothing waits for a person, and the restart is the one that is named."""

@@ -84,9 +84,14 @@ async def _missing(
     from_number: int | None,
 ) -> dict[Place, Missing]:
     rows = await connection.fetch(
-        """SELECT t AS topic, p AS partition, min(n) AS kept, max(n) AS last
-           FROM outbox_batch b, unnest(b.topics, b.partitions, b.numbers) AS r (t, p, n)
-           WHERE b.sent_on IS NOT NULL GROUP BY t, p"""
+        """WITH stored AS (
+               SELECT t AS topic, p AS partition, min(n) FILTER (WHERE sent_on IS NOT NULL) AS kept,
+                      max(n) FILTER (WHERE sent_on IS NOT NULL) AS last, min(n) AS first
+               FROM outbox_batch b, unnest(b.topics, b.partitions, b.numbers) AS r (t, p, n) GROUP BY t, p)
+           -- Of a partition of which nothing is kept that was sent: up to what is still to be sent.
+           SELECT topic, partition, coalesce(kept, first, last_number + 1) AS kept,
+                  coalesce(last, first - 1, last_number) AS last
+           FROM outbox_partition LEFT JOIN stored USING (topic, partition) WHERE last_number > 0"""
     )
     acknowledged = await outbox.acknowledged_offsets(connection)
     missing = {}

@@ -199,7 +199,7 @@ async def test_what_is_kept_no_longer_is_accepted_as_lost_and_the_rest_goes_on(
     """A topic made anew after the first numbers were forgotten: `resend` says which groups must accept what,
     `accept-gap` moves a running group over exactly those, and every later event is applied once."""
     bootstrap, told = infrastructure.bootstrap, Told()
-    await _sent(bootstrap, spine, 3)
+    await _sent(bootstrap, spine, 3, 5)
     await _sent(bootstrap, spine, 3)
     ids = await _sent(bootstrap, spine, 3, 3)
     await spine.pool.execute("DELETE FROM outbox_batch WHERE batch < (SELECT max(batch) FROM outbox_batch)")
@@ -209,6 +209,8 @@ async def test_what_is_kept_no_longer_is_accepted_as_lost_and_the_rest_goes_on(
         "numbers 1 to 2 are kept no longer: a group that lacks them needs `consumer accept-gap`" in told.text
     )
     assert await number_sequence(bootstrap, 3) == [3, 4]
+    # Also of a partition of which nothing at all is kept.
+    assert f"{REPORTS.name} partition 5: numbers 1 to 1 (0 are kept)" in told.text
 
     async with opened(await database()) as reader:
         found = reading(bootstrap, reader)

@@ -31,7 +31,7 @@ READINGS = 8
 WEBHOOK_SECONDS = 10.0
 ANSWER_BYTES = 65_536
 WORDS_BYTES = 1_048_576
-DAMAGED = "damaged"
+UNREADABLE = {"damaged": "words_damaged", "key-lost": "key_lost"}
 # A unit's system that answers with one of these is not fit for the next call either.
 _BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
@@ -159,11 +159,12 @@ class Calls:
 
 
 async def _not_given(answer: aiohttp.ClientResponse) -> Failed:
-    """Why `tips` does not give words: they are damaged, which is of this report alone, or it cannot now."""
+    """Why `tips` does not give words: they are damaged, or their key is lost, which is of this report and
+    those beside it; or it cannot now."""
     said = _json(await _read(answer, ANSWER_BYTES), answer.content_type)
     code = str(said.get("type", "")).rpartition(":")[2] if isinstance(said, dict) else ""
-    if code == DAMAGED:
-        return Failed("words_damaged")
+    if code in UNREADABLE:
+        return Failed(UNREADABLE[code], no_words=True)
     return Failed(f"tips_{answer.status}", tips_up=False)
 
 

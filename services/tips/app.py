@@ -1,7 +1,7 @@
 """The composition root of `tips`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,9 +37,15 @@ async def serve(settings: Settings, service: Service) -> None:
     """Run until told to stop. Raises Refusal where the municipality or the key folder cannot be used."""
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
-    wake = service.send().wake
+    relay = service.send()
+    wake = relay.wake
     store = PhotoStore(settings.photo_store, settings.photo_store_secret_key.get_secret_value())
     keys = KeyFolder(settings.key_folder)
+    async with service.pool.acquire() as connection:
+        if lost := await retention.lost_keys(connection, keys):
+            raise Refusal(
+                f"IBUURT_KEY_FOLDER lacks {', '.join(lost)}, which reports are under: {retention.LOST_MEND}"
+            )
     metrics = TipsMetrics(service.registry)
     metrics.photo_store_away.set_function(lambda: store.away)
     desk = http.Desk(
@@ -69,7 +75,7 @@ async def serve(settings: Settings, service: Service) -> None:
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
-    service.also("retention", lambda: keep(service.pool, desk, _now))
+    service.also("retention", lambda: _after(relay.checked, keep(service.pool, desk, _now)))
     service.also("settle issues", lambda: settle_issues(desk))
     service.also("forget receipts", lambda: forget_receipts(service.pool, _now))
     service.also("move photos", lambda: keep_moving(service.pool, store, _now))
@@ -92,10 +98,21 @@ async def serve(settings: Settings, service: Service) -> None:
             desk.metrics,
             _now,
         )
-        service.also("e-mail", emailing.run)
+        service.also("e-mail", lambda: _after(relay.checked, emailing.run()))
     service.answer(reports.totals)
     http.add_internal(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
+
+
+async def _after(checked: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """What must not begin on a database that was restored and not recovered: it mails whoever ended e-mail
+    since, and erases what was taken back since."""
+    try:
+        await checked.wait()
+    except BaseException:
+        work.close()
+        raise
+    await work
 
 
 def _sender(settings: Settings, town: municipality.Municipality) -> Sender | None:

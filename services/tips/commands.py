@@ -1,4 +1,4 @@
-"""The commands that only `tips` has: `disclosures`, `keys`, `retention`, `hold`, `issues`."""
+"""The commands that only `tips` has: `disclosures`, `keys`, `retention`, `hold`, `restored`, `issues`."""
 
 import argparse
 import re
@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from services.tips import auditing, holding, month_keys, retention, saying_again
+from services.tips import auditing, holding, month_keys, recovery, retention, saying_again
 from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Mark
 from services.tips.keys import KeyFolder
 from shared import municipality
 from shared.command import Program, add_mending, on_database, say
+from shared.mending.journal import note
 
 _HEAD = re.compile(rf"({'|'.join(CHAINS)}):([0-9]{{1,18}}):([0-9a-f]{{64}})", re.ASCII)
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
@@ -28,6 +29,12 @@ def extend(commands: Any) -> None:
     keeping = commands.add_parser("retention", help="what ends by itself").add_subparsers(required=True)
     add_mending(keeping, "run", "end now what has come to its end, as the service does hourly", _run)
     _add_hold(commands.add_parser("hold", help="what must stay").add_subparsers(required=True))
+    add_mending(
+        commands,
+        "restored",
+        "a backup was restored and Kafka is gone: forget what nobody can know",
+        _restored,
+    )
     public = commands.add_parser("issues", help="what is public").add_subparsers(required=True)
     add_mending(public, "say-again", "say every public issue again, for a topic made anew", _say_again)
 
@@ -134,6 +141,22 @@ def _run(program: Program, given: argparse.Namespace) -> None:
             say("dry run: nothing was changed; with --by NAME it is")
         else:
             await retention.run(connection, keys, town, _now(), given.by, say)
+
+    on_database(program, work)
+
+
+def _restored(program: Program, given: argparse.Namespace) -> None:
+    async def work(connection: Any) -> None:
+        doing = connection.transaction()
+        await doing.start()
+        for line in await recovery.doubt(connection, _now()):
+            say(line)
+        if given.by is None:
+            await doing.rollback()
+            say("dry run: nothing was changed; with --by NAME it is")
+        else:
+            await note(connection, given.by, "restored", {})
+            await doing.commit()
 
     on_database(program, work)
 

@@ -2,12 +2,13 @@
 the public sees it too."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.tips import publishing
 from services.tips.core import lifecycle
-from services.tips.core.emails import NEWS
+from services.tips.core.emails import NEWS, told
+from services.tips.core.lifecycle import Step
 from services.tips.queries import emails, reports, steps
 from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
@@ -43,16 +44,25 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     # The last event about each report: what it changes publicly follows from it.
     causes = {step.report_id: _cause(envelope) for step, envelope in zip(found, envelopes, strict=True)}
     await publishing.announce(connection, causes)
-    news = {
-        uuid.uuid5(step.cause, "email"): (step.report_id, step.step)
-        for step in found
-        if (step.report_id, step.cause) in new
-        and step.step in NEWS
-        # What was overtaken, or changes nothing, is no news.
-        and step.step == statuses[step.report_id]
-        and kinds[step.report_id] == "issue"
-    }
-    await emails.add_news(connection, news)
+    fresh = [step for step in found if (step.report_id, step.cause) in new]
+    issues = {report_id: steps for report_id, steps in known.items() if kinds[report_id] == "issue"}
+    await emails.add_news(connection, _news(fresh, issues))
+
+
+def _news(
+    fresh: Sequence[Step], issues: Mapping[uuid.UUID, Sequence[Step]]
+) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
+    """What those who wait for e-mail are told of new steps, by the e-mail's id: where an issue stands now, if
+    that is news and another than before; and each day that is chosen."""
+    causes = {step.cause for step in fresh}
+    news = {}
+    for step in fresh:
+        if had := issues.get(step.report_id):
+            before = told(lifecycle.status(one for one in had if one.cause not in causes))
+            after = told(lifecycle.status(had))
+            if after in NEWS and (after != before or step.step == after == "planned"):
+                news[step.report_id] = step.cause, after
+    return {uuid.uuid5(cause, "email"): (report_id, about) for report_id, (cause, about) in news.items()}
 
 
 def _cause(envelope: Envelope[Any]) -> publishing.Cause:

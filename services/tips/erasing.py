@@ -17,7 +17,17 @@ from services.tips.core.certificate import Erasure
 from services.tips.core.chain import entry
 from services.tips.core.report import Report
 from services.tips.photos import holding
-from services.tips.queries import disclosures, emails, erasures, holds, messages, ratings, reports, steps
+from services.tips.queries import (
+    disclosures,
+    emails,
+    erasures,
+    holds,
+    keeping,
+    messages,
+    ratings,
+    reports,
+    steps,
+)
 from services.tips.queries.holds import Hold
 from shared.events import ReportErased
 
@@ -83,6 +93,7 @@ async def destroy(
     dropped = await holding.drop_of(connection, report_ids, now)
     await emails.forget_of(connection, report_ids)
     rated = await ratings.delete_ratings(connection, report_ids)
+    await keeping.forget_decisions(connection, report_ids)
     return {
         report_id: Destroyed(
             {

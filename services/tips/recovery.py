@@ -11,7 +11,7 @@ from services.tips.core import lifecycle
 from services.tips.core.chain import Entry
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, seen, step_of
 from services.tips.core.report import Report, time_of
-from services.tips.queries import disclosures, emails, erasures, reports, steps
+from services.tips.queries import disclosures, emails, erasures, keeping, reports, steps
 from services.tips.receipts import LOOKUP_BYTES
 from services.tips.recovery_issues import take_back_issues
 from shared.cloudevents import Envelope, derived_id
@@ -55,10 +55,30 @@ async def take_back(connection: Any, history: History, now: datetime) -> Recover
     lines = [f"{len(again)} reports were erased after the backup; they are erased again"]
     lines += [f"{len(told)} reports came after the backup: their words, receipts and contacts are lost"]
     lines += [f"  lost: {envelope.event.kind} {envelope.event.report_id}" for envelope in told]
-    forgotten = await emails.forget_all(connection)
-    lines += [f"{forgotten} e-mail addresses are forgotten: who ended e-mail after the backup is on no topic"]
+    lines += await doubt(connection, now)
     public = await take_back_issues(connection, history, erased.keys() | set(lost), now)
     return Recovered([*lines, *public.lines], [*events, *public.events])
+
+
+async def doubt(connection: Any, now: datetime) -> list[str]:
+    """Take back what a backup says and nobody can know to be so still: who wants e-mail, and what is spam.
+    The lines that say so."""
+    forgotten = await emails.forget_all(connection)
+    marked = await keeping.marked_as_spam(connection)
+    kinds = await reports.lock_reports(connection, marked)
+    for report_id in marked:
+        await keeping.unmark_spam(connection, report_id)
+    entries = [
+        Entry(report_id, kinds[report_id], time_of(kinds[report_id], now), *_DOUBTED) for report_id in marked
+    ]
+    await disclosures.record(connection, entries)
+    return [
+        f"{forgotten} e-mail addresses are forgotten: who ended e-mail after the backup is known nowhere",
+        f"{len(marked)} reports are taken for spam no more: who objected after the backup is known nowhere",
+    ]
+
+
+_DOUBTED = ("alteration", "operator", "tips", "spam_before_restore")
 
 
 def _erased_again(report_id: uuid.UUID, kind: Kind, now: datetime) -> Entry:

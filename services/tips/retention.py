@@ -21,6 +21,10 @@ from shared.mending.journal import Say, note
 from shared.municipality import Municipality
 
 ROWS = 1_000
+LOST_MEND = (
+    "restore them from the newest keys.tar (docs/operating.md, Restore); what is lost for good is given up by"
+    " `keys destroy NAME --even-so`"
+)
 WORKER = "retention"
 
 
@@ -30,7 +34,7 @@ async def plan(connection: Any, keys: KeyFolder, municipality: Municipality, now
     for hold in await holds.all_holds(connection):
         if hold.until < today:
             say(f"the hold on {hold.report_id} ends" + (", it is erased" if hold.erase_when_lifted else ""))
-    if spam := await keeping.spam_before(connection, today - timedelta(days=rules.SPAM_DAYS)):
+    if spam := await keeping.spam_before(connection, today - rules.SPAM_KEPT):
         say(f"{len(spam)} reports that were taken for spam are erased")
     for name in await _ended(connection, keys, now):
         count = await keeping.count(connection, name)
@@ -73,18 +77,28 @@ async def run(
         wake()
     await _forget_reports(connection, now, who, say)
     await _cut_log(connection, now, who, say)
-    for month in (now, rules.next_month(now)):
-        for base in rules.month_names(municipality.categories.values(), month):
-            keys.make(keys.newest(base))
+    if lost := await lost_keys(connection, keys):
+        # Made anew under their names they would be written over by those of the backup, with what came since.
+        stuck.append(f"keys {', '.join(lost)} are missing; {LOST_MEND}")
+    else:
+        for month in (now, rules.next_month(now)):
+            for base in rules.month_names(municipality.categories.values(), month):
+                keys.make(keys.newest(base))
     if stuck:
         raise Refusal(f"not all came to its end: {'; '.join(stuck)}")
+
+
+async def lost_keys(connection: Any, keys: KeyFolder) -> list[str]:
+    """The keys that reports are under and that are neither there nor destroyed."""
+    used = await keeping.counts(connection)
+    return sorted(name for name in used if keys.state(name) == "missing")
 
 
 async def _erase_spam(connection: Any, now: datetime, source: str) -> int:
     """Erase what was taken for spam so long ago that nobody can take it back, in a transaction of its own
     each; returns how many. What is held stays, for whoever it is held, and can be taken back until the hold
     ends."""
-    before = now.date() - timedelta(days=rules.SPAM_DAYS)
+    before = now.date() - rules.SPAM_KEPT
     count = 0
     for report_id in await keeping.spam_before(connection, before):
         async with connection.transaction():

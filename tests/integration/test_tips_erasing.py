@@ -9,13 +9,15 @@ from urllib.parse import quote
 
 import pytest
 
-from services.tips import month_keys
+from services.tips import month_keys, recovery
 from services.tips.app import forget_receipts
 from services.tips.core import keeping
 from services.tips.core.certificate import CERTIFICATE_KEPT
+from services.tips.core.conversation import MESSAGES_PER_SENDER
 from services.tips.queries import reports
 from services.tips.schemas import CertificateAnswer, ConfirmationView, ReportAnswer, SpamMark
 from shared import events
+from shared.mending.recover import History
 from tests.integration.followed import ANSWER, QUESTION, Followed, followed
 from tests.integration.test_tips_privacy import all_times, everything, forms
 from tests.integration.test_tips_retention import place, run
@@ -167,10 +169,11 @@ async def test_spam_is_erased_after_days_in_which_its_sender_can_say_that_it_is_
     )
     assert view["erasure_waits"] == {"reason": "spam", "until": "2026-11-19"}
     assert {"message", "erase"} <= set(view["possible"])
-    await run(tips, datetime(2026, 11, 19, 23, 59, tzinfo=UTC))
+    # Also where that day ends late.
+    await run(tips, datetime(2026, 11, 20, 23, 59, tzinfo=UTC))
     assert (await mine.view())["status"] == "resolved"
     for _ in range(2):
-        await run(tips, datetime(2026, 11, 20, tzinfo=UTC))
+        await run(tips, datetime(2026, 11, 21, tzinfo=UTC))
     answer = await mine.inside("POST", "/spam", decision())
     assert answer.body == {"status": "erased", "until": None}
     assert (await mine.inside("DELETE", "/spam?by=officer:k.jansen")).status == 410
@@ -210,6 +213,41 @@ async def test_who_says_that_it_is_no_spam_is_read_by_somebody_first(tips: Tips)
         ("alteration", "resident", "tips", "spam_unmarked"),
         ("alteration", "officer:k.jansen", "notify", "spam_marked"),
     ]
+
+
+async def test_a_decision_that_is_told_again_late_marks_nothing(tips: Tips) -> None:
+    """Also one that came while it was marked; what was withdrawn is not marked at all."""
+    mine, first, second = await lived(tips, tip()), decision(), decision()
+    for one in (first, second):
+        assert (await mine.inside("POST", "/spam", one)).body["status"] == "marked"
+    assert (await mine.write("It is no spam.")).status == 201
+    for one in (second, first):
+        assert (await mine.inside("POST", "/spam", one)).body == {"status": "unmarked", "until": None}
+    withdrawn = await followed(tips, issue())
+    assert (await withdrawn.mine("POST", "/withdrawal")).status == 200
+    assert (await withdrawn.inside("POST", "/spam", decision())).body["status"] == "unmarked"
+
+
+async def test_who_has_written_all_that_may_be_can_say_that_it_is_no_spam(tips: Tips) -> None:
+    """Above the limit of messages, this one is taken."""
+    mine = await lived(tips, tip())
+    for number in range(MESSAGES_PER_SENDER - 1):
+        assert (await mine.write(f"{number}")).status == 201
+    assert (await mine.write("one more")).code == "too-many-messages"
+    await mine.inside("POST", "/spam", decision())
+    assert (await mine.write("It is no spam.")).status == 201
+    assert (await mine.view())["erasure_waits"] is None
+
+
+async def test_a_restored_database_takes_nothing_for_spam(tips: Tips) -> None:
+    """Who objected after the backup is known nowhere; it is logged."""
+    mine = await lived(tips, issue())
+    await mine.inside("POST", "/spam", decision())
+    async with tips.pool.acquire() as connection, connection.transaction():
+        told = await recovery.take_back(connection, History([], [], deliver_again=False), tips.clock.now)
+    assert any(line.startswith("1 reports are taken for spam no more") for line in told.lines)
+    assert (await mine.view())["erasure_waits"] is None
+    assert (await mine.log())[-1] == ("alteration", "operator", "tips", "spam_before_restore")
 
 
 async def test_what_is_taken_for_spam_is_read_again_and_stays(tips: Tips) -> None:

@@ -5,6 +5,7 @@ import json
 import secrets
 import uuid
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
@@ -13,20 +14,24 @@ import pytest_asyncio
 
 from services.tips import receipts
 from services.tips.http.desk import TURNS
-from services.tips.limits import ALLOWANCES, OPEN_UPLOADS, Allowance
+from services.tips.limits import ALLOWANCES, OPEN_UPLOADS, SHARED_TIMES, Allowance
 from services.tips.photos.decoders import PLACES
 from tests.conftest import MakeDatabase
 from tests.integration.tips_server import Tips, issue, new_key, running_tips
 from tests.photos import encoded, picture
 
 MOST = ALLOWANCES["reports"].at_once
+# Such as an office's.
+SHARED = "127.0.0.9"
 PHOTO = encoded(picture())
 
 
 @pytest_asyncio.fixture
 async def limited(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
     """The real tips, on which nobody may do as much as he likes."""
-    async with running_tips(await database(), tmp_path, unlimited=()) as running:
+    async with running_tips(
+        await database(), tmp_path, unlimited=(), shared=(ip_network(SHARED),)
+    ) as running:
         yield running
 
 
@@ -62,7 +67,7 @@ async def test_one_network_cannot_flood_and_others_do_not_notice(limited: Tips) 
 
 async def test_one_network_says_of_an_issue_a_few_times_that_it_is_theirs_too(limited: Tips) -> None:
     """Of another issue too; a repeat after a lost answer takes nothing, and a neighbour says it all the same.
-    What is more is answered like the others and not counted: who lives there too learns nothing."""
+    What is more is answered and not counted."""
     await send(limited, "127.0.0.2", 2)
     first, second = (row["issue_id"] for row in await limited.rows("SELECT issue_id FROM issue"))
     most = ALLOWANCES["supports_of_one"].at_once
@@ -73,6 +78,27 @@ async def test_one_network_says_of_an_issue_a_few_times_that_it_is_theirs_too(li
     assert await support(limited, "127.0.0.5", first, [new_key()]) == [200]
     rows = await limited.rows("SELECT issue_id, supporters FROM issue")
     assert {row["issue_id"]: row["supporters"] for row in rows} == {first: most + 1, second: 1}
+
+
+async def test_where_many_share_an_address_wrong_receipts_keep_nobody_from_theirs(limited: Tips) -> None:
+    """A right one works when the wrong ones are used up; on an address of one network it has to wait."""
+    receipt = (await limited.post(issue())).body["receipt"]
+    wrong = "7777-7777-7777-7777-77777"
+    for host, times, right in (("127.0.0.2", 1, 429), (SHARED, SHARED_TIMES, 200)):
+        async with client(limited, host) as session:
+
+            async def asks(code: str, session: aiohttp.ClientSession = session) -> int:
+                headers = {"Authorization": f"Receipt {code}"}
+                async with session.get("/v1/reports/mine", headers=headers) as answer:
+                    return answer.status
+
+            most = ALLOWANCES["receipts"].at_once * times
+            assert {await asks(wrong) for _ in range(most)} == {404}
+            # Some are given back meanwhile.
+            async with asyncio.timeout(30):
+                while await asks(wrong) != 429:
+                    pass
+            assert await asks(receipt) == right
 
 
 async def support(tips: Tips, host: str, issue_id: uuid.UUID, keys: list[str]) -> list[int]:

@@ -109,6 +109,35 @@ async def test_the_process_takes_a_report_sends_its_event_and_applies_what_comes
     assert "report_accepted" in log.read_text()
 
 
+async def test_it_does_not_start_without_the_keys_that_its_reports_are_under(
+    database: MakeDatabase, infrastructure: Infrastructure, tmp_path: Path
+) -> None:
+    """Nor makes them anew: what came under those would be lost when the folder is restored. Once they are
+    given up, it starts."""
+    dsn, keys, empty = await database(), tmp_path / "keys", tmp_path / "empty"
+    keys.mkdir()
+    empty.mkdir()
+    env = environment(dsn, infrastructure.bootstrap, keys)
+    lost = env | {"IBUURT_KEY_FOLDER": str(empty)}
+    await postgres.migrate(dsn, MIGRATIONS)
+    async with running_process("tips", env, tmp_path / "log") as process, aiohttp.ClientSession() as session:
+        await sent(session, process, tip())
+    name = f"{datetime.now(UTC):%Y-%m}-led-365"
+    for arguments in ([], ["retention", "run", "--by", "jansen"]):
+        ended = await asyncio.to_thread(service_process.ended, "tips", lost, *arguments)
+        last = ended.stderr.strip().splitlines()[-1]
+        assert ended.returncode == 1
+        assert name in last
+        assert "restore them from the newest keys.tar" in last
+        assert not (empty / name).exists()
+    given_up = await asyncio.to_thread(
+        service_process.ended, "tips", lost, "keys", "destroy", name, "--even-so", "--by", "jansen"
+    )
+    assert given_up.returncode == 0, given_up.stderr
+    async with running_process("tips", lost, tmp_path / "log") as process, aiohttp.ClientSession() as session:
+        await sent(session, process, tip())
+
+
 async def sent(session: aiohttp.ClientSession, process: Process, body: dict[str, Any]) -> dict[str, Any]:
     headers = {"Idempotency-Key": new_key()}
     async with session.post(f"{process.url}/v1/reports", json=body, headers=headers) as answer:

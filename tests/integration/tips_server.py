@@ -182,9 +182,10 @@ async def running_tips(
     town: municipality.Municipality | None = None,
     public_url: str = PUBLIC_URL,
     unlimited: Sequence[Network] = (HERE,),
+    shared: Sequence[Network] = (),
 ) -> AsyncIterator[Tips]:
     """`tips` over HTTP on free ports, its database migrated; the town is IBuurt, unless another is given.
-    `unlimited` are those who may send without limit."""
+    `unlimited` are those who may send without limit, `shared` the addresses of many."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "tips")
     town = town or municipality.read(IBUURT)
@@ -202,7 +203,7 @@ async def running_tips(
         peppers=PEPPERS,
         metrics=TipsMetrics(registry),
         storing=Storing(pool, keys, wake, clock),
-        limits=Limits(clock, unlimited=unlimited),
+        limits=Limits(clock, unlimited=unlimited, shared=shared),
         sender=SENDER,
         wake=wake,
         clock=clock,

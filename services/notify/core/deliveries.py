@@ -84,11 +84,13 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """Not delivered, with a code. `unit_up` is whether the unit's system works, None where it was not
-    asked; while tips is not up the attempt does not count."""
+    asked. An attempt does not count while tips is not up, nor where it has `no_words` to give until an
+    operator mends them: such a delivery is never given up."""
 
     reason: str
     unit_up: bool | None = None
     tips_up: bool = True
+    no_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,12 @@ def settle(
         return Settlement("done", delivery.attempts + 1)
     if isinstance(outcome, Gone):
         return Settlement("cancelled", delivery.attempts, failure="erased")
-    attempts = delivery.attempts + (1 if outcome.tips_up else 0)
-    if outcome.tips_up and attempts >= retrying.max_attempts:
+    counts = outcome.tips_up and not outcome.no_words
+    attempts = delivery.attempts + (1 if counts else 0)
+    if counts and attempts >= retrying.max_attempts:
         return Settlement("dead", attempts, lease=delivery.leased_until, failure=outcome.reason)
-    wait = backoff(max(1, attempts), retrying.base, retrying.cap, chance)
+    tries = retrying.max_attempts if outcome.no_words else max(1, attempts)
+    wait = backoff(tries, retrying.base, retrying.cap, chance)
     again = now + timedelta(seconds=wait)
     return Settlement("open", attempts, again, delivery.leased_until, outcome.reason)
 

@@ -118,6 +118,11 @@ def message_name(email_id: uuid.UUID, secret: bytes) -> str:
     return hmac.digest(secret, b"ibuurt message-id 1\0" + email_id.bytes, hashlib.sha256)[:16].hex()
 
 
+def told(status: str) -> str:
+    """What an e-mail says of a status: that the unit's system has it is nothing more than whose it is."""
+    return "routed" if status == "delivered" else status
+
+
 def about_message(*, asks: bool) -> str:
     """What an e-mail says of a unit's message: that there is one."""
     return "answer_asked" if asks else "message"

@@ -18,6 +18,8 @@ ERASED_KEPT_DAYS = 366
 LOG_KEPT_DAYS = 1_827
 # So long a unit can take back that a report is spam, and its sender can say that it is none.
 SPAM_DAYS = 7
+# West of Greenwich the last of these days ends on the next one of UTC.
+SPAM_KEPT = timedelta(days=SPAM_DAYS + 1)
 # The key of a hold that has ended goes with the next hourly run; a tip's time is the hour that had begun.
 HOLD_KEY_KEPT = timedelta(hours=2)
 # A copy of the key folder is made at least once a month, and the newest two are kept (docs/operating.md, Back

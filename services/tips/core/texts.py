@@ -80,9 +80,9 @@ IN_BACKUPS: Texts = {
 # What is said while a report that was taken for spam waits: its sender can say that it is none.
 SPAM: Texts = {
     "nl": "Wij zagen deze melding als spam of misbruik. Na {day} wissen wij die. Klopt dat niet? Stuur ons"
-    " dan hier een bericht, uiterlijk op die dag. Dan wissen wij die niet, en leest iemand uw bericht.",
+    " dan hier een bericht, uiterlijk op die dag. Dan wissen wij die niet.",
     "en": "We took this report for spam or abuse. After {day} we erase it. Is that wrong? Then send us a"
-    " message here, on that day at the latest. Then we do not erase it, and somebody reads your message.",
+    " message here, on that day at the latest. Then we do not erase it.",
 }
 # What is said instead while a hold keeps what is to be erased: because the resident asked, or for another
 # reason. A backup that is restored may not know of it: the resident can see whether it was done.

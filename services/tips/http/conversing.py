@@ -126,7 +126,8 @@ async def add_message(
             raise _another_message()
         return message, False
     mine.check("message", now)
-    if full(mine.messages, draft.sender):
+    objecting = mine.standing.waiting is not None and draft.sender == "resident"
+    if full(mine.messages, draft.sender) and not objecting:
         raise _too_many()
     message = Message(
         number=len(mine.messages) + 1,

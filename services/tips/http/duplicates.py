@@ -97,7 +97,7 @@ def add_duplicates(app: FastAPI, desk: Desk) -> None:
                     "Send a report of your own.",
                 )
             new = await issues.insert_support(taken, key_mac, drop_after(desk.clock()))
-            # Not refused: that would tell a household that somebody of theirs has said it before.
+            # Not refused: somebody else of the household may have said it, and need not be told so.
             new = new and desk.limits.took(request, "supports_of_one", issue_id.bytes)
             count = await issues.count_support(taken, issue_id) if new else shown.supporters
         if count is None:  # it went meanwhile

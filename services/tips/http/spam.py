@@ -34,7 +34,7 @@ def add_spam(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     async def mark_as_spam(report_id: uuid.UUID, request: Request) -> Response:
         """The report is spam or abuse: its sender reads that, and it is erased after some days, in which the
         mark can be taken back; a message of its sender takes it back too. The same decision again changes
-        nothing, nor does another while it is marked."""
+        nothing, nor does another while it is marked; one that its sender has withdrawn is not marked."""
         service = web.caller(request, tokens)
         sent = await web.read_json(request, Spam)
         today = desk.clock().date()
@@ -43,10 +43,12 @@ def add_spam(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             if report.status == "erased":
                 return JSONResponse({"status": "erased", "until": None})
             _, marked_on = await keeping.stay_of(taken, report_id)
+            new = await keeping.decide_spam(taken, report_id, sent.decision_id)
             if marked_on is None:
-                if await keeping.spam_decision(taken, report_id) == sent.decision_id:
+                # Nobody works on what was withdrawn, and its sender could not say that it is none.
+                if not new or report.status == "withdrawn":
                     return JSONResponse({"status": "unmarked", "until": None})
-                await keeping.mark_spam(taken, report_id, today, sent.decision_id)
+                await keeping.mark_spam(taken, report_id, today)
                 if report.kind == "issue":
                     email_id = uuid.uuid5(sent.decision_id, "email")
                     await emails.add_news(taken, {email_id: (report_id, "spam")})

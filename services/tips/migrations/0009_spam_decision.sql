@@ -1,2 +1,7 @@
--- By which decision a report was taken for spam last: told again, it does not mark anew what was taken back.
-ALTER TABLE report ADD COLUMN spam_decision uuid;
+-- The decisions by which a report was taken for spam, for as long as it has words: told again, one does not mark
+-- anew what was taken back.
+CREATE TABLE spam_decision (
+    report_id uuid NOT NULL REFERENCES report ON DELETE CASCADE,
+    decision_id uuid NOT NULL,
+    PRIMARY KEY (report_id, decision_id)
+);

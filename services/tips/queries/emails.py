@@ -107,7 +107,8 @@ async def add_news(connection: Any, news: Mapping[uuid.UUID, tuple[uuid.UUID, st
            SELECT said.email_id, subscription_id, said.about
            FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS said (email_id, report_id, about)
                 JOIN email_updates USING (report_id)
-           WHERE confirmed ON CONFLICT (email_id) DO NOTHING""",
+           WHERE confirmed FOR KEY SHARE OF email_updates
+           ON CONFLICT (email_id) DO NOTHING""",
         list(news),
         [report_id for report_id, _ in news.values()],
         [about for _, about in news.values()],

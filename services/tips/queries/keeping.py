@@ -1,6 +1,7 @@
 """Which reports are under which key, and what goes because its time has ended."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
@@ -57,24 +58,40 @@ async def stay_of(connection: Any, report_id: uuid.UUID) -> tuple[str | None, da
     return row["key_name"], row["spam_on"]
 
 
-async def spam_decision(connection: Any, report_id: uuid.UUID) -> uuid.UUID | None:
-    """By which decision a report was taken for spam last, also where that was taken back."""
-    found: uuid.UUID | None = await connection.fetchval(
-        "SELECT spam_decision FROM report WHERE report_id = $1", report_id
+async def decide_spam(connection: Any, report_id: uuid.UUID, decision_id: uuid.UUID) -> bool:
+    """Whether a decision that a report that is locked is spam is told for the first time."""
+    new = await connection.fetchval(
+        "INSERT INTO spam_decision VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
+        report_id,
+        decision_id,
     )
-    return found
+    return bool(new)
 
 
-async def mark_spam(connection: Any, report_id: uuid.UUID, day: date, decision_id: uuid.UUID) -> None:
-    """Note the day on which a report that is locked was taken for spam, and by which decision."""
-    await connection.execute(
-        "UPDATE report SET spam_on = $2, spam_decision = $3 WHERE report_id = $1", report_id, day, decision_id
-    )
+async def mark_spam(connection: Any, report_id: uuid.UUID, day: date) -> None:
+    """Note the day on which a report that is locked was taken for spam."""
+    await connection.execute("UPDATE report SET spam_on = $2 WHERE report_id = $1", report_id, day)
 
 
 async def unmark_spam(connection: Any, report_id: uuid.UUID) -> None:
-    """A report that is locked is no spam after all."""
+    """A report that is locked is no spam after all; nor is it mailed that it is."""
     await connection.execute("UPDATE report SET spam_on = NULL WHERE report_id = $1", report_id)
+    await connection.execute(
+        """DELETE FROM email USING email_updates u
+           WHERE about = 'spam' AND u.subscription_id = email.subscription_id AND u.report_id = $1""",
+        report_id,
+    )
+
+
+async def forget_decisions(connection: Any, report_ids: Iterable[uuid.UUID]) -> None:
+    """Forget the decisions about reports that are erased."""
+    await connection.execute("DELETE FROM spam_decision WHERE report_id = ANY($1::uuid[])", list(report_ids))
+
+
+async def marked_as_spam(connection: Any) -> list[uuid.UUID]:
+    """The reports that are taken for spam, in the order in which everybody locks reports."""
+    rows = await connection.fetch("SELECT report_id FROM report WHERE spam_on IS NOT NULL ORDER BY report_id")
+    return [row["report_id"] for row in rows]
 
 
 async def spam_before(connection: Any, day: date) -> list[uuid.UUID]:

@@ -25,6 +25,8 @@ IBUURT = Path(__file__).parents[2] / "deploy/municipalities/ibuurt"
 # Where it can die: whose function, its name, and which call of it, counted from 1.
 POINTS: dict[str, tuple[Any, str]] = {
     "before the hold ends": (holding, "end"),
+    "before the mark of spam goes": (keeping, "unmark_spam"),
+    "before the spam is erased": (retention, "erase_and_log"),
     "before retiring": (keeping, "retire"),
     "before the wait": (keeping, "newest_transaction"),
     "before a batch": (keeping, "next_under"),

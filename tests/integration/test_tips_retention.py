@@ -541,11 +541,15 @@ async def test_whoever_dies_leaves_nothing_half_done_after_the_next_run(
                     entry = chain.Entry(uuid.uuid4(), "issue", old, "erasure", "x", "tips", "retention")
                     await disclosures.record(connection, [entry])
             held, still, done, ended = await four(tips, now, hold=command != "destroy")
+            spam = await sent(tips, tip(), "delivered")
+            if command == "retention":
+                day = now.date() - timedelta(days=10)
+                await tips.rows("UPDATE report SET spam_on = $2 WHERE report_id = $1", spam, day)
             assert await dies(dsn, tmp_path, now, point, hits, command, name), point
             if command != "destroy":
                 assert {await key_of(tips, one) is None for one in (held, still)} == {False}, point
             await again(tips, command, name, now)
-            keys = {one: await key_of(tips, one) for one in (held, still, done, ended)}
+            keys = {one: await key_of(tips, one) for one in (held, still, done, ended, spam)}
             if command == "rotate":
                 assert set(keys.values()) == {f"{name}.2"}, point
             elif command == "destroy":
@@ -553,8 +557,9 @@ async def test_whoever_dies_leaves_nothing_half_done_after_the_next_run(
                 assert set(await erased_events(tips)) == set(keys), point
             else:
                 assert (keys[held], keys[still]) == (f"hold-{held}", f"{now:%Y-%m}-led-365"), point
-                assert keys[done] is keys[ended] is None, point
-                assert await erased_events(tips) == {done: "retention", ended: "resident"}, point
+                assert keys[done] is keys[ended] is keys[spam] is None, point
+                gone = {done: "retention", ended: "resident", spam: "spam"}
+                assert await erased_events(tips) == gone, point
                 assert await log_of(tips, done) == [("erasure", "retention")], point
             left = await asyncio.to_thread(lambda: {file.name for file in tmp_path.iterdir()})
             assert name not in left, point

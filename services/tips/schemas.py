@@ -183,6 +183,7 @@ class Export(_Answer):
     words: dict[str, Any] | None = Field(description="what was sent, as it was sent")
     messages: list[MessageView]
     email: Literal["none", "unconfirmed", "confirmed"] = Field(description="e-mail about news")
+    email_address: str | None = Field(description="where it goes; null where none is asked for")
     public: dict[str, Any] | None = Field(description="what everybody can read, as in GET /v1/issues/ID")
     hold: Hold | None
     rating: RatingView | None

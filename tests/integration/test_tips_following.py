@@ -156,8 +156,8 @@ async def test_another_language_is_answered_in_the_municipalitys_first(tips: Tip
 
 
 async def test_the_export_has_what_is_public_email_and_a_hold_and_names_no_person(tips: Tips) -> None:
-    """The text that everybody reads, whether e-mail goes out, until when the law keeps the words; neither who
-    read them or has them kept, nor why they are kept."""
+    """The text that everybody reads, whether and where to e-mail goes, until when the law keeps the words;
+    neither who read them or has them kept, nor why they are kept."""
     mine, bare = await followed(tips, issue()), await followed(tips, tip())
     await tips.public_text(mine.report_id, approve=True, digest=digest_of(SECRET_WORDS))
     await tips.words(mine.report_id, purpose="follow_up", reader="officer:k.jansen")
@@ -176,9 +176,11 @@ async def test_the_export_has_what_is_public_email_and_a_hold_and_names_no_perso
         ("officer", "follow_up"),
         ("operator", "hold_placed"),
     ]
-    assert not [word for word in ("jansen", "court", "r@resident.example") if word in answer.content.decode()]
+    assert export["email_address"] == "r@resident.example"
+    assert not [word for word in ("jansen", "court") if word in answer.content.decode()]
     export = (await bare.mine("GET", "/export")).body["export"]
     assert (export["public"], export["email"], export["hold"]) == (None, "none", None)
+    assert export["email_address"] is None
 
 
 async def test_the_export_has_all_that_is_held_and_no_way_to_anybody(tips: Tips) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from services.tips import sealing
 from services.tips.core import public_view
 from services.tips.core.certificate import reader_shown
 from services.tips.core.report import Report
@@ -16,7 +17,7 @@ from services.tips.http.email import email_state
 from services.tips.http.mine import Mine, certificate_of, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent, report_of_receipt
 from services.tips.http.unsealing import report_key, unsealed_words
-from services.tips.queries import erasures, holds, listing, messages
+from services.tips.queries import emails, erasures, holds, listing, messages
 from services.tips.schemas import ExportAnswer, ReportAnswer
 from services.tips.sealing import Sealed
 from shared.web import Problem
@@ -51,13 +52,14 @@ async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None
     readings = await erasures.readings_of(connection, report.report_id)
     shown = await listing.shown_of(connection, report.report_id)
     hold = await holds.of(connection, report.report_id)
-    words, written = await _written(connection, desk, report, sealed)
+    words, written, address = await _written(connection, desk, report, sealed)
     return {
         "format": "ibuurt.export.v1",
         "report": mine.view(desk, desk.clock()),
         "words": words,
         "messages": written,
         "email": await email_state(connection, report.report_id),
+        "email_address": address,
         "public": public_view.as_json(shown) if shown else None,
         "hold": {"until": hold.until.isoformat()} if hold else None,
         "rating": {"satisfied": rating.satisfied, "stars": rating.stars} if rating else None,
@@ -78,14 +80,19 @@ async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None
 
 async def _written(
     connection: Any, desk: Desk, report: Report, sealed: Sealed | None
-) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The words and the conversation; nothing where they are erased or locked away."""
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], str | None]:
+    """The words, the conversation and where news goes; nothing where they are erased or locked away."""
     try:
         words = await unsealed_words(connection, desk, report, sealed)
         key = await report_key(connection, desk, report, sealed)
     except Problem as problem:
         if problem.status != 410:
             raise
-        return None, []
+        return None, [], None
     stored = await messages.messages_of(connection, report.report_id)
-    return words, [told(desk, report, one.message, key, one.sealed) for one in stored]
+    written = [told(desk, report, one.message, key, one.sealed) for one in stored]
+    wanted = await emails.address_of(connection, report.report_id)
+    if wanted is None:
+        return words, written, None
+    subscription_id, part = wanted
+    return words, written, sealing.unseal_part(key, report.report_id, subscription_id, part)["address"]

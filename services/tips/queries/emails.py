@@ -66,6 +66,14 @@ async def state(connection: Any, report_id: uuid.UUID) -> bool | None:
     return confirmed
 
 
+async def address_of(connection: Any, report_id: uuid.UUID) -> tuple[uuid.UUID, bytes] | None:
+    """The subscription of a report and its sealed address; None where there is none."""
+    row = await connection.fetchrow(
+        "SELECT subscription_id, sealed FROM email_updates WHERE report_id = $1", report_id
+    )
+    return (row["subscription_id"], row["sealed"]) if row else None
+
+
 async def forget(connection: Any, subscription_id: uuid.UUID) -> None:
     """Erase an address, and what waits for it."""
     await connection.execute("DELETE FROM email_updates WHERE subscription_id = $1", subscription_id)

@@ -142,6 +142,10 @@ class Operator:
             raise Refusal(f"there is no secret {name}; they are {', '.join(names(self.units()))}")
         if name in PERMANENT and not even_so:
             raise Refusal(f"{name} may never change: {PERMANENT[name]}; {PERMANENT_MEND}")
+        if self.store.given(name):
+            raise Refusal(
+                f"secret {name} is in deploy/secrets; remove it there, then one is made in its place"
+            )
         kind, _, user = name.partition("_")
         interrupted = self.store.next(name)
         secret = interrupted or new(name)

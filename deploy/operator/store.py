@@ -26,6 +26,8 @@ PERMANENT = {
 }
 # Secrets of other systems, which `tips` needs to be let in there.
 OTHERS = ("smtp_password", "photo_store_secret_key")
+# By these the operator signs in to replace any.
+ADMINISTRATORS = ("postgres", "kafka_admin")
 # A folder, so that no subscriber's name meets a secret's.
 CONTACTS = "contacts"
 # What secrets are being replaced by: a file each, only while that lasts.
@@ -81,11 +83,12 @@ class Store:
             stored, given = self._read(name), self._read(name, self._given)
             if given and stored and given != stored:
                 faults.append(
-                    f"secret {name} in deploy/secrets is not the one in use; remove it there, or "
-                    f"{_renew(name)}"
+                    f"secret {name} in deploy/secrets is not the one in use; remove it there; for another, "
+                    f"then {_renew(name)}"
                 )
             elif not stored and name in made:
-                faults.append(f"secret {name} is gone; restore the store from its backup, or {_renew(name)}")
+                other = "" if name in ADMINISTRATORS else f", or {_renew(name)}"
+                faults.append(f"secret {name} is gone; restore the store from its backup{other}")
             elif not stored:
                 fresh[name] = given or new(name)
         faults += self._weak({name: fresh.get(name) or self._read(name) for name in wanted})

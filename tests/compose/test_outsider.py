@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import kafka_jars
+from deploy.local.kafka import prepare
 from tests.compose.deployment import Deployment
 from tests.compose.test_deployment import subscriber
 from tests.integration.test_subscribing import DOCS, issues_in, of, printed, run
@@ -58,6 +59,7 @@ def stranger(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -
         if example.is_file():
             shutil.copy(example, folder)
     (folder / "kafka").mkdir()
+    prepare()
     (folder / "kafka" / "libs").symlink_to(kafka_jars.jars())
     yield folder
     subscriber(deployment, "remove", "roads")

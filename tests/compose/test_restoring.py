@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compose.deployment import PAGE, SERVICES, Deployment, long, typed
+from tests.compose.deployment import PAGE, ROOT, SERVICES, Deployment, long, typed
 from tests.compose.town import Town
 
 pytestmark = long
@@ -16,6 +16,7 @@ RESTORE = (
     "--exit-on-error < stats.dump"
 )
 UP = "docker compose up -d --wait"
+UPGRADE = f"{ROOT}/deploy/upgrade"
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +127,38 @@ def test_an_upgrade_while_reports_come(deployment: Deployment, town: Town) -> No
     reporting = threading.Thread(target=report)
     reporting.start()
     try:
-        deployment.typed("docker compose build --quiet --build-arg REVISION=next")
-        typed(deployment, UP)
+        deployment.typed(UPGRADE)
     finally:
         done.set()
         reporting.join()
     assert accepted > 5
     assert deployment.agree()["tips"]["accepted"] >= before + accepted
+
+
+PSQL = "docker compose exec -T postgres psql -qU postgres -d stats -c"
+LATER = "INSERT INTO migration (name, digest) VALUES ('stats/9999_later.sql', 'x')"
+FORGOTTEN = "DELETE FROM migration WHERE name = 'stats/9999_later.sql'"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "job"),
+    [
+        (f'{PSQL} "{LATER}"', f'{PSQL} "{FORGOTTEN}"', "migrate-stats"),
+        ("docker compose stop kafka", "docker compose start kafka", "topics"),
+    ],
+)
+def test_an_upgrade_that_a_job_refuses(
+    deployment: Deployment, town: Town, spoil: str, mend: str, job: str
+) -> None:
+    """What runs goes on running as it was: the same containers, and reports are taken."""
+    before = deployment.run("ps", "--quiet", *SERVICES)
+    deployment.typed(spoil)
+    told = deployment.typed(UPGRADE, check=False)
+    assert f"upgrade: the job {job} refuses" in told
+    assert deployment.run("ps", "--quiet", *SERVICES) == before
+    town.report()
+    deployment.typed(mend)
+    deployment.typed(UPGRADE)
 
 
 def test_two_of_stats(deployment: Deployment, town: Town) -> None:
@@ -147,7 +173,9 @@ def test_two_of_stats(deployment: Deployment, town: Town) -> None:
 def test_all_is_gone(deployment: Deployment) -> None:
     """Kafka's volume and the databases': the page's block brings back what the dumps of one backup hold. Last
     here, since what came after them is lost."""
-    (block,) = re.findall(r"^\*\*All is gone\*\*.*?^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    section = PAGE.partition("**All is gone**")[2].partition("What happened after the dumps")[0]
+    blocks = re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
     _lose(deployment, "kafka", "postgres")
-    for line in block.splitlines():
-        deployment.typed(line)
+    for line in "".join(blocks).splitlines():
+        deployment.typed(re.sub(r"\bNAME\b", "jansen", line))

@@ -235,6 +235,11 @@ INCOMPATIBLE: dict[str, tuple[Callable[[], dict[str, Any]], str, str]] = {
         TOPIC,
         "max.compaction.lag.ms was 691200000",
     ),
+    "smaller events than were taken": (
+        lambda: with_setting(REPORTS, "max.message.bytes", "100"),
+        "ibuurt.reports.v1",
+        "max.message.bytes was not there, now it is",
+    ),
     "tombstones kept for less": (
         lambda: with_setting(ISSUES, "delete.retention.ms", "86400000"),
         TOPIC,

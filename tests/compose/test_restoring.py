@@ -158,6 +158,7 @@ def test_an_upgrade_that_a_job_refuses(
     assert deployment.run("ps", "--quiet", *SERVICES) == before
     town.report()
     deployment.typed(mend)
+    deployment.healthy(["kafka", "postgres"], 300)
     deployment.typed(UPGRADE)
 
 

@@ -1,7 +1,7 @@
 """The composition root of `tips`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,7 +75,7 @@ async def serve(settings: Settings, service: Service) -> None:
     # Reports are taken whatever becomes of Kafka, relay and consumer: the outbox keeps them.
     service.ready_needs_parts = False
     service.also("forget submissions", lambda: forget_submissions(service.pool, _now))
-    service.also("retention", lambda: _after(relay.checked, keep(service.pool, desk, _now)))
+    service.also("retention", lambda: _after(relay.checked, keep, service.pool, desk, _now))
     service.also("settle issues", lambda: settle_issues(desk))
     service.also("forget receipts", lambda: forget_receipts(service.pool, _now))
     service.also("move photos", lambda: keep_moving(service.pool, store, _now))
@@ -98,21 +98,17 @@ async def serve(settings: Settings, service: Service) -> None:
             desk.metrics,
             _now,
         )
-        service.also("e-mail", lambda: _after(relay.checked, emailing.run()))
+        service.also("e-mail", lambda: _after(relay.checked, emailing.run))
     service.answer(reports.totals)
     http.add_internal(service.internal, desk, settings.notify_token.get_secret_value())
     await service.run(http.public_app(desk))
 
 
-async def _after(checked: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+async def _after(checked: asyncio.Event, work: Callable[..., Awaitable[None]], *given: Any) -> None:
     """What must not begin on a database that was restored and not recovered: it mails whoever ended e-mail
     since, and erases what was taken back since."""
-    try:
-        await checked.wait()
-    except BaseException:
-        work.close()
-        raise
-    await work
+    await checked.wait()
+    await work(*given)
 
 
 def _sender(settings: Settings, town: municipality.Municipality) -> Sender | None:

@@ -14,7 +14,7 @@ from services.tips.core.chain import CHAINS, Mark
 from services.tips.keys import KeyFolder
 from shared import municipality
 from shared.command import Program, add_mending, on_database, say
-from shared.mending.journal import note
+from shared.mending.journal import kept_for, note
 
 _HEAD = re.compile(rf"({'|'.join(CHAINS)}):([0-9]{{1,18}}):([0-9a-f]{{64}})", re.ASCII)
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
@@ -147,16 +147,13 @@ def _run(program: Program, given: argparse.Namespace) -> None:
 
 def _restored(program: Program, given: argparse.Namespace) -> None:
     async def work(connection: Any) -> None:
-        doing = connection.transaction()
-        await doing.start()
-        for line in await recovery.doubt(connection, _now()):
-            say(line)
+        async with kept_for(connection, given.by):
+            for line in await recovery.doubt(connection, _now()):
+                say(line)
+            if given.by is not None:
+                await note(connection, given.by, "restored", {})
         if given.by is None:
-            await doing.rollback()
             say("dry run: nothing was changed; with --by NAME it is")
-        else:
-            await note(connection, given.by, "restored", {})
-            await doing.commit()
 
     on_database(program, work)
 

@@ -2,12 +2,13 @@
 the public sees it too."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.tips import publishing
 from services.tips.core import lifecycle
-from services.tips.core.emails import NEWS, told
+from services.tips.core.emails import NEWS, email_id, told
 from services.tips.core.lifecycle import Step
 from services.tips.queries import emails, reports, steps
 from shared.cloudevents import Envelope, derived_id
@@ -45,24 +46,29 @@ async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
     causes = {step.report_id: _cause(envelope) for step, envelope in zip(found, envelopes, strict=True)}
     await publishing.announce(connection, causes)
     fresh = [step for step in found if (step.report_id, step.cause) in new]
-    issues = {report_id: steps for report_id, steps in known.items() if kinds[report_id] == "issue"}
-    await emails.add_news(connection, _news(fresh, issues))
+    of_issues = [step for step in fresh if kinds[step.report_id] == "issue"]
+    await emails.add_news(connection, _news(of_issues, known, statuses))
 
 
 def _news(
-    fresh: Sequence[Step], issues: Mapping[uuid.UUID, Sequence[Step]]
+    fresh: Sequence[Step], known: Mapping[uuid.UUID, Sequence[Step]], statuses: Mapping[uuid.UUID, str]
 ) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
     """What those who wait for e-mail are told of new steps, by the e-mail's id: where an issue stands now, if
     that is news and another than before; and each day that is chosen."""
-    causes = {step.cause for step in fresh}
-    news = {}
+    by_report: dict[uuid.UUID, list[Step]] = defaultdict(list)
     for step in fresh:
-        if had := issues.get(step.report_id):
-            before = told(lifecycle.status(one for one in had if one.cause not in causes))
-            after = told(lifecycle.status(had))
-            if after in NEWS and (after != before or step.step == after == "planned"):
-                news[step.report_id] = step.cause, after
-    return {uuid.uuid5(cause, "email"): (report_id, about) for report_id, (cause, about) in news.items()}
+        by_report[step.report_id].append(step)
+    news = {}
+    for report_id, new in by_report.items():
+        after = told(statuses[report_id])
+        if after not in NEWS:
+            continue
+        causes = {step.cause for step in new}
+        before = told(lifecycle.status(step for step in known[report_id] if step.cause not in causes))
+        days = [step for step in new if step.step == after == "planned"]
+        if telling := new if after != before else days:
+            news[email_id(telling[-1].cause)] = report_id, after
+    return news
 
 
 def _cause(envelope: Envelope[Any]) -> publishing.Cause:

@@ -100,19 +100,20 @@ class Emailing:
     async def _deal_with(self, due: Due, leased: datetime) -> None:
         # Those before it may have taken long: it may be another worker's by now, or wanted no more.
         async with self._pool.acquire() as connection:
-            if not await emails.keep(connection, due.email_id, leased, self._clock() + LEASE):
-                return
-        outcome = await self._outcome(due)
+            attempt = await emails.keep(connection, due.email_id, leased, self._clock() + LEASE)
+        if attempt is None:
+            return
+        outcome = await self._outcome(due, attempt)
         self._metrics.emails.labels(outcome).inc()
         async with self._pool.acquire() as connection:
             if outcome == "no_mailbox":
                 await emails.forget(connection, due.subscription_id)
             elif outcome in ("later", "blocked", "key_lost"):
-                await emails.put_off(connection, due.email_id, self._clock() + _pause(due.attempts + 1))
+                await emails.put_off(connection, due.email_id, self._clock() + _pause(attempt))
             else:
                 await emails.drop(connection, due.email_id)
 
-    async def _outcome(self, due: Due) -> str:
+    async def _outcome(self, due: Due, attempt: int) -> str:
         """What came of an attempt, as the metric has it."""
         try:
             address = self._address(due)
@@ -121,7 +122,7 @@ class Emailing:
         if address is None:
             return "erased"
         outcome = await self._send(due, address)
-        if outcome in ("later", "blocked") and due.attempts + 1 >= ATTEMPTS_MOST:
+        if outcome in ("later", "blocked") and attempt >= ATTEMPTS_MOST:
             log.error("email_given_up", mend="see what the mail server logs; later news is sent again")
             return "given_up"
         return outcome
@@ -186,8 +187,8 @@ def _not_sent(error: Exception) -> str:
     return "blocked" if code >= FOR_GOOD else "later"
 
 
-def _pause(attempts: int) -> timedelta:
+def _pause(attempt: int) -> timedelta:
     """Doubled each time, up to a limit, and jittered."""
     jitter: float = random.uniform(0.5, 1)  # noqa: S311 - no secret
-    pause: timedelta = min(RETRY_BASE * 2 ** min(attempts, 16), RETRY_CAP) * jitter
+    pause: timedelta = min(RETRY_BASE * 2 ** min(attempt, 16), RETRY_CAP) * jitter
     return pause

@@ -68,9 +68,7 @@ async def doubt(connection: Any, now: datetime) -> list[str]:
     kinds = await reports.lock_reports(connection, marked)
     for report_id in marked:
         await keeping.unmark_spam(connection, report_id)
-    entries = [
-        Entry(report_id, kinds[report_id], time_of(kinds[report_id], now), *_DOUBTED) for report_id in marked
-    ]
+    entries = [_logged(one, kinds[one], now, "alteration", "spam_before_restore") for one in marked]
     await disclosures.record(connection, entries)
     return [
         f"{forgotten} e-mail addresses are forgotten: who ended e-mail after the backup is known nowhere",
@@ -78,11 +76,8 @@ async def doubt(connection: Any, now: datetime) -> list[str]:
     ]
 
 
-_DOUBTED = ("alteration", "operator", "tips", "spam_before_restore")
-
-
-def _erased_again(report_id: uuid.UUID, kind: Kind, now: datetime) -> Entry:
-    return Entry(report_id, kind, time_of(kind, now), "erasure", "operator", "tips", "erased_before_restore")
+def _logged(report_id: uuid.UUID, kind: Kind, now: datetime, act: str, purpose: str) -> Entry:
+    return Entry(report_id, kind, time_of(kind, now), act, "operator", "tips", purpose)
 
 
 async def _take_steps(
@@ -122,7 +117,10 @@ async def _erase_again(connection: Any, erased: Sequence[Envelope[ReportErased]]
         for report_id in [envelope.event.report_id]
     ]
     await erasures.insert_erasures(connection, done)
-    entries = [_erased_again(envelope.event.report_id, envelope.event.kind, now) for envelope in erased]
+    entries = [
+        _logged(envelope.event.report_id, envelope.event.kind, now, "erasure", "erased_before_restore")
+        for envelope in erased
+    ]
     await disclosures.record(connection, entries)
 
 

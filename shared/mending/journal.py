@@ -1,7 +1,8 @@
 """The journal: who mended what, in the transaction that mends."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -10,6 +11,19 @@ from shared.errors import Refusal
 
 Say = Callable[[str], None]
 log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def kept_for(connection: Any, who: str | None) -> AsyncIterator[None]:
+    """A transaction that is committed for `who`, and rolled back without: a dry run does all of it."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await (transaction.rollback() if who is None else transaction.commit())
 
 
 async def note(connection: Any, who: str, command: str, detail: Mapping[str, Any]) -> None:

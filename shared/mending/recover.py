@@ -16,7 +16,7 @@ from shared.cloudevents import Envelope, from_record, number_of
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
 from shared.events import SUBSCRIPTIONS, Event, Place, numbered_topics
-from shared.mending.journal import Say, note
+from shared.mending.journal import Say, kept_for, note
 from shared.outbox import Numbered
 from shared.relay import RELAY_LOCK
 
@@ -83,9 +83,7 @@ async def recover(
         tails = await _tails(connection, consumer, service, first_counts)
         own = [envelope for tail in tails.values() for envelope in tail.envelopes]
         heard = await _heard(connection, consumer, service) if own else []
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
+        async with kept_for(connection, who):
             dropped = await _take_numbers(connection, tails)
             found = await take_back(connection, History(own, heard, deliver_again))
             await outbox.append(connection, found.events)
@@ -97,10 +95,6 @@ async def recover(
             if who is not None:
                 detail = {"events": len(own), "dropped": dropped, "said": list(found.lines)}
                 await note(connection, who, "outbox recover", detail)
-        except BaseException:
-            await transaction.rollback()
-            raise
-        await (transaction.rollback() if who is None else transaction.commit())
         say(
             f"done; start {service}: it reads on from where the backup stood"
             if who is not None

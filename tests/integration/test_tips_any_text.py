@@ -4,12 +4,12 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.tips_server import Tips, issue, new_key, tip
@@ -120,19 +120,21 @@ async def test_any_text_in_a_field_is_refused_by_name_or_kept_as_it_is(name: str
     field = FIELDS[name]
     for text in NASTY:
         await outcome(tips, field.put(text), field, text)
+    await tried(TEXTS, lambda text: outcome(tips, field.put(text), field, text), max_examples=40)
+
+
+async def tried(
+    values: st.SearchStrategy[Any], check: Callable[[Any], Coroutine[Any, Any, None]], *, max_examples: int
+) -> None:
+    """Check so many of the values, one after another, in this loop."""
     loop = asyncio.get_running_loop()
 
-    @settings(
-        max_examples=40,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(TEXTS)
-    def any_text(text: str) -> None:
-        asyncio.run_coroutine_threadsafe(outcome(tips, field.put(text), field, text), loop).result(60)
+    @settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values)
+    def each(value: Any) -> None:
+        asyncio.run_coroutine_threadsafe(check(value), loop).result(60)
 
-    await asyncio.to_thread(any_text)
+    await asyncio.to_thread(each)
 
 
 VALUES = st.recursive(
@@ -145,7 +147,6 @@ VALUES = st.recursive(
 @pytest.mark.parametrize("name", ["location", "happened", "answers", "contact", "not_an_emergency"])
 async def test_any_json_in_a_field_is_taken_or_refused_and_never_a_fault(name: str, tips: Tips) -> None:
     """Whatever stands there: NaN and numbers of many digits, lists in lists, keys that are words."""
-    loop = asyncio.get_running_loop()
 
     async def send(value: Any) -> None:
         answer = await tips.post(json.dumps(issue(**{name: value})).encode())
@@ -153,12 +154,7 @@ async def test_any_json_in_a_field_is_taken_or_refused_and_never_a_fault(name: s
         for error in answer.body.get("errors", []):
             assert error["pointer"].startswith(f"/{name}")
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(VALUES | st.just(10**4000) | st.just({"how_many": 10**4000}))
-    def any_json(value: object) -> None:
-        asyncio.run_coroutine_threadsafe(send(value), loop).result(60)
-
-    await asyncio.to_thread(any_json)
+    await tried(VALUES | st.just(10**4000) | st.just({"how_many": 10**4000}), send, max_examples=80)
 
 
 async def test_nothing_of_10_megabytes_is_read(tips: Tips) -> None:

@@ -1,16 +1,14 @@
 """Any text in what is sent about a report that is there: refused with a problem that names the field, or read
 back as it was sent."""
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 from shared import events
 from tests.integration.followed import Followed, followed
-from tests.integration.test_tips_any_text import BLANK_ENDS, NASTY, TEXTS
+from tests.integration.test_tips_any_text import BLANK_ENDS, NASTY, TEXTS, tried
 from tests.integration.tips_server import Answer, Tips, issue
 
 Send = Callable[[Followed, str], Awaitable[Answer]]
@@ -79,16 +77,4 @@ async def test_any_text_about_a_report_is_refused_by_name_or_kept_as_it_is(name:
     mine = await followed(tips, issue(category="bulky_waste"))
     for text in NASTY:
         await outcome(mine, name, text)
-    loop = asyncio.get_running_loop()
-
-    @settings(
-        max_examples=25,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(TEXTS)
-    def any_text(text: str) -> None:
-        asyncio.run_coroutine_threadsafe(outcome(mine, name, text), loop).result(60)
-
-    await asyncio.to_thread(any_text)
+    await tried(TEXTS, lambda text: outcome(mine, name, text), max_examples=25)

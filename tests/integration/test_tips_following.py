@@ -1,6 +1,7 @@
 """What a receipt shows, to whom, and in which words."""
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -32,13 +33,18 @@ ROUTES: list[tuple[str, str, Any]] = [
 ]
 
 
+def who_holds(receipt: str, tips: Tips) -> Followed:
+    """Who has a receipt, sent as bytes of UTF-8, and does not know of which report."""
+    return Followed(tips, receipt.encode().decode("latin-1"), uuid.UUID(int=0), "issue")
+
+
 async def test_a_receipt_that_leads_nowhere_gets_the_same_answer_everywhere(tips: Tips) -> None:
     """Mistyped, made up, or no code at all: the same bytes from every route, and nothing changes."""
     await followed(tips)
     answers = set()
     for receipt in ("0000-0000-0000-0000-00000", "7777-7777-7777-7777-77777", "words", "é" * 300):
         for method, path, body in ROUTES:
-            mine = Followed(tips, receipt.encode().decode("latin-1"), None, "issue")  # type: ignore[arg-type]
+            mine = who_holds(receipt, tips)
             answer = await mine.mine(method, path, body, **{"Idempotency-Key": new_key()})
             answers.add((answer.status, answer.content))
     ((status, content),) = answers
@@ -60,7 +66,7 @@ async def test_a_receipt_that_leads_nowhere_takes_the_same_work(
     for receipt in (receipts.shown(receipts.NO_RECEIPT), "7777-7777-7777-7777-77777", "words", "é" * 300):
         work.clear()
         for method, path, body in ROUTES:
-            mine = Followed(tips, receipt.encode().decode("latin-1"), None, "issue")  # type: ignore[arg-type]
+            mine = who_holds(receipt, tips)
             await mine.mine(method, path, body, **{"Idempotency-Key": new_key()})
         done.append(list(work))
     assert len(done[0]) >= 2 * len(ROUTES)

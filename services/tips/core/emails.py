@@ -112,10 +112,15 @@ def is_token(given: str, subscription_id: uuid.UUID, secret: bytes) -> bool:
     return hmac.compare_digest(given.encode(), token(subscription_id, secret).encode())
 
 
-def message_name(email_id: uuid.UUID, secret: bytes) -> str:
+def email_id(cause: uuid.UUID) -> uuid.UUID:
+    """The id of the e-mail about something that has an id: whoever hears of it twice adds one e-mail."""
+    return uuid.uuid5(cause, "email")
+
+
+def message_name(email: uuid.UUID, secret: bytes) -> str:
     """The part of the Message-ID before the @: the same each time that an e-mail is sent, and not to be
     computed from the event that it is about, whose id is on a topic."""
-    return hmac.digest(secret, b"ibuurt message-id 1\0" + email_id.bytes, hashlib.sha256)[:16].hex()
+    return hmac.digest(secret, b"ibuurt message-id 1\0" + email.bytes, hashlib.sha256)[:16].hex()
 
 
 def told(status: str) -> str:

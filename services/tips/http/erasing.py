@@ -82,7 +82,7 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         web.caller(request, tokens)
         sent = await web.read_json(request, Confirmed)
         async with connection(desk) as taken, taken.transaction():
-            report = await locked(taken, report_id)
+            report, _ = await locked(taken, report_id)
             if await erasures.erasure_of(taken, report_id) is None:
                 raise _not_erased(report)
             if destination not in destinations(await erasures.readings_of(taken, report_id)):

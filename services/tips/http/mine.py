@@ -69,7 +69,7 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
             open_question(written) is not None,
             unread(written),
             rating,
-            _backups_until(desk, erasure, desk.clock()) if erasure else None,
+            _backups_until(desk, erasure) if erasure else None,
             Waiting("spam", _spam_until(spam_on, hold), held=False) if spam_on else None,
             end.date() if end else None,
             Publicly(shown.issue.page, shown.text, shown.text_by) if shown else None,
@@ -84,7 +84,7 @@ async def certificate_of(connection: Any, desk: Desk, report: Report) -> dict[st
         return None
     readings = await erasures.readings_of(connection, report.report_id)
     confirmations = await erasures.confirmations_of(connection, report.report_id)
-    return certificate(erasure, readings, confirmations, _backups_until(desk, erasure, desk.clock()))
+    return certificate(erasure, readings, confirmations, _backups_until(desk, erasure))
 
 
 def _spam_until(marked_on: date, hold: Hold | None) -> date:
@@ -92,6 +92,6 @@ def _spam_until(marked_on: date, hold: Hold | None) -> date:
     return max(until, hold.until) if hold else until
 
 
-def _backups_until(desk: Desk, erasure: Erasure, now: datetime) -> datetime | None:
+def _backups_until(desk: Desk, erasure: Erasure) -> datetime | None:
     destroyed_at = desk.keys.destroyed_at(erasure.key_name) if erasure.key_name else None
-    return backups_until(erasure, destroyed_at, now)
+    return backups_until(erasure, destroyed_at, desk.clock())

@@ -14,8 +14,8 @@ from services.tips.core.moderation import Approval, Summary
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
-from services.tips.http.unsealing import erased, unknown_report, unsealed_words
-from services.tips.queries import disclosures, issues, reports
+from services.tips.http.unsealing import erased, locked, unsealed_words
+from services.tips.queries import disclosures, issues
 from services.tips.schemas import PublicTextAnswer
 from services.tips.sealing import Sealed
 from shared import web
@@ -38,10 +38,8 @@ def add_public_text(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         service = web.caller(request, tokens)
         sent = await web.read_json(request, PublicText)
         async with connection(desk) as taken, taken.transaction():
-            found = await reports.lock(taken, report_id)
-            if found is None:
-                raise unknown_report()
-            text = await _decide(taken, desk, *found, sent, service)
+            report, sealed = await locked(taken, report_id)
+            text = await _decide(taken, desk, report, sealed, sent, service)
         return JSONResponse({"report_id": str(report_id), "public_text": text})
 
 

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from services.tips.body_following import READER, Spam
 from services.tips.core.chain import entry
+from services.tips.core.emails import email_id
 from services.tips.core.keeping import spam_until
 from services.tips.core.report import Report
 from services.tips.http.desk import Desk, connection
@@ -39,7 +40,7 @@ def add_spam(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         sent = await web.read_json(request, Spam)
         today = desk.clock().date()
         async with connection(desk) as taken, taken.transaction():
-            report = await locked(taken, report_id)
+            report, _ = await locked(taken, report_id)
             if report.status == "erased":
                 return JSONResponse({"status": "erased", "until": None})
             _, marked_on = await keeping.stay_of(taken, report_id)
@@ -50,8 +51,7 @@ def add_spam(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                     return JSONResponse({"status": "unmarked", "until": None})
                 await keeping.mark_spam(taken, report_id, today)
                 if report.kind == "issue":
-                    email_id = uuid.uuid5(sent.decision_id, "email")
-                    await emails.add_news(taken, {email_id: (report_id, "spam")})
+                    await emails.add_news(taken, {email_id(sent.decision_id): (report_id, "spam")})
                 await _log_mark(taken, desk, report, "spam_marked", sent.by, service)
         until = spam_until(marked_on or today)
         return JSONResponse({"status": "marked", "until": until.isoformat()})
@@ -63,7 +63,7 @@ def add_spam(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         """The report is not spam after all, says `by`. Again changes nothing."""
         service = web.caller(request, tokens)
         async with connection(desk) as taken, taken.transaction():
-            report = await locked(taken, report_id)
+            report, _ = await locked(taken, report_id)
             if report.status == "erased":
                 raise erased()
             _, marked_on = await keeping.stay_of(taken, report_id)

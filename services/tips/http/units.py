@@ -11,13 +11,13 @@ from services.tips import sealing
 from services.tips.body_following import PURPOSE, READER, UnitMessage
 from services.tips.core import chain
 from services.tips.core.conversation import Message
-from services.tips.core.emails import about_message
+from services.tips.core.emails import about_message, email_id
 from services.tips.core.view import utc
 from services.tips.http.conversing import Draft, add_message
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, TOKEN, body, problems
 from services.tips.http.mine import stand
-from services.tips.http.unsealing import report_key, unknown_report
+from services.tips.http.unsealing import locked, report_key, unknown_report
 from services.tips.queries import disclosures, emails, messages, reports
 from services.tips.schemas import UnitConversation, UnitMessageAnswer
 from shared import web
@@ -47,17 +47,14 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
             raise _unknown_unit(desk)
         now = desk.clock()
         async with connection(desk) as taken, taken.transaction():
-            found = await reports.lock(taken, report_id)
-            if found is None:
-                raise unknown_report()
-            report, sealed = found
+            report, sealed = await locked(taken, report_id)
             mine = await stand(taken, report, desk)
             draft = Draft(sent.message_id, "unit", sent.text, sent.unit, sent.asks, tuple(sent.photos))
             message, new = await add_message(taken, desk, mine, sealed, draft, now)
             if new:
                 if report.kind == "issue":
-                    email_id = uuid.uuid5(message.message_id, "email")
-                    await emails.add_news(taken, {email_id: (report_id, about_message(asks=sent.asks))})
+                    about = about_message(asks=sent.asks)
+                    await emails.add_news(taken, {email_id(message.message_id): (report_id, about)})
                 line = chain.entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
                 await disclosures.record(taken, [line])
         return JSONResponse({"message": _told(message, draft.content)}, 201 if new else 200)

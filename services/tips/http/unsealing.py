@@ -80,12 +80,13 @@ def unknown_report() -> Problem:
     return Problem(404, "report-unknown", "Unknown", "There is no report of that id here.")
 
 
-async def locked(connection: Any, report_id: uuid.UUID) -> Report:
-    """A report, locked until the transaction ends, whether it has words or not. Raises Problem 404."""
+async def locked(connection: Any, report_id: uuid.UUID) -> tuple[Report, Sealed | None]:
+    """A report with its sealed words (None when erased), locked until the transaction ends. Raises Problem
+    404."""
     found = await reports.lock(connection, report_id)
     if found is None:
         raise unknown_report()
-    return found[0]
+    return found
 
 
 def erased() -> Problem:

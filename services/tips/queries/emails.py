@@ -17,8 +17,6 @@ class Due:
     subscription_id: uuid.UUID
     report_id: uuid.UUID
     about: str
-    # How often it has been tried.
-    attempts: int
     language: str
     address: bytes
     words: Sealed | None
@@ -131,7 +129,7 @@ async def lease(connection: Any, now: datetime, until: datetime, most: int) -> S
            leased AS (
                UPDATE email SET due = $2 FROM taken
                WHERE email.email_id = taken.email_id RETURNING email.*)
-           SELECT email_id, subscription_id, report_id, about, attempts, language, e.sealed AS address,
+           SELECT email_id, subscription_id, report_id, about, language, e.sealed AS address,
                   key_name, wrapped_key, r.sealed AS words
            FROM leased JOIN email_updates e USING (subscription_id) JOIN report r USING (report_id)""",
         now,
@@ -144,7 +142,6 @@ async def lease(connection: Any, now: datetime, until: datetime, most: int) -> S
             row["subscription_id"],
             row["report_id"],
             row["about"],
-            row["attempts"],
             row["language"],
             row["address"],
             Sealed(row["key_name"], row["wrapped_key"], row["words"]) if row["words"] else None,
@@ -153,17 +150,17 @@ async def lease(connection: Any, now: datetime, until: datetime, most: int) -> S
     ]
 
 
-async def keep(connection: Any, email_id: uuid.UUID, leased: datetime, until: datetime) -> bool:
-    """Prolong a lease for an attempt, which is counted; False where it has ended, and where nobody wants the
-    e-mail any more."""
-    kept = await connection.fetchval(
+async def keep(connection: Any, email_id: uuid.UUID, leased: datetime, until: datetime) -> int | None:
+    """Prolong a lease for an attempt; which one it is, from 1 on. None where the lease has ended, and where
+    nobody wants the e-mail any more."""
+    attempt: int | None = await connection.fetchval(
         """UPDATE email SET due = $3, attempts = attempts + 1 WHERE email_id = $1 AND due = $2
-           RETURNING true""",
+           RETURNING attempts""",
         email_id,
         leased,
         until,
     )
-    return bool(kept)
+    return attempt
 
 
 async def put_off(connection: Any, email_id: uuid.UUID, due: datetime) -> None:

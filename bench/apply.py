@@ -32,7 +32,7 @@ from bench.common import (
     spread,
     until,
 )
-from bench.lives import BY_TYPE, SCOPE, Lives, counted_by_type
+from bench.lives import SCOPE, Lives, area_number, cells_by_type
 from bench.records import ends, make_topics
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database, drop_database
@@ -60,8 +60,16 @@ async def counts_only(connection: Any, envelopes: Sequence[Envelope[Event]]) -> 
     """Count every event twice: by week and area, and by month, area and type. Keeps nothing of a report."""
     # Nothing else is on that topic here; to ask pydantic what each is costs as much as to read a header.
     of_reports = cast("Sequence[Envelope[ReportEvent]]", envelopes)
-    counted = [counted_by_type(one.event.report_id, type(one.event), one.time) for one in of_reports]
-    await queries.add_counts(connection, core.count(BY_TYPE, counted))
+    counts: Counter[core.Cell] = Counter()
+    # By numbers first: to count by a time costs Python as much as to read one.
+    alike = Counter(
+        (one.time.toordinal(), one.time.hour, area_number(one.event.report_id), type(one.event))
+        for one in of_reports
+    )
+    for of_what, number in alike.items():
+        for cell in cells_by_type(*of_what):
+            counts[cell] += number
+    await queries.add_counts(connection, counts)
 
 
 VARIANTS: dict[str, Apply] = {"counts": counts_only, "lifecycle": Counting(SCOPE).apply}

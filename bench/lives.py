@@ -3,7 +3,7 @@
 import random
 import uuid
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -37,9 +37,13 @@ SCOPE = core.Scope(ZoneInfo("Europe/Amsterdam"), "district", frozenset(AREAS), f
 BY_TYPE = core.Scope(SCOPE.zone, SCOPE.area_set, SCOPE.areas, frozenset(event.__name__ for event in LIFE))
 
 
-def counted_by_type(report_id: uuid.UUID, event_type: type[ReportEvent], time: datetime) -> core.Accepted:
-    """What an event counts by, where every event is counted."""
-    return core.Accepted(hour_of(time), _area(report_id), event_type.__name__)
+@cache
+def cells_by_type(
+    day: int, hour: int, area: int, event_type: type[ReportEvent]
+) -> tuple[core.Cell, core.Cell]:
+    """The cells of an event of that hour (UTC) of that day (by its ordinal), where every event is counted."""
+    at = datetime.fromordinal(day).replace(hour=hour, tzinfo=UTC)
+    return core.cells(BY_TYPE, core.Accepted(at, AREAS[area], event_type.__name__))
 
 
 class Lives:
@@ -80,7 +84,13 @@ class Lives:
     def wanted_counts(self, *, by_type: bool) -> dict[core.Cell, int]:
         """What must be counted in each cell."""
         if by_type:
-            return core.count(BY_TYPE, (counted_by_type(*each) for each in self._times()))
+            return core.count(
+                BY_TYPE,
+                (
+                    core.Accepted(hour_of(at), _area(report_id), event_type.__name__)
+                    for report_id, event_type, at in self._times()
+                ),
+            )
         return core.count(
             SCOPE,
             (
@@ -101,8 +111,13 @@ class Lives:
                 yield report_id, event_type, NOW - SPAN + index * step
 
 
+def area_number(report_id: uuid.UUID) -> int:
+    """Which of AREAS a report lies in."""
+    return report_id.int % len(AREAS)
+
+
 def _area(report_id: uuid.UUID) -> str:
-    return AREAS[report_id.int % len(AREAS)]
+    return AREAS[area_number(report_id)]
 
 
 def _category(report_id: uuid.UUID, version: int) -> str:

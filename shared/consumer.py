@@ -26,7 +26,7 @@ from shared.cluster import Where
 from shared.dead_letters import DeadLetters, PoisonCap
 from shared.errors import Poison, Refusal, Superseded, typed
 from shared.events import TOPICS, Event, Place, Topic
-from shared.examine import Plan, examine
+from shared.examine import Plan, examine, examine_in_turns
 from shared.fence import Fence, Verdict
 from shared.metrics import ConsumerMetrics
 from shared.standing import Standing
@@ -118,7 +118,7 @@ class Consumer:
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
         """Take a batch. It is examined while the one before commits, and commits while the next is read."""
-        plan = self._look_ahead(records)
+        plan = await self._look_ahead(records)
         if self._work:
             await asyncio.wait({self._work})
         beside = plan is not None and self._fits(plan)
@@ -128,12 +128,12 @@ class Consumer:
             # What is read next depends on where this one seeks to.
             await asyncio.wait({self._work})
 
-    def _look_ahead(self, records: Sequence[ConsumerRecord]) -> Plan | None:
+    async def _look_ahead(self, records: Sequence[ConsumerRecord]) -> Plan | None:
         """What the batch comes to if the one before is applied; None where its fences are not known."""
         ahead = self._fences | self._plan.after if self._plan else self._fences
         # Where a fence is not known. FastStream would swallow what is raised; `_finish` meets it again.
         with suppress(Exception):
-            return examine(records, ahead)
+            return await examine_in_turns(records, ahead)
         return None
 
     def _fits(self, plan: Plan) -> bool:

@@ -24,6 +24,9 @@ class Verdict(Enum):
     UNNUMBERED = "unnumbered"
 
 
+_NEW = tuple.__new__
+
+
 class Fence(NamedTuple):
     """How far a group has applied one partition; the next record to read is at `next_offset`.
 
@@ -46,13 +49,13 @@ class Fence(NamedTuple):
 
     def judge(self, offset: int, number: int | None, event_id: uuid.UUID | None) -> Verdict:
         """What a record at `offset` is to this fence; a number that cannot be read is None."""
+        if number == self.sequence + 1:
+            return Verdict.NEWS
         if number is None:
             # Before `next_offset` only where a missing number is looked for: it was set aside the first time.
             return Verdict.UNNUMBERED if offset >= self.next_offset else Verdict.REPEAT
-        if number > self.sequence + 1:
+        if number > self.sequence:
             return Verdict.EARLY
-        if number == self.sequence + 1:
-            return Verdict.NEWS
         if number == self.sequence and self.event_id not in {None, event_id}:
             return Verdict.CONFLICT
         return Verdict.REPEAT
@@ -60,7 +63,8 @@ class Fence(NamedTuple):
     def after(self, verdict: Verdict, offset: int, number: int | None, event_id: uuid.UUID | None) -> "Fence":
         """The fence once that record at `offset` is dealt with."""
         if verdict is Verdict.NEWS:
-            return Fence(number or 0, event_id, offset + 1)
+            # By its name Python takes twice as long.
+            return _NEW(Fence, (number, event_id, offset + 1, False, False))
         if verdict is Verdict.EARLY or self.early:
             return self._replace(early=True)
         return self._replace(next_offset=offset + 1)

@@ -138,6 +138,7 @@ class Lifecycle(NamedTuple):
 
 _SHORTEST_FIRST: tuple[Took, ...] = get_args(Took)
 
+# What cannot be told from an event's type alone.
 _TELLS: Mapping[type[ReportEvent], Callable[[Any, str], Lifecycle]] = {
     ReportAccepted: lambda event, area_set: Lifecycle(
         event.kind,
@@ -148,11 +149,6 @@ _TELLS: Mapping[type[ReportEvent], Callable[[Any, str], Lifecycle]] = {
     ReportRecategorised: lambda event, _: Lifecycle(
         event.kind, category=Latest(event.version, event.category), tips_version=event.version
     ),
-    ReportReopened: lambda event, _: Lifecycle(event.kind, tips_version=event.version, reopened=True),
-    ReportWithdrawn: lambda event, _: Lifecycle(event.kind, tips_version=event.version, withdrawn=True),
-    ReportErased: lambda event, _: Lifecycle(event.kind, tips_version=event.version, erased=True),
-    ReportRouted: lambda event, _: Lifecycle(event.kind, notify_version=event.version, routed=True),
-    ReportDelivered: lambda event, _: Lifecycle(event.kind, notify_version=event.version, delivered=True),
     ReportAcknowledged: lambda event, _: Lifecycle(
         event.kind, notify_version=event.version, acknowledged=event.took
     ),
@@ -161,9 +157,6 @@ _TELLS: Mapping[type[ReportEvent], Callable[[Any, str], Lifecycle]] = {
         notify_version=event.version,
         resolved=Latest(event.version, (event.outcome, event.in_time)),
     ),
-    ReportRefused: lambda event, _: Lifecycle(
-        event.kind, notify_version=event.version, refused_version=event.version
-    ),
 }
 
 
@@ -171,9 +164,23 @@ def lifecycle_of(event: ReportEvent, area_set: str) -> Lifecycle:
     """What one event tells; of those that no statistic reads, that it was there."""
     if tells := _TELLS.get(type(event)):
         return tells(event, area_set)
-    if event.topic is REPORTS:
-        return Lifecycle(event.kind, tips_version=event.version)
-    return Lifecycle(event.kind, notify_version=event.version)
+    return _by_type(type(event), event.kind, event.version)
+
+
+@lru_cache(maxsize=1024)
+def _by_type(event_type: type[ReportEvent], kind: Kind, version: int) -> Lifecycle:
+    from_tips = event_type.topic is REPORTS
+    return Lifecycle(
+        kind,
+        tips_version=version if from_tips else 0,
+        notify_version=0 if from_tips else version,
+        routed=event_type is ReportRouted,
+        delivered=event_type is ReportDelivered,
+        refused_version=version if event_type is ReportRefused else None,
+        reopened=event_type is ReportReopened,
+        withdrawn=event_type is ReportWithdrawn,
+        erased=event_type is ReportErased,
+    )
 
 
 def merge(one: Lifecycle, other: Lifecycle) -> Lifecycle:
@@ -201,8 +208,9 @@ def merge_events(scope: Scope, events: Iterable[ReportEvent]) -> dict[uuid.UUID,
     merged: dict[uuid.UUID, Lifecycle] = {}
     for event in events:
         told = lifecycle_of(event, scope.area_set)
-        known = merged.get(event.report_id)
-        merged[event.report_id] = merge(known, told) if known else told
+        known = merged.setdefault(event.report_id, told)
+        if known is not told:
+            merged[event.report_id] = merge(known, told)
     return merged
 
 

@@ -5,7 +5,6 @@ Rows are written in the order of their key, so that two consumers never wait for
 
 import uuid
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any
 
 from services.stats.core import Cell, Lifecycle
@@ -55,7 +54,7 @@ async def merge_lifecycles(connection: Any, merged: Mapping[uuid.UUID, Lifecycle
                RETURNING new.report_id, old.hour IS NULL AND new.hour IS NOT NULL AS newly_accepted)
            SELECT report_id FROM merged WHERE newly_accepted""",
         # By number is by id: PostgreSQL and Python order UUIDs alike.
-        *zip(*[_row(report_id, merged[report_id]) for report_id in sorted(merged, key=_number)], strict=True),
+        *zip(*[_row(*told) for told in sorted(merged.items(), key=_number)], strict=True),
     )
     return [row["report_id"] for row in rows]
 
@@ -88,7 +87,8 @@ async def totals(connection: Any) -> dict[str, Any]:
     return dict(row)
 
 
-_number = attrgetter("int")
+def _number(told: tuple[uuid.UUID, Lifecycle]) -> int:
+    return told[0].int
 
 
 def _row(report_id: uuid.UUID, known: Lifecycle) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The fence's decisions: whatever repeats, jumps or comes in another order, each number once and in order."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from shared.dead_letters import POISON_MAX_RUN, POISON_MAX_SHARE, POISON_WINDOW, PoisonCap
 from shared.errors import Refusal
 from shared.events import REPORTS
-from shared.examine import Plan, examine
+from shared.examine import AT_ONCE, Plan, examine, examine_in_turns
 from shared.fence import Fence, Verdict
 from tests.spine import envelope, headers, key_in
 
@@ -174,6 +175,32 @@ def test_what_a_relay_sends_is_applied_whole_and_no_restart_passes_over_anything
             fence = fence._replace(early=False)
             position = fence.next_offset
     assert applied == list(range(1, last + 1))
+
+
+async def test_a_batch_is_looked_through_in_turns_with_whatever_else_goes_on() -> None:
+    """It comes to the same; and what waits for its database is dealt with meanwhile, not behind it."""
+    records = _records([*range(1, 20), *[7] * AT_ONCE, None, 20, 39, *[7] * AT_ONCE, 21])
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count_turns())
+    plan = await examine_in_turns(records, {PLACE: Fence()})
+    other.cancel()
+    whole = examine(records, {PLACE: Fence()})
+    assert turns >= len(records) // AT_ONCE
+    assert plan.outcomes() == whole.outcomes()
+    assert (plan.after, plan.before, plan.first, plan.passed_over) == (
+        whole.after,
+        whole.before,
+        whole.first,
+        whole.passed_over,
+    )
+    assert plan.news == whole.news
 
 
 def test_outcomes_are_in_the_order_read() -> None:

@@ -22,6 +22,7 @@ from services.tips.queries import (
     emails,
     erasures,
     holds,
+    issues,
     keeping,
     messages,
     ratings,
@@ -91,7 +92,8 @@ async def destroy(
     had_words = await reports.erase_words(connection, report_ids, now.date())
     written = await messages.delete_messages(connection, report_ids)
     dropped = await holding.drop_of(connection, report_ids, now)
-    await emails.forget_of(connection, report_ids)
+    had_address = await emails.forget_of(connection, report_ids)
+    had_text = await issues.erase_public_texts(connection, report_ids)
     rated = await ratings.delete_ratings(connection, report_ids)
     await keeping.forget_decisions(connection, report_ids)
     return {
@@ -101,6 +103,8 @@ async def destroy(
                 "messages": written.get(report_id, 0),
                 "photos": dropped.get(report_id, 0),
                 "ratings": int(report_id in rated),
+                "email_addresses": int(report_id in had_address),
+                "public_texts": int(report_id in had_text),
             },
             had_words.get(report_id),
         )

@@ -140,6 +140,13 @@ class ReadBy(_Answer):
     at: datetime
 
 
+class MadePublic(_Answer):
+    """Who let a text about it be read by everybody."""
+
+    by: str
+    at: datetime
+
+
 class CertificateView(_Answer):
     """What was destroyed, when, and who had been sent words; never the words."""
 
@@ -152,6 +159,7 @@ class CertificateView(_Answer):
     )
     sent_to: list[SentTo]
     read_by: list[ReadBy]
+    made_public: list[MadePublic]
     certificate_until: datetime = Field(description="until then the receipt leads to this certificate")
 
 

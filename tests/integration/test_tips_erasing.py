@@ -99,10 +99,18 @@ async def test_the_certificate_says_what_when_and_who_had_been_sent_it(tips: Tip
     assert erased["certificate"] == {
         "erased_at": "2026-11-14T13:00:00Z",
         "reason": "resident",
-        "destroyed": {"words": 1, "messages": 2, "photos": 0, "ratings": 1},
+        "destroyed": {
+            "words": 1,
+            "messages": 2,
+            "photos": 0,
+            "ratings": 1,
+            "email_addresses": 0,
+            "public_texts": 0,
+        },
         "backups_until": "2028-02-01T00:00:00Z",
         "sent_to": [{"reader": WEBHOOK} | sent, {"reader": OTHER} | sent],
         "read_by": [{"reader": "officer", "purpose": "follow_up", "at": "2026-11-12T13:00:00Z"}],
+        "made_public": [],
         "certificate_until": "2027-11-14T13:00:00Z",
     }
     assert (await mine.mine("DELETE")).body == erased

@@ -11,9 +11,11 @@ import pytest
 import pytest_asyncio
 
 from services.tips import erasing, publishing
+from services.tips.core.certificate import reader_shown
 from services.tips.core.moderation import digest_of
+from services.tips.core.view import utc
 from services.tips.queries import holds, reports
-from services.tips.schemas import ReportAnswer
+from services.tips.schemas import CertificateAnswer, ReportAnswer
 from tests.conftest import MakeDatabase
 from tests.integration.followed import followed
 from tests.integration.test_tips_issues import listed, sent
@@ -106,6 +108,27 @@ async def test_the_words_that_were_read_become_public_once_they_are_approved(mod
     assert (await moderated.public_text(row["report_id"], approve=False)).status == 200
     dump = await everything(moderated)
     assert {table for table, text in dump.items() if words.lower() in text} == set()
+
+
+async def test_the_certificate_counts_what_was_public_and_the_address(moderated: Tips) -> None:
+    """And says who made it public, when: what everybody could read may be anywhere."""
+    mine = await followed(moderated, issue())
+    assert (await mine.mine("PUT", "/email", {"address": "someone@example.org"})).status == 202
+    assert (await moderated.public_text(mine.report_id, approve=True, digest=DIGEST)).status == 200
+    certificate = (await mine.mine("DELETE")).body["certificate"]
+    CertificateAnswer.model_validate({"certificate": certificate})
+    assert certificate["destroyed"] == {
+        "words": 1,
+        "messages": 0,
+        "photos": 0,
+        "ratings": 0,
+        "email_addresses": 1,
+        "public_texts": 1,
+    }
+    (made,) = certificate["made_public"]
+    (line,) = await moderated.rows("SELECT at, actor FROM disclosure WHERE purpose = 'public_text'")
+    assert made == {"by": reader_shown(line["actor"]), "at": utc(line["at"])}
+    assert certificate["sent_to"] == []
 
 
 async def test_what_a_hold_locks_away_is_public_no_more(moderated: Tips) -> None:

@@ -169,6 +169,8 @@ async def test_what_was_erased_and_a_month_that_was_destroyed_stay_gone_in_a_res
                     "messages": 1,
                     "photos": 1,
                     "ratings": 0,
+                    "email_addresses": 0,
+                    "public_texts": 0,
                 }
             )
             # The dump that was just restored can still be opened, and where the key is destroyed with a copy.

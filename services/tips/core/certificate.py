@@ -87,5 +87,10 @@ def certificate(
             for reading in readings
             if reading.act == "consultation"
         ],
+        "made_public": [
+            {"by": reader_shown(reading.reader), "at": utc(reading.at)}
+            for reading in readings
+            if reading.act == "disclosure" and reading.purpose == PUBLIC_TEXT
+        ],
         "certificate_until": utc(erasure.at + CERTIFICATE_KEPT),
     }

@@ -77,9 +77,12 @@ async def forget(connection: Any, subscription_id: uuid.UUID) -> None:
     await connection.execute("DELETE FROM email_updates WHERE subscription_id = $1", subscription_id)
 
 
-async def forget_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> None:
-    """Erase the addresses of reports, and what waits for them."""
-    await connection.execute("DELETE FROM email_updates WHERE report_id = ANY ($1::uuid[])", list(report_ids))
+async def forget_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Erase the addresses of reports, and what waits for them; the reports that had one."""
+    rows = await connection.fetch(
+        "DELETE FROM email_updates WHERE report_id = ANY ($1::uuid[]) RETURNING report_id", list(report_ids)
+    )
+    return {row["report_id"] for row in rows}
 
 
 async def forget_all(connection: Any) -> int:

@@ -124,6 +124,16 @@ async def public_text(connection: Any, report_id: uuid.UUID) -> tuple[str | None
     return (row["public_text"], row["text_by"]) if row else None
 
 
+async def erase_public_texts(connection: Any, report_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Erase the public texts of reports' issues; the reports that had one."""
+    rows = await connection.fetch(
+        """UPDATE issue SET public_text = NULL, text_by = NULL
+           WHERE report_id = ANY ($1::uuid[]) AND public_text IS NOT NULL RETURNING report_id""",
+        list(report_ids),
+    )
+    return {row["report_id"] for row in rows}
+
+
 async def set_public_text(
     connection: Any, report_id: uuid.UUID, text: str | None, by: TextBy | None, at: datetime
 ) -> None:

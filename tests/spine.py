@@ -14,11 +14,13 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from prometheus_client import CollectorRegistry
 
 from bench.records import partition_of
 from shared import kafka, outbox, postgres
 from shared.cloudevents import Envelope, Headers, attributes
+from shared.cluster import Where, at
 from shared.consumer import Apply, Consumer
 from shared.events import (
     DISPATCHES,
@@ -341,6 +343,22 @@ async def delete_topics(bootstrap: str, names: Sequence[str]) -> None:
 async def add_partitions(bootstrap: str, name: str, total: int) -> None:
     async with administering(bootstrap) as admin:
         await admin.create_partitions({name: NewPartitions(total)})
+
+
+class _NotUtf8(str):
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+async def broken_batch(where: Where, topic: str, partition: int) -> int:
+    """Write a batch whose record has a header's name that is not UTF-8; returns its offset."""
+    async with AIOKafkaProducer(**at(where).settings()) as producer:
+        batch = producer.create_batch()
+        # Only the builder in Python lets such a name through.
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 10_000)
+        batch.append(timestamp=None, key=b"key", value=b"value", headers=[(_NotUtf8("name"), b"1")])
+        sent = await (await producer.send_batch(batch, topic, partition=partition))
+    return int(sent.offset)
 
 
 async def delete_records(bootstrap: str, name: str, partition: int, before: int) -> None:

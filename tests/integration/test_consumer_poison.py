@@ -6,8 +6,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from shared.cloudevents import Envelope
 from shared.dead_letters import POISON_MAX_RUN
@@ -17,6 +15,7 @@ from tests.conftest import Infrastructure
 from tests.spine import (
     Database,
     apply,
+    broken_batch,
     delete_records,
     envelope,
     headers,
@@ -106,22 +105,6 @@ async def test_a_refusal_of_the_service_itself_stops_the_consumer(
     assert await set_aside(infrastructure.bootstrap) == []
 
 
-class _NotUtf8(str):
-    def encode(self, *_: str) -> bytes:
-        return b"\xff\xfe"
-
-
-async def _broken_batch(bootstrap: str, partition: int) -> int:
-    """Write a batch whose record has a header's name that is not UTF-8; returns its offset."""
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-        batch = producer.create_batch()
-        # Only the builder in Python lets such a name through.
-        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 10_000)
-        batch.append(timestamp=None, key=b"key", value=b"value", headers=[(_NotUtf8("name"), b"1")])
-        sent = await (await producer.send_batch(batch, REPORTS.name, partition=partition))
-    return int(sent.offset)
-
-
 async def test_what_the_client_cannot_take_apart_stops_the_consumer_where_it_stands(
     infrastructure: Infrastructure, spine: Database
 ) -> None:
@@ -129,7 +112,7 @@ async def test_what_the_client_cannot_take_apart_stops_the_consumer_where_it_sta
     and offset; after its mend, the rest is, in every partition and in order."""
     async with writing(infrastructure.bootstrap) as writer:
         before, beside = await writer.events(5, range(1, 101)), await writer.events(6, range(1, 101))
-        offset = await _broken_batch(infrastructure.bootstrap, 5)
+        offset = await broken_batch(infrastructure.bootstrap, REPORTS.name, 5)
         after = await writer.events(5, range(101, 111))
     found = reading(infrastructure.bootstrap, spine)
     with pytest.raises(Refusal, match=rf"{REPORTS.name} partition 5 .* offset {offset}: .*delete-records"):
@@ -157,7 +140,7 @@ async def test_it_stops_where_it_stands_also_directly_behind_what_was_applied(
         if restarted:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        offset = await _broken_batch(infrastructure.bootstrap, 5)
+        offset = await broken_batch(infrastructure.bootstrap, REPORTS.name, 5)
         if restarted:
             found = reading(infrastructure.bootstrap, spine)
             task = asyncio.create_task(found.consumer.run())

@@ -78,14 +78,6 @@ def certificate_until(deployment: Deployment, until: datetime) -> None:
     deployment.healthy(["kafka"])
 
 
-def delete_topic(where: Cluster, topic: Topic) -> None:
-    async def work() -> None:
-        async with kafka.admin(where) as client:
-            await client.delete_topics([topic.name])
-
-    asyncio.run(work())
-
-
 def ends(where: Cluster, topic: Topic) -> dict[Place, int]:
     """The offset after the last of each partition."""
 

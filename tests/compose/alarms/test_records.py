@@ -1,5 +1,6 @@
 """What is sent and read: lost, doubled, unreadable, or held up."""
 
+import asyncio
 import re
 import time
 
@@ -8,6 +9,7 @@ from tests.compose.alarms import faults
 from tests.compose.alarms.watch import LONG, SOON, Watch
 from tests.compose.deployment import ROOT, Deployment, long, typed
 from tests.compose.town import Town
+from tests.spine import broken_batch
 
 pytestmark = long
 
@@ -19,7 +21,11 @@ def test_a_topic_that_was_deleted(watch: Watch, deployment: Deployment, town: To
     town.report()
     deployment.agree()
     wrong = watch.fault("TopicsWrong", f"{DISPATCHES.name} is deleted", service="tips")
-    faults.delete_topic(faults.cluster(deployment), DISPATCHES)
+    typed(
+        deployment,
+        "docker compose exec -T kafka sh /etc/ibuurt/tool kafka-topics.sh --delete --topic ibuurt.reports.v1",
+        **{REPORTS.name: DISPATCHES.name},
+    )
     wrong.fires(SOON)
     wrong.mends("docker compose up -d")
     wrong.quiets(SOON)
@@ -190,5 +196,29 @@ def test_another_writer(watch: Watch, deployment: Deployment, town: Town) -> Non
         "docker compose up -d --wait tips",
     )
     refused.quiets(SOON)
+    town.report()
+    deployment.agree()
+
+
+def test_a_batch_that_nobody_can_take_apart(watch: Watch, deployment: Deployment, town: Town) -> None:
+    """Another program wrote it: both readers apply what stands before it, and stop; by the page's command it
+    goes, and they agree."""
+    town.report()
+    deployment.agree()
+    what = f"a batch on {REPORTS.name} that nobody can take apart"
+    readers = ("notify", "stats")
+    rows = [watch.fault("ConsumerStopped", what, service=reader) for reader in readers]
+    offset = asyncio.run(broken_batch(faults.cluster(deployment), REPORTS.name, 3))
+    for row in rows:
+        row.fires(SOON)
+    deleted, _ = typed(
+        deployment,
+        "docker compose exec -T kafka sh /etc/ibuurt/delete-records ibuurt.reports.v1 3 17",
+        **{"3 17": f"3 {offset}"},
+    )
+    for reader, row in zip(readers, rows, strict=True):
+        restarted, _ = typed(deployment, "docker compose restart NAME", NAME=reader)
+        row.ends(f"{deleted}; {restarted}")
+        row.quiets(SOON)
     town.report()
     deployment.agree()

@@ -8,8 +8,9 @@ from typing import Any
 import structlog
 
 from services.notify import queries
+from services.notify.core.calendar import Calendar
 from services.notify.core.deliveries import NewDelivery, channels, first_deliveries, first_due
-from services.notify.core.routing import route, routes
+from services.notify.core.routing import facts_of, route, routes
 from services.notify.core.steps import Dispatch, first_step
 from shared import outbox
 from shared.cloudevents import Envelope, derived_id
@@ -32,6 +33,7 @@ class Reports:
     ) -> None:
         self._municipality = municipality
         self._routes = routes(municipality.rules)
+        self._calendars = {unit.id: Calendar.of(municipality, unit) for unit in municipality.units.values()}
         self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
         self._clock = clock
         self._chance = chance
@@ -116,8 +118,9 @@ class Reports:
                 "unknown_category",
                 "add the category to the municipality's folder, then replay the dead letter",
             )
-        chosen = route(self._routes, report)
-        return first_step(report, envelope.time, chosen, self._municipality)
+        chosen = route(self._routes, facts_of(report, self._municipality))
+        calendar = self._calendars[chosen.unit]
+        return first_step(report, envelope.time, chosen, self._municipality, calendar)
 
     def _deliveries(
         self,

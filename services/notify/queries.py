@@ -2,9 +2,9 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from services.notify.core.steps import Dispatch
@@ -21,10 +21,11 @@ async def insert_dispatches(
     new = await connection.fetch(
         """INSERT INTO dispatch (report_id, kind, category, areas, language, unit, rule, rules_version,
                                  reason, accepted_at, acknowledge_by, resolve_by, status, version,
-                                 report_version)
+                                 report_version, report)
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
                                 $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[],
-                                $12::timestamptz[], $13::text[], $14::integer[], $15::integer[])
+                                $12::timestamptz[], $13::text[], $14::integer[], $15::integer[],
+                                $16::jsonb[])
            ON CONFLICT (report_id) DO NOTHING RETURNING report_id""",
         [report.report_id for report, _, _ in rows],
         [report.kind for report, _, _ in rows],
@@ -41,8 +42,39 @@ async def insert_dispatches(
         [dispatch.status for _, dispatch, _ in rows],
         [dispatch.version for _, dispatch, _ in rows],
         [report.version for report, _, _ in rows],
+        [report.model_dump_json() for report, _, _ in rows],
     )
     return {row["report_id"] for row in new}
+
+
+class Routed(NamedTuple):
+    """Where a report went and why; `report` is its announcement as JSON, None where it was erased."""
+
+    unit: str
+    rule: str
+    rules_version: str
+    report: str | None
+
+
+async def routed(connection: Any, report_id: uuid.UUID) -> Routed | None:
+    """Where a report went; None where it is not known."""
+    row = await connection.fetchrow(
+        "SELECT unit, rule, rules_version, report FROM dispatch WHERE report_id = $1", report_id
+    )
+    return Routed(*row) if row else None
+
+
+async def reports_between(connection: Any, first: datetime, end: datetime) -> AsyncIterator[str]:
+    """The announcements, as JSON, of the reports that were accepted from `first` on and before `end`, in a
+    transaction of its own."""
+    async with connection.transaction(readonly=True):
+        async for row in connection.cursor(
+            """SELECT report FROM dispatch WHERE accepted_at >= $1 AND accepted_at < $2 AND report IS NOT NULL
+               ORDER BY accepted_at, report_id""",
+            first,
+            end,
+        ):
+            yield row["report"]
 
 
 async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> None:
@@ -71,7 +103,8 @@ async def note_report_versions(connection: Any, versions: Mapping[uuid.UUID, int
 async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str) -> None:
     """Set reports to `withdrawn` or `erased`; what is erased stays so. The rows are locked before."""
     await connection.execute(
-        "UPDATE dispatch SET status = $2 WHERE report_id = ANY($1) AND status <> 'erased'",
+        """UPDATE dispatch SET status = $2, report = CASE WHEN $2 = 'erased' THEN NULL ELSE report END
+           WHERE report_id = ANY($1) AND status <> 'erased'""",
         list(report_ids),
         status,
     )

@@ -5,6 +5,7 @@ No numpy and no shapely here: two of the three services have neither.
 """
 
 from shared.municipality.folder import read
+from shared.municipality.hours import WEEKDAYS, Span, Week
 from shared.municipality.model import (
     LONGEST_WAIT_MINUTES,
     Area,
@@ -18,10 +19,12 @@ from shared.municipality.model import (
 from shared.municipality.parts import Texts
 from shared.municipality.phrases import Wording, normalised
 from shared.municipality.questions import Option, Question
-from shared.municipality.rules import Rule, When
+from shared.municipality.rules import HOLIDAY, Rule, When
 
 __all__ = [
+    "HOLIDAY",
     "LONGEST_WAIT_MINUTES",
+    "WEEKDAYS",
     "Area",
     "AreaSet",
     "Category",
@@ -29,10 +32,12 @@ __all__ = [
     "Option",
     "Question",
     "Rule",
+    "Span",
     "Targets",
     "Texts",
     "Unit",
     "Webhook",
+    "Week",
     "When",
     "Wording",
     "normalised",

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from shared.errors import MunicipalityError
 from shared.municipality import Municipality, read
+from shared.municipality.references import overlaps
 
 
 def main(arguments: list[str]) -> int:
-    """0 and one line about the municipality, or 1 and one line per mistake."""
+    """0 and one line about the municipality, and one for each two rules whose order decides; or 1 and one
+    line per mistake."""
     parser = argparse.ArgumentParser(
         prog="python -m shared.municipality",
         description="Check a municipality's folder. Prints every mistake with its file, its place in the "
@@ -24,6 +26,11 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{_summary(municipality)}{checked}\n")
+    for first, second in overlaps(municipality.rules):
+        sys.stdout.write(
+            f"routing.toml: some reports fit both {first.id!r} and {second.id!r}; the first one decides: they"
+            f" go to {first.unit}, not to {second.unit}\n"
+        )
     return 0
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from shared.municipality.hours import Holidays, OpeningHours, Week, week_of
 from shared.municipality.parts import (
     AreaId,
     Flag,
@@ -35,7 +36,7 @@ LONGEST_WAIT_MINUTES = 30
 
 
 class Targets(Part):
-    """The clock of a category, in plain hours."""
+    """The clock of a category, in hours in which the unit works."""
 
     acknowledge_hours: Hours = Field(description="hours as a number above 0, such as 24")
     resolve_hours: Hours = Field(description="hours as a number above 0, such as 72")
@@ -163,7 +164,14 @@ class Unit(Identified):
     """Who is responsible, and the ways to reach them."""
 
     names: Texts
+    # Without any: always, by day and night, also on holidays.
+    hours: OpeningHours = ()
     channels: tuple[Webhook, ...] = Field(min_length=1, description="at least one [[units.channels]]")
+
+    @property
+    def week(self) -> Week:
+        """When it works."""
+        return week_of(self.hours)
 
 
 class Area(Part):
@@ -201,6 +209,8 @@ class Header(Part):
     privacy_notice: Texts
     # How long after it was resolved or refused a resident may say that it is not solved.
     reopen_days: Annotated[int, Strict()] = Field(14, ge=0, le=365, description="whole days, 0 to 365")
+    # On which units with hours do not work.
+    holidays: Holidays | None = Field(None, description='such as {country = "NL"}')
 
     @field_validator("zone")
     @classmethod

@@ -1,9 +1,10 @@
 """What one file says about another: ids that must exist, texts in every language, rules in order."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.municipality.coverage import box_of, common, left_of
 from shared.municipality.findings import Findings, join
 from shared.municipality.rules import Rule
 
@@ -123,27 +124,48 @@ def check_order(findings: Findings, file: str, rules: list[Rule | None]) -> None
                 "a rule without conditions takes every report, and is not the last",
                 "give it a when, or move it to the end",
             )
-        elif covering := _covering(conditions, rules[:number]):
+        elif conditions and (before := _taken_by(rule, rules[:number])):
+            names = ", ".join(repr(one.id) for one in before)
             findings.add(
                 file,
                 path,
-                f"the rule {rule.id!r} is never reached: {covering.id!r} before it takes all of its reports",
-                f"move it before {covering.id!r}, or take it out",
+                f"the rule {rule.id!r} is never reached: {names} before it {_takes(before)} all its reports",
+                f"move it before {before[0].id!r}, or take it out",
             )
 
 
-def _covering(conditions: dict[str, frozenset[str]], earlier: list[Rule | None]) -> Rule | None:
-    """One earlier rule that takes all that these take; several that do so together are not looked for."""
-    for rule in earlier:
-        wider = _conditions(rule) if rule else {}
-        # A rule without conditions has its own mistake.
-        if wider and all(name in conditions and conditions[name] <= values for name, values in wider.items()):
-            return rule
-    return None
+def _takes(rules: list[Rule]) -> str:
+    return "takes" if len(rules) == 1 else "take"
+
+
+def _taken_by(rule: Rule, earlier: list[Rule | None]) -> list[Rule]:
+    """The earlier rules that leave nothing to this one; none where something is left."""
+    # A rule without conditions has its own mistake.
+    asked = [one for one in earlier if one is not None and _conditions(one)]
+    box = box_of(rule)
+    # The first that does it alone is told, before several that do it together.
+    for one in asked:
+        if not left_of(box, [box_of(one)]):
+            return [one]
+    touching = [one for one in asked if common(box, box_of(one))]
+    return [] if left_of(box, [box_of(one) for one in touching]) else touching
 
 
 def _conditions(rule: Rule) -> dict[str, frozenset[str]]:
     return rule.when.conditions() if rule.when else {}
+
+
+def overlaps(rules: Sequence[Rule]) -> list[tuple[Rule, Rule]]:
+    """Pairs of rules that some report fits both, of which neither takes all of the other's, and which send it
+    to different units: there the order decides."""
+    return [
+        (first, second)
+        for number, first in enumerate(rules)
+        for second in rules[number + 1 :]
+        if first.unit != second.unit
+        and common(box_of(first), box_of(second)) is not None
+        and left_of(box_of(first), [box_of(second)])
+    ]
 
 
 def check_ids(findings: Findings, file: str, key: str, entries: list[Any]) -> None:

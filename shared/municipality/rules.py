@@ -1,15 +1,37 @@
 """Rules of the routing, and the conditions under which they hold."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from shared.municipality.parts import AreaId, Id, Identified, Language, Part, different
+from shared.municipality.parts import AreaId, Id, Identified, Language, Part, different, wrong
+
+HOLIDAY = "holiday"
+_HOURS = re.compile(r"([01]\d|2[0-3])-([01]\d|2[0-4])", re.ASCII)
 
 
 def _values(description: str) -> Any:
     return Field(default=None, min_length=1, description=f"a list of at least one value: {description}")
+
+
+def hours_of(ranges: tuple[str, ...]) -> frozenset[str]:
+    """The hours of the day in ranges such as `17-24`, whose end is not included, as `17`, `18`, … `23`."""
+    return frozenset(
+        f"{hour:02d}" for one in ranges for hour in range(int(one[:2]), int(one[3:])) if _HOURS.fullmatch(one)
+    )
+
+
+def _ranges(ranges: tuple[str, ...]) -> tuple[str, ...]:
+    for one in ranges:
+        found = _HOURS.fullmatch(one)
+        if not found or int(found[1]) >= int(found[2]):
+            raise wrong(
+                f"{one!r} are no hours of a day",
+                'write whole hours such as "08-17"; over midnight two: "22-24", "00-06"',
+            )
+    return different(ranges)
 
 
 class When(Part):
@@ -24,6 +46,17 @@ class When(Part):
     )
     source: Annotated[tuple[Id, ...], AfterValidator(different)] | None = _values("ids of sources")
     language: Annotated[tuple[Language, ...], AfterValidator(different)] | None = _values("language tags")
+    # When it was sent, by the municipality's clock. On a holiday it is that and no day of the week.
+    day: (
+        Annotated[
+            tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], ...],
+            AfterValidator(different),
+        ]
+        | None
+    ) = _values('"mon" to "sun", "holiday"')
+    hour: Annotated[tuple[str, ...], AfterValidator(_ranges)] | None = _values(
+        'whole hours of the day, such as "08-17"'
+    )
     area: (
         Mapping[Id, Annotated[tuple[AreaId, ...], Field(min_length=1), AfterValidator(different)]] | None
     ) = Field(default=None, min_length=1, description='lists of areas per area set: {district = ["centre"]}')
@@ -37,9 +70,11 @@ class When(Part):
         `answers.colour`."""
         plain = {
             name: frozenset(values)
-            for name in ("category", "kind", "urgency", "source", "language")
+            for name in ("category", "kind", "urgency", "source", "language", "day")
             if (values := getattr(self, name)) is not None
         }
+        if self.hour:
+            plain["hour"] = hours_of(self.hour)
         areas = {f"area.{set_id}": frozenset(ids) for set_id, ids in (self.area or {}).items()}
         answers = {f"answers.{question}": frozenset(ids) for question, ids in (self.answers or {}).items()}
         return plain | areas | answers

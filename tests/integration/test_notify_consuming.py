@@ -65,7 +65,7 @@ async def test_a_report_announced_twice_under_two_ids_is_routed_once(notify: Not
 
 
 async def test_what_is_said_of_the_route_is_what_is_stored(notify: Notify) -> None:
-    """Unit, rule, version, reason and due times; due in plain hours from acceptance."""
+    """Unit, rule, version, reason and due times: hours in which the unit works, on Sundays fewer."""
     await notify.apply(accepted("wrong_parking", now=NOW))
     (said,) = await notify.said()
     (row,) = await notify.rows("SELECT * FROM dispatch")
@@ -74,7 +74,7 @@ async def test_what_is_said_of_the_route_is_what_is_stored(notify: Notify) -> No
         assert row[name] == getattr(said, name)
     assert (said.unit, said.rule, said.version) == ("parking", "parking", 1)
     assert said.acknowledge_by - NOW == timedelta(hours=4)
-    assert said.resolve_by - NOW == timedelta(hours=48)
+    assert said.resolve_by - NOW == timedelta(days=4)
     assert json.loads(row["areas"]) == {"district": "oakwood"}
     (delivery,) = await notify.rows("SELECT * FROM delivery")
     assert (delivery["due_at"], delivery["next_attempt_at"]) == (NOW, NOW)

@@ -1,21 +1,26 @@
 """Routing: exactly one rule decides, and it is the first that holds."""
 
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from holidays import country_holidays
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.notify.core.deliveries import channels, delivery_id
-from services.notify.core.routing import Route, route, routes
+from services.notify.core.routing import Route, explained, facts_of, route, routes
 from shared import municipality
 from shared.events import ReportAccepted
 from shared.municipality import Rule, Unit, Webhook, When
+from shared.municipality.hours import Holidays
 
 IBUURT = municipality.read(Path(__file__).parents[2] / "deploy/municipalities/ibuurt")
+TOWN = IBUURT.model_copy(update={"holidays": Holidays(country="NL")})
 HOUR = datetime(2026, 11, 2, 9, tzinfo=UTC)
 CATEGORIES, AREAS, SETS = ("light", "waste", "drugs"), ("north", "south"), ("district", "ward")
 QUESTIONS, OPTIONS = ("what", "who"), ("red", "green", "blue")
@@ -38,6 +43,10 @@ def report(**changes: Any) -> ReportAccepted:
     return ReportAccepted(**facts)
 
 
+def sent_to(rules: Iterable[Rule], one: ReportAccepted) -> Route:
+    return route(routes(rules), facts_of(one, TOWN))
+
+
 @pytest.mark.parametrize(
     ("category", "kind", "areas", "rule", "unit"),
     [
@@ -56,7 +65,7 @@ def test_ibuurts_rules_send_a_report_where_they_say(
     category: str, kind: str, areas: dict[str, str], rule: str, unit: str
 ) -> None:
     """The table that a clerk would write beside routing.toml."""
-    chosen = route(routes(IBUURT.rules), report(category=category, kind=kind, areas=areas))
+    chosen = sent_to(IBUURT.rules, report(category=category, kind=kind, areas=areas))
     assert (chosen.rule, chosen.unit) == (rule, unit)
     assert chosen.reason in IBUURT.reasons
 
@@ -75,7 +84,7 @@ def test_ibuurts_rules_send_a_report_where_they_say(
 def test_an_answer_that_a_rule_reads_decides(answers: dict[str, str | tuple[str, ...]], unit: str) -> None:
     """Chemicals among the waste go to the inspectors; another answer, another question or none does not."""
     waste = report(category="bulky_waste", answers=answers)
-    assert route(routes(IBUURT.rules), waste).unit == unit
+    assert sent_to(IBUURT.rules, waste).unit == unit
 
 
 def subset(values: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...] | None]:
@@ -90,6 +99,8 @@ WHENS = st.builds(
     language=subset(("nl", "en")),
     area=st.none() | st.dictionaries(st.sampled_from(SETS), subset(AREAS).filter(bool), min_size=1),
     answers=st.none() | st.dictionaries(st.sampled_from(QUESTIONS), subset(OPTIONS).filter(bool), min_size=1),
+    day=subset(("mon", "wed", "fri", "sat", "sun", "holiday")),
+    hour=subset(("00-06", "08-17", "22-24")),
 )
 REPORTS = st.builds(
     lambda **facts: report(**facts),
@@ -97,6 +108,7 @@ REPORTS = st.builds(
     kind=st.sampled_from(("tip", "issue")),
     urgency=st.sampled_from(("normal", "urgent")),
     language=st.sampled_from(("nl", "en", "fr")),
+    hour=st.integers(0, 24 * 366).map(lambda hours: HOUR + timedelta(hours=hours)),
     areas=st.dictionaries(st.sampled_from(SETS), st.sampled_from(AREAS)),
     answers=st.dictionaries(
         st.sampled_from(QUESTIONS), st.sampled_from(OPTIONS) | st.lists(st.sampled_from(OPTIONS)).map(tuple)
@@ -117,8 +129,13 @@ def holds(when: When | None, one: ReportAccepted) -> bool:
         question: {answer} if isinstance(answer, str) else set(answer)
         for question, answer in one.answers.items()
     }
+    local = one.hour.astimezone(ZoneInfo("Europe/Amsterdam"))
+    resting = local.date() in country_holidays("NL")
+    day = "holiday" if resting else local.strftime("%a").lower()
     return (
         plain
+        and (when.day is None or day in when.day)
+        and (when.hour is None or any(int(one[:2]) <= local.hour < int(one[3:]) for one in when.hour))
         and all(one.areas.get(name) in ids for name, ids in (when.area or {}).items())
         and all(given.get(name, set()) & set(ids) for name, ids in (when.answers or {}).items())
     )
@@ -130,15 +147,42 @@ def test_the_first_rule_that_holds_decides(whens: list[When], one: ReportAccepte
     rules = [
         Rule(id=f"r{place}", unit="u", reason="x", when=when) for place, when in enumerate([*whens, None])
     ]
-    chosen = int(route(routes(rules), one).rule[1:])
+    chosen = int(sent_to(rules, one).rule[1:])
     assert holds(rules[chosen].when, one)
     assert not any(holds(rule.when, one) for rule in rules[:chosen])
+
+
+@pytest.mark.parametrize(
+    ("at", "day", "hour"),
+    [
+        ("2026-11-28T22:00Z", "sat", "23"),
+        ("2026-11-28T23:00Z", "sun", "00"),
+        ("2026-07-03T22:00Z", "sat", "00"),
+        ("2026-12-24T23:00Z", "holiday", "00"),
+        ("2026-12-25T22:00Z", "holiday", "23"),
+    ],
+)
+def test_hour_and_day_are_of_the_towns_clock(at: str, day: str, hour: str) -> None:
+    """Midnight is the town's own, in winter and in summer; a holiday is no day of the week."""
+    facts = facts_of(report(hour=datetime.fromisoformat(at)), TOWN)
+    assert (facts["day"], facts["hour"]) == ((day,), (hour,))
+
+
+def test_each_rule_that_does_not_hold_says_which_of_its_conditions_do_not() -> None:
+    """All of them, so that nobody mends one to find the next."""
+    rules = [
+        Rule(id="night", unit="u", reason="x", when=When(kind=("tip",), hour=("22-24",), language=("nl",))),
+        Rule(id="rest", unit="v", reason="x"),
+        Rule(id="never", unit="v", reason="x"),
+    ]
+    asked = explained(routes(rules), facts_of(report(), TOWN))
+    assert [(one.route.rule, one.fails) for one in asked] == [("night", ["kind", "hour"]), ("rest", [])]
 
 
 def test_rules_without_an_end_are_refused() -> None:
     """Where no rule holds the report is not lost silently: the mend is named."""
     with pytest.raises(LookupError, match="without conditions"):
-        route((Route("r", "u", "x", (("kind", frozenset({"tip"})),)),), report())
+        route((Route("r", "u", "x", (("kind", frozenset({"tip"})),)),), facts_of(report(), IBUURT))
 
 
 def test_channels_have_stable_names() -> None:

@@ -5,11 +5,13 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.notify.core.calendar import Calendar
 from services.notify.core.clocks import backoff, due, took
 from services.notify.core.deliveries import (
     Delivered,
@@ -23,6 +25,7 @@ from services.notify.core.deliveries import (
 from services.notify.core.steps import TRANSITIONS, Action, Dispatch, Status, advance, follow, give_up
 from shared.events import ReportAcknowledged, ReportDelivered, ReportEvent, ReportResolved
 from shared.municipality import Targets
+from shared.municipality.hours import ALWAYS
 
 HOUR = datetime(2026, 11, 2, 9, tzinfo=UTC)
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -52,10 +55,11 @@ def delivery(attempts: int = 0) -> Delivery:
     )
 
 
-def test_due_times_are_plain_hours_from_acceptance() -> None:
-    """Also across the end of summer time: hours, not times of day."""
+def test_due_times_are_hours_of_the_unit_from_acceptance() -> None:
+    """Plain hours, also across the end of summer time, of a unit that always works."""
     accepted = datetime(2026, 10, 24, 12, tzinfo=UTC)
-    by = due(accepted, Targets(acknowledge_hours=24, resolve_hours=36.5))
+    always = Calendar(ZoneInfo("Europe/Amsterdam"), ALWAYS, lambda _: False)
+    by = due(accepted, Targets(acknowledge_hours=24, resolve_hours=36.5), always)
     assert by.acknowledge_by == datetime(2026, 10, 25, 12, tzinfo=UTC)
     assert by.resolve_by == datetime(2026, 10, 26, 0, 30, tzinfo=UTC)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.notify.core.calendar import Calendar
 from shared.events import Took
 from shared.municipality import Targets
 
@@ -15,11 +16,11 @@ class Due:
     resolve_by: datetime
 
 
-def due(accepted_at: datetime, targets: Targets) -> Due:
-    """By when, in plain hours from acceptance."""
+def due(accepted_at: datetime, targets: Targets, calendar: Calendar) -> Due:
+    """By when, in the unit's working hours from acceptance."""
     return Due(
-        accepted_at + timedelta(hours=targets.acknowledge_hours),
-        accepted_at + timedelta(hours=targets.resolve_hours),
+        calendar.after(accepted_at, targets.acknowledge_hours),
+        calendar.after(accepted_at, targets.resolve_hours),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from services.notify.core.calendar import Calendar
 from services.notify.core.clocks import due, took
 from services.notify.core.routing import Route
 from shared.events import (
@@ -75,10 +76,15 @@ _SAID: Mapping[type[ReportEvent], tuple[Action, Step]] = {
 
 
 def first_step(
-    report: ReportAccepted, accepted_at: datetime, chosen: Route, municipality: Municipality
+    report: ReportAccepted,
+    accepted_at: datetime,
+    chosen: Route,
+    municipality: Municipality,
+    calendar: Calendar,
 ) -> tuple[Dispatch, ReportRouted]:
-    """The report is with the chosen unit. Raises KeyError where its category is not in the folder."""
-    by = due(accepted_at, municipality.categories[report.category].targets)
+    """The report is with the chosen unit, whose calendar is given. Raises KeyError where its category is not
+    in the folder."""
+    by = due(accepted_at, municipality.categories[report.category].targets, calendar)
     routed = ReportRouted(
         report_id=report.report_id,
         kind=report.kind,

@@ -8,9 +8,10 @@ from tests.unit.municipality.edits import CENTRE, C, G, M, R, U, W, mistakes_of,
 from tests.unit.municipality.planted_areas import AREAS
 from tests.unit.municipality.planted_entries import ENTRIES
 from tests.unit.municipality.planted_files import FILES
+from tests.unit.municipality.planted_hours import HOURS
 from tests.unit.municipality.planted_sending import SENDING
 
-MISTAKES = FILES | ENTRIES | AREAS | SENDING
+MISTAKES = FILES | ENTRIES | AREAS | SENDING | HOURS
 # A renamed id or key is missing under its old name; nothing else may make a second mistake of one.
 WITH_MORE = {
     "unknown key of a file",

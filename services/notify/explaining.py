@@ -1,0 +1,110 @@
+"""Why a report goes where it goes, and what would go elsewhere under changed rules: nothing is changed."""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from services.notify import queries
+from services.notify.core.routing import Asked, Facts, Route, explained, facts_of, route, routes
+from shared.errors import Refusal
+from shared.events import ReportAccepted
+from shared.municipality import Municipality
+
+Say = Callable[[str], None]
+# Of what would move, so many issues are named.
+NAMED = 20
+
+
+def explain(facts: Facts, municipality: Municipality, say: Say) -> None:
+    """Say of each rule, up to the one that holds, why it does or does not."""
+    asked = explained(routes(municipality.rules), facts)
+    for one in asked[:-1]:
+        say(f"{one.route.rule}: no; {'; '.join(_why_not(one, name, facts) for name in one.fails)}")
+    chosen = asked[-1].route
+    unit = municipality.units[chosen.unit]
+    language = municipality.languages[0]
+    say(f"{chosen.rule}: yes; to {unit.id} ({municipality.text(unit.names, language)})")
+    for tag in municipality.languages:
+        say(f"  its resident reads ({tag}): {municipality.reasons[chosen.reason][tag]}")
+
+
+def _why_not(asked: Asked, name: str, facts: Facts) -> str:
+    wanted = " or ".join(sorted(dict(asked.route.conditions)[name]))
+    found = ", ".join(facts.get(name, ())) or "not told"
+    return f"{name} is {found}, not {wanted}"
+
+
+async def of_report(connection: Any, report_id: uuid.UUID, municipality: Municipality, say: Say) -> None:
+    """Say why a report that is here goes where it goes, by the rules of now; and where it went, if that is
+    another. Raises Refusal where the report is not here."""
+    found = await queries.routed(connection, report_id)
+    if found is None:
+        raise Refusal(f"there is no report {report_id} here; take its id from the unit's message, or the log")
+    if found.report is None:
+        raise Refusal(f"report {report_id} was erased: what the rules were asked of is gone")
+    report = ReportAccepted.model_validate_json(found.report)
+    explain(facts_of(report, municipality), municipality, say)
+    say(f"it went to {found.unit} by {found.rule} of the rules {found.rules_version}")
+
+
+async def simulate(
+    connection: Any,
+    now: Municipality,
+    changed: Municipality,
+    first: datetime,
+    end: datetime,
+    say: Say,
+) -> None:
+    """Ask the rules of two folders about each report that was accepted between two moments, and say what
+    would go to another unit."""
+    before, after = routes(now.rules), routes(changed.rules)
+    moves: Counter[tuple[Route, Route]] = Counter()
+    used: Counter[str] = Counter()
+    named: list[str] = []
+    count = 0
+    async for text in queries.reports_between(connection, first, end):
+        report = ReportAccepted.model_validate_json(text)
+        was, will = route(before, facts_of(report, now)), route(after, facts_of(report, changed))
+        count += 1
+        used[will.rule] += 1
+        if (was.unit, was.reason) != (will.unit, will.reason):
+            moves[was, will] += 1
+            # A tip's id beside its unit tells more than the operator of rules has to know.
+            if report.kind == "issue" and was.unit != will.unit and len(named) < NAMED:
+                named.append(f"  {report.report_id}: {was.unit} -> {will.unit}")
+    elsewhere = sum(number for (was, will), number in moves.items() if was.unit != will.unit)
+    say(f"{count} reports; {elsewhere} would go to another unit")
+    for (was, will), number in sorted(moves.items(), key=lambda move: (-move[1], move[0][0].rule)):
+        what = "another unit" if was.unit != will.unit else "another reason"
+        say(f"{number} {what}: {was.rule} ({was.unit}) -> {will.rule} ({will.unit}, {will.reason})")
+    for line in named:
+        say(line)
+    for rule in after:
+        if not used[rule.rule]:
+            say(f"no report: {rule.rule}")
+
+
+def described(given: Mapping[str, Any], municipality: Municipality) -> Facts:
+    """The facts of a report that somebody describes. Raises Refusal for what the folder does not know."""
+    category = municipality.categories.get(given["category"])
+    if category is None:
+        raise Refusal(
+            f"there is no category {given['category']}; they are {', '.join(municipality.categories)}"
+        )
+    report = ReportAccepted(
+        report_id=uuid.UUID(int=0),
+        kind=category.kind,
+        version=1,
+        category=category.id,
+        areas=given["areas"],
+        hour=given["hour"],
+        regime=category.regime,
+        urgency="urgent" if category.urgent else "normal",
+        source=given["source"],
+        language=given["language"] or municipality.languages[0],
+        municipality_version=municipality.version,
+        answers=given["answers"],
+    )
+    return facts_of(report, municipality)

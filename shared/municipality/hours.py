@@ -1,0 +1,115 @@
+"""When a unit works: opening hours per weekday, and the holidays of a municipality."""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from functools import cache
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple
+
+import holidays
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from shared.municipality.parts import Part, wrong
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_MINUTES = 24 * 60
+_DAY = "|".join(WEEKDAYS)
+_LINE = re.compile(rf"({_DAY})(?:-({_DAY}))?((?: \d\d:\d\d-\d\d:\d\d)+)", re.ASCII)
+_SPAN = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)", re.ASCII)
+
+
+class Span(NamedTuple):
+    """A part of a day, as minutes since its midnight; 24:00 is its end."""
+
+    begin: int
+    end: int
+
+
+Week = tuple[tuple[Span, ...], ...]
+ALWAYS: Week = ((Span(0, DAY_MINUTES),),) * len(WEEKDAYS)
+
+
+def week_of(lines: Iterable[str]) -> Week:
+    """The spans of each weekday, from Monday on, in order; without lines always. Raises a mistake and its
+    mend."""
+    listed = list(lines)
+    if not listed:
+        return ALWAYS
+    week: list[list[Span]] = [[] for _ in WEEKDAYS]
+    for line in listed:
+        found = _LINE.fullmatch(line)
+        if not found:
+            raise wrong(f"{line!r} are no hours", 'write them as "mon-fri 08:00-12:30 13:00-17:00"')
+        first = WEEKDAYS.index(found[1])
+        last = WEEKDAYS.index(found[2]) if found[2] else first
+        if last < first:
+            raise wrong(f"{line!r} ends before it begins", "begin the week with mon")
+        for day in range(first, last + 1):
+            week[day] += [_span(line, *map(int, one.groups())) for one in _SPAN.finditer(found[3])]
+    for name, spans in zip(WEEKDAYS, week, strict=True):
+        spans.sort()
+        if any(one.end > after.begin for one, after in pairwise(spans)):
+            raise wrong(f"two of the hours of {name} overlap", "write each hour once")
+    return tuple(map(tuple, week))
+
+
+def _span(line: str, hour: int, minute: int, to_hour: int, to_minute: int) -> Span:
+    span = Span(hour * 60 + minute, to_hour * 60 + to_minute)
+    if minute > 59 or to_minute > 59 or span.end > DAY_MINUTES:
+        raise wrong(f"{line!r} has a time that no day has", "write times from 00:00 to 24:00")
+    if span.begin >= span.end:
+        raise wrong(
+            f"{line!r} ends before it begins",
+            'write a night as two: "fri 22:00-24:00" and "sat 00:00-06:00"',
+        )
+    return span
+
+
+def _readable(lines: tuple[str, ...]) -> tuple[str, ...]:
+    week_of(lines)
+    return lines
+
+
+OpeningHours = Annotated[
+    tuple[str, ...],
+    AfterValidator(_readable),
+    Field(description='a list such as ["mon-fri 08:00-12:30 13:00-17:00", "sat 10:00-14:00"]'),
+]
+
+
+class Holidays(Part):
+    """The days on which nobody works: the country's public holidays, those of one of its parts, and days of
+    the municipality's own."""
+
+    country: str = Field(pattern=r"^[A-Z]{2}$", description='a country by its ISO 3166 code, such as "NL"')
+    subdivision: str | None = Field(None, description='a part of the country by its ISO code, such as "MA"')
+    closed: tuple[date, ...] = Field((), description="a list of days besides, such as [2026-05-15]")
+    worked: tuple[date, ...] = Field((), description="a list of holidays on which is worked all the same")
+
+    @field_validator("country")
+    @classmethod
+    def _known(cls, country: str) -> str:
+        if country not in holidays.list_supported_countries():
+            raise wrong(f"the holidays of {country!r} are not known", "write a country's ISO 3166 code")
+        return country
+
+    @field_validator("subdivision")
+    @classmethod
+    def _known_there(cls, subdivision: str | None, info: ValidationInfo) -> str | None:
+        country = info.data.get("country")
+        known = holidays.list_supported_countries().get(country, []) if country else []
+        if subdivision is not None and known and subdivision not in known:
+            raise wrong(f"{country} has no part {subdivision!r}", f"write one of {', '.join(sorted(known))}")
+        return subdivision
+
+    def include(self, day: date) -> bool:
+        """Whether nobody works on that day."""
+        if day in self.closed:
+            return True
+        return day in _public(self.country, self.subdivision) and day not in self.worked
+
+
+@cache
+def _public(country: str, subdivision: str | None) -> Any:
+    return holidays.country_holidays(country, subdiv=subdivision)

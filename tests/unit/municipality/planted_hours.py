@@ -1,0 +1,70 @@
+"""Mistakes in when units work, in holidays, and in rules that read hour or day."""
+
+from tests.unit.municipality.edits import Edit, M, Planted, R, U, swap
+
+UNIT = '[[units]]\nid = "neighbourhood_police_north"\n'
+
+
+def hours(lines: str) -> Edit:
+    return swap(U, UNIT, f"{UNIT}hours = [{lines}]\n")
+
+
+def days(keys: str) -> Edit:
+    return swap(M, 'holidays = { country = "NL" }', f"holidays = {{ {keys} }}")
+
+
+def when(condition: str) -> Edit:
+    return swap(R, 'category = ["fraud"]', f'category = ["fraud"]\n{condition}')
+
+
+def _hours(lines: str, problem: str, mend: str) -> Planted:
+    return Planted(hours(lines), U, "units[6].hours", problem, mend)
+
+
+HOURS: dict[str, Planted] = {
+    "hours in other words": _hours('"Monday 9 to 5"', "'Monday 9 to 5' are no hours", '"mon-fri 08:00-12:30'),
+    "hours without a day": _hours('"08:00-17:00"', "are no hours", "mon-fri"),
+    "hours that end before they begin": _hours(
+        '"mon 17:00-08:00"', "ends before it begins", "write a night as"
+    ),
+    "hours of no length": _hours('"mon 08:00-08:00"', "ends before it begins", "write a night as"),
+    "an hour that no day has": _hours('"mon 08:00-24:30"', "a time that no day has", "00:00 to 24:00"),
+    "a minute that no hour has": _hours('"mon 08:75-17:00"', "a time that no day has", "00:00 to 24:00"),
+    "days that end before they begin": _hours('"sat-mon 08:00-17:00"', "ends before it begins", "with mon"),
+    "hours that overlap": _hours('"mon-fri 08:00-12:30", "wed 12:00-17:00"', "hours of wed overlap", "once"),
+    "hours that are a text": Planted(
+        swap(U, UNIT, f'{UNIT}hours = "mon-fri 08:00-17:00"\n'),
+        U,
+        "units[6].hours",
+        "this is no list",
+        "a list such as",
+    ),
+    "holidays of no country": Planted(
+        days('country = "XX"'), M, "holidays.country", "'XX' are not known", "ISO"
+    ),
+    "holidays of a country by its name": Planted(
+        days('country = "Nederland"'), M, "holidays.country", "not written", '"NL"'
+    ),
+    "holidays of a part that there is not": Planted(
+        days('country = "US", subdivision = "Boston"'), M, "holidays.subdivision", "no part 'Boston'", "MA"
+    ),
+    "a day that there is not": Planted(
+        days('country = "NL", closed = ["2026-02-30"]'),
+        M,
+        "holidays.closed[0]",
+        "2026-02-30",
+        "a list of days",
+    ),
+    "a key that holidays have not": Planted(
+        days('country = "NL", open = []'), M, "holidays.open", "unknown", "country"
+    ),
+    "a day of the week in other words": Planted(
+        when('day = ["monday"]'), R, "rules[3].when.day[0]", "'monday'", '"mon" to "sun"'
+    ),
+    "an hour of the day in other words": Planted(
+        when('hour = ["9-17"]'), R, "rules[3].when.hour", "'9-17' are no hours", '"08-17"'
+    ),
+    "hours over midnight": Planted(
+        when('hour = ["22-06"]'), R, "rules[3].when.hour", "'22-06' are no hours", '"22-24", "00-06"'
+    ),
+}

@@ -89,6 +89,15 @@ class Town:
             receipt: str = json.load(answer)["receipt"]
             return receipt
 
+    def asks_for_email(self, receipt: str) -> None:
+        """A resident wants e-mail about their issue."""
+        headers = {"Authorization": f"Receipt {receipt}", "Content-Type": "application/json"}
+        url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports/mine/email"
+        body = json.dumps({"address": "someone@residents.example"}).encode()
+        asked = urllib.request.Request(url, body, headers, method="PUT")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.status == 202
+
     def status(self, receipt: str) -> str:
         """What a resident is told of the report."""
         url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports/mine"

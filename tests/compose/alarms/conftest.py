@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.compose.alarms.faults import MAIL_PORT
 from tests.compose.alarms.watch import Watch, make_faster
 from tests.compose.deployment import Deployment, workspace
 from tests.compose.town import Town
@@ -21,7 +22,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="package")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = workspace(tmp_path_factory, "alarms")
-    made = Deployment(folder, FILES, settings={"IBUURT_TEST_PROMETHEUS": make_faster(folder)})
+    settings = {
+        "IBUURT_TEST_PROMETHEUS": make_faster(folder),
+        "IBUURT_SMTP_HOST": "localhost",
+        "IBUURT_SMTP_PORT": MAIL_PORT,
+        "IBUURT_SMTP_TLS": "none",
+        "IBUURT_EMAIL_FROM": "meldingen@ibuurt.example",
+    }
+    made = Deployment(folder, FILES, settings=settings)
     try:
         made.up()
         yield made

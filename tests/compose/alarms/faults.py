@@ -49,6 +49,35 @@ def superuser(deployment: Deployment, database: str, sql: str) -> contextlib.Abs
     return session(deployment, "postgres", "psql", "-U", "postgres", "-d", database, "-qc", sql)
 
 
+MAIL_SERVER = """
+import asyncio
+refused = asyncio.Event()
+async def serve(reader, writer):
+    said = "220 mail"
+    while said:
+        writer.write(said.encode() + b"\\r\\n")
+        line = (await reader.readline()).decode().upper()
+        if line.startswith("MAIL"):
+            said = {says!r}
+            refused.set()
+        else:
+            said = "250 OK" if line else ""
+    writer.close()
+async def main():
+    async with await asyncio.start_server(serve, "127.0.0.1", {port}):
+        await refused.wait()
+        await asyncio.sleep(5)
+asyncio.run(main())
+"""
+MAIL_PORT = 2525
+
+
+def mail_server(deployment: Deployment, says: str) -> contextlib.AbstractContextManager[None]:
+    """A mail server beside `tips`, which answers so to a sender, and ends."""
+    code = MAIL_SERVER.format(says=says, port=MAIL_PORT)
+    return session(deployment, "tips", "python", "-c", code)
+
+
 OWN_SESSION = """
 import asyncio, asyncpg, pathlib
 async def main():

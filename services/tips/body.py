@@ -31,9 +31,19 @@ EARLIEST_YEAR, LATEST_YEAR = 1900, 2199
 SUMMARY_CHARACTERS = 1_000
 
 
-def _without_nul(text: str) -> str:
+# Controls, marks that set the direction, and what has no width: of these alone nobody can read anything.
+_UNSEEN = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+)
+_SEEN = re.compile(rf"[^\s{_UNSEEN}]")
+
+
+def _words(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("nul", "Leave out the character U+0000")
+    if not _SEEN.search(text):
+        raise PydanticCustomError("unseen", "Write something that can be read")
     return text
 
 
@@ -88,7 +98,7 @@ class _Body(BaseModel):
 
 
 # What the checks above and below refuse, as the OpenAPI document says it.
-WRITTEN = Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"})
+WRITTEN = Field(json_schema_extra={"pattern": rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"})
 ON_ONE_LINE = Field(
     json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*$"}
 )
@@ -128,7 +138,7 @@ class Location(_Body):
         Annotated[
             str,
             StringConstraints(strip_whitespace=True, min_length=1, max_length=ADDRESS_CHARACTERS),
-            AfterValidator(_without_nul),
+            AfterValidator(_words),
             WRITTEN,
         ]
         | None
@@ -243,7 +253,7 @@ class NewReport(_Body):
     description: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=DESCRIPTION_CHARACTERS),
-        AfterValidator(_without_nul),
+        AfterValidator(_words),
         WRITTEN,
     ]
     location: Location | None = None
@@ -320,7 +330,7 @@ class PublicText(_Body):
         Annotated[
             str,
             StringConstraints(strip_whitespace=True, min_length=1, max_length=SUMMARY_CHARACTERS),
-            AfterValidator(_without_nul),
+            AfterValidator(_words),
             WRITTEN,
         ]
         | None

@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from services.tips.body import WRITTEN, Name, Photos, _Body, _without_nul
+from services.tips.body import WRITTEN, Name, Photos, _Body, _words
 from services.tips.core.conversation import MESSAGE_CHARACTERS
 from shared.events import Moment
 
 MessageText = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MESSAGE_CHARACTERS),
-    AfterValidator(_without_nul),
+    AfterValidator(_words),
     WRITTEN,
 ]
 PURPOSE = r"^[a-z][a-z0-9_]{0,39}$"

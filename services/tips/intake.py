@@ -19,6 +19,13 @@ FUTURE = timedelta(days=1)
 _MINT = "mint it from 128 random bits, such as 22 characters of base64url, once for each"
 
 
+_DANGER = {"en": "Danger now?", "nl": "Is er nu gevaar?"}
+_NO_DANGER = {
+    "en": "send true where there is no danger now: then it is taken",
+    "nl": "stuur true als er nu geen gevaar is: dan nemen wij het aan",
+}
+
+
 def check_key(sent: Iterable[str], what: str = "report") -> str:
     """The one idempotency key of a request that sends a `what`. Raises Problem 400."""
     keys = list(sent)
@@ -68,7 +75,8 @@ def check_emergency(
     category: Category | None = None,
 ) -> None:
     """Raises Problem 422 where what a resident wrote, or the category that was chosen for it, tells of danger
-    now and the sender does not insist that there is none: nothing of it is kept."""
+    now and the sender does not insist that there is none: nothing of it is kept. It is told in `language`,
+    and in `texts` in every other: people in danger write in their own."""
     if insists:
         return
     matched = emergency(category, written, municipality.emergency_wording)
@@ -77,12 +85,13 @@ def check_emergency(
     raise Problem(
         422,
         "emergency",
-        "Danger now?",
+        _DANGER.get(language, _DANGER["en"]),
         municipality.danger_text(language),
-        errors=[("/not_an_emergency", "send true where there is no danger now: then it is taken")],
+        errors=[("/not_an_emergency", _NO_DANGER.get(language, _NO_DANGER["en"]))],
         emergency_number=municipality.emergency_number,
         matched=matched,
         language=language,
+        texts={one: municipality.danger_text(one) for one in municipality.languages},
     )
 
 

@@ -1,6 +1,7 @@
 """Wording that means danger now: lists of phrases, and the form in which words are compared.
 
-Case, accents, apostrophes, punctuation, zero-width characters and the width of letters do not count.
+Case, accents, apostrophes, punctuation, zero-width characters and the width of letters do not count, nor
+whether it is "someone's" or "someone is".
 """
 
 import re
@@ -20,6 +21,18 @@ NUMBER = "{number}"
 GAP, GAP_WORDS = "*", 3
 _APOSTROPHES = dict.fromkeys(map(ord, "'’‘ʼ`´＇"))
 _UNSEEN = ("Mn", "Me", "Cf")
+# English as it is spoken, once its apostrophe is gone.
+_CONTRACTIONS = {
+    **{f"{who}s": f"{who} is" for who in ("someone", "somebody", "there", "he", "she", "everyone", "anyone")},
+    "im": "i am",
+    "ive": "i have",
+    "theyre": "they are",
+    "theyve": "they have",
+    "weve": "we have",
+    "youre": "you are",
+    "whos": "who is",
+    "thats": "that is",
+}
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -29,7 +42,7 @@ def normalised(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
         text = "".join(char for char in text if unicodedata.category(char) not in _UNSEEN)
-    return " ".join(_WORD.findall(text.casefold()))
+    return " ".join(_CONTRACTIONS.get(word, word) for word in _WORD.findall(text.casefold()))
 
 
 def _form(phrase: str) -> str:

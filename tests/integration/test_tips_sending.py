@@ -255,6 +255,33 @@ async def test_the_text_is_in_the_reports_language_and_the_words_in_any(tips: Ti
             assert answer.body["detail"].startswith(begin)
 
 
+async def test_who_does_not_say_the_language_is_told_in_the_browsers_and_in_all(tips: Tips) -> None:
+    """And finds the number also where something else was refused before danger was looked for."""
+    body = issue(description=DANGER)
+    del body["language"]
+    answer = await tips.post(body, **{"Accept-Language": "en-GB,nl;q=0.5"})
+    assert (answer.body["title"], answer.headers["Content-Language"]) == ("Danger now?", "en")
+    assert answer.body["detail"].startswith("Is there danger now")
+    assert answer.body["texts"]["nl"].startswith("Is er nu gevaar")
+    assert (await tips.post(issue(description=DANGER))).body["title"] == "Is er nu gevaar?"
+    refused = await tips.post(issue(description=DANGER, category="lamps"))
+    assert (refused.code, refused.body["emergency_number"]) == ("unknown-category", "112")
+
+
+async def test_danger_is_also_looked_for_where_the_place_is_told(tips: Tips) -> None:
+    """People write where there is room."""
+    body = issue(location={"address": "Kerkstraat 3, er wordt nu ingebroken"})
+    assert (await tips.post(body)).code == "emergency"
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u200b \u2060\u202e", "\u00ad\ufeff", "\u3164", "\u2800\u2800"])
+async def test_words_that_nobody_can_see_are_none(text: str, tips: Tips) -> None:
+    """Neither as what happened nor as where."""
+    for body in (issue(description=text), issue(location={"address": text})):
+        answer = await tips.post(body)
+        assert (answer.status, answer.code) == (422, "invalid-request")
+
+
 async def test_an_answer_in_words_stops_as_the_description_does(tips: Tips) -> None:
     """Also where the rest of the form is not yet right: the number comes first."""
     body = issue(

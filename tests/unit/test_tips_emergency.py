@@ -15,7 +15,8 @@ IBUURT, BOSTON = (municipality.read(ROOT / "deploy/municipalities" / name) for n
 LIGHT = IBUURT.categories["street_light"]
 
 # Made up, as a person in danger might write. The first 30 of each language were written before the lists were
-# mended by them, the last 20 before they were mended once more.
+# mended by them, the next 20 before they were mended once more, and the last 20 by somebody who had only read
+# the lists: 7 of those 40 were stopped before the lists were mended a third time.
 DANGER_NL = [
     "Er wordt nu ingebroken bij de buren!",
     "Help, er is iemand in ons huis",
@@ -67,6 +68,26 @@ DANGER_NL = [
     "Gasleiding geraakt, het ruikt enorm naar gas",
     "Ik zie iemand met een pistool in de bus",
     "twee groepen zijn elkaar aan het slaan met stokken",
+    "Help mijn man slaat mij en de kinderen",
+    "Er is een schietpartij op het Stationsplein",
+    "Er is een steekpartij, iemand ligt op de grond",
+    "Mijn buurman valt neer en reageert nergens op",
+    "Ik word mishandeld door mijn vriend, kom alsjeblieft",
+    "Er staan mannen voor mijn deur die naar binnen willen",
+    "iemand probeert in te breken bij mijn oma",
+    "Mijn zoontje is weg, hij is 3 en niet te vinden",
+    "de schuur van de buren brandt",
+    "Er komt veel rook uit het huis van hiernaast",
+    "Er drijft iemand in de singel",
+    "oma is gevallen en heeft veel pijn, ze kan niet opstaan",
+    "hij heeft een mes en staat in de gang",
+    "Ik durf niet naar buiten want hij staat met een honkbalknuppel voor de deur",
+    "Er zit een inbreker bij de buren in de tuin",
+    "mijn vriendin heeft een overdosis medicijnen ingenomen",
+    "Hij wurgt haar",
+    "aanrijding met letsel, nu, kruising Dorpsstraat",
+    "er hangt een elektriciteitskabel los over de straat en het vonkt",
+    "Ik hoor mijn buurvrouw om hulp roepen",
 ]
 DANGER_EN = [
     "Someone is breaking into my neighbour's house right now",
@@ -119,6 +140,26 @@ DANGER_EN = [
     "gas line hit, strong smell of gas",
     "I see someone with a gun on the bus",
     "two groups are fighting with sticks",
+    "Someone's breaking in next door",
+    "There's a man in my house",
+    "I've been stabbed",
+    "My husband is hitting me please come",
+    "They're shooting at each other",
+    "There's been a shooting outside",
+    "someone's in my garden trying to get in",
+    "My dad collapsed and won't wake up",
+    "Our neighbour's shed is burning",
+    "There's a lot of smoke coming out of number 9",
+    "he's strangling her",
+    "My child is missing, she is four",
+    "A man is floating in the canal",
+    "I'm being raped",
+    "she has taken an overdose",
+    "He says he has a bomb",
+    "someone is trying to break in",
+    "car crash, people trapped",
+    "I can hear my neighbour screaming for help",
+    "he won't let me leave and he has a knife",
 ]
 # About the past, about what may happen, about things, and with words that only look like others.
 HARMLESS_NL = [
@@ -150,11 +191,24 @@ HARMLESS_NL = [
     "Het water van de gracht stinkt, een eend is dood",
     "De lamp knippert en de paal staat scheef",
     "Onze buurt verdrinkt in het afval",
+    "De lantaarn voor ons huis brandt niet",
+    "De lamp boven de schuur van nummer 12 brandt de hele dag",
+    "Er komt elke avond veel rook uit de schoorsteen van de buren",
+    "Kom alsjeblieft eens kijken hoe het hier staat",
+    "De gemeente reageert nergens op",
+    "Iemand gooit steeds afval in mijn tuin",
+    "De regen slaat mijn kelder in",
+    "Mijn fiets is weg",
     "Mijn man heeft een beroerte gehad en kan niet over deze stoep",
     "Hij bood een gestolen fiets aan op het plein",
     "De lift doet het niet, mijn moeder kan niet naar buiten",
 ]
 HARMLESS_EN = [
+    "The council is not responding to my e-mails",
+    "The sidewalk collapsed and needs repair",
+    "There's a stop sign that is missing",
+    "They're shooting off fireworks every night",
+    "There is a lot of smoke from his chimney",
     "There is a fire hydrant leaking on the corner",
     "Cars are parked on the fire lane every day",
     "The fire alarm box on the pole is broken",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.tips.core import lifecycle
 from services.tips.core.acts import ACTS, Standing, possible, reopen_until
-from services.tips.core.conversation import Rating
+from services.tips.core.conversation import Message, Rating
 from services.tips.core.lifecycle import OWN_STEPS, TRANSITIONS, Step, in_order, seen, status, step_of
 from shared import events
 from shared.cloudevents import Envelope
@@ -20,6 +20,7 @@ from tests.unit.test_tips_lifecycle import EXTRA, REPORT, START, dispatched
 STATUSES = {"accepted"} | {one.after for one in TRANSITIONS}
 OWN: list[type[events.ReportEvent]] = list(OWN_STEPS)
 DISPATCHES: list[Any] = list(lifecycle.STEPS)
+ASKED = Message(1, uuid.UUID(int=1), "unit", "parks", asks=True, read=False, at=START)
 
 
 def ours(event_type: Any, version: int, before: int, kind: Kind = "issue") -> Step:
@@ -127,13 +128,13 @@ def test_what_is_possible_follows_status_question_rating_and_time() -> None:
     assert reopen_until(None, 14) is None
     late = START + timedelta(days=14, seconds=1)
     assert possible("routed", Standing(), None, START) == ["message", "withdraw", "erase"]
-    assert possible("routed", Standing(True), None, START) == ["message", "answer", "withdraw", "erase"]
+    assert possible("routed", Standing(ASKED), None, START) == ["message", "answer", "withdraw", "erase"]
     assert possible("resolved", Standing(), until, START) == ["message", "rate", "reopen", "erase"]
     assert possible("refused", Standing(), until, until) == ["message", "rate", "reopen", "erase"]
     assert possible("resolved", Standing(), until, late) == ["message", "rate", "erase"]
     assert possible("resolved", Standing(rating=Rating(True)), until, late) == ["message", "erase"]
-    assert possible("withdrawn", Standing(True), until, START) == ["erase"]
-    assert possible("erased", Standing(True), until, START) == []
+    assert possible("withdrawn", Standing(ASKED), until, START) == ["erase"]
+    assert possible("erased", Standing(ASKED), until, START) == []
 
 
 def test_extra_fields_are_known_for_every_dispatch() -> None:

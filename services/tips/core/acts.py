@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from services.tips.core.conversation import Rating
+from services.tips.core.conversation import Message, Rating
 from services.tips.core.lifecycle import DONE, OPEN
 from services.tips.core.public import Publicly
 
@@ -34,18 +34,23 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a report stands besides its steps: whether a question of the unit is open, how many of the unit's
-    messages are unread, the rating, if there is one, until when a backup can be opened that has what was
+    """How a report stands besides its steps: the question that is open, how many of the unit's messages are
+    unread, the rating, if there is one, until when a backup can be opened that has what was
     erased (UTC; None where none can), whether it waits to be erased, the day (UTC) on which its words' time
     ends (None where they are erased or held), and what everybody can read of it."""
 
-    question_open: bool = False
+    question: Message | None = None
     unread: int = 0
     rating: Rating | None = None
     backups_until: datetime | None = None
     waiting: Waiting | None = None
     kept_until: date | None = None
     public: Publicly | None = None
+
+    @property
+    def question_open(self) -> bool:
+        """Whether a unit waits for an answer."""
+        return self.question is not None
 
 
 def reopen_until(done_at: datetime | None, reopen_days: int) -> datetime | None:

@@ -36,6 +36,8 @@ KEY_NAME = re.compile(
     r"|hold-(?P<held>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))(?:\.(?P<generation>[1-9][0-9]{0,3}))?",
     re.ASCII,
 )
+# What the keys of uploaded photos are called by, in place of a regime and its days.
+UPLOADS = ("upload", 1)
 
 
 def generation(name: str, number: int) -> str:
@@ -113,8 +115,10 @@ def extended(name: str, category: Category | None, accepted_at: datetime, now: d
 
 
 def month_names(categories: Iterable[Category], now: datetime) -> list[str]:
-    """The keys that reports of a municipality's categories come under, in the month of `now`."""
-    return sorted({key_name(now, one.regime, one.retention_days) for one in categories})
+    """The keys that reports of a municipality's categories come under, in the month of `now`, and its photos
+    that no report has taken yet. Made ahead: the time of its file would tell that of the first under it."""
+    kinds = {(one.regime, one.retention_days) for one in categories}
+    return sorted(key_name(now, *kind) for kind in {*kinds, UPLOADS})
 
 
 def next_month(now: datetime) -> datetime:

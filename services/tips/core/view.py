@@ -104,8 +104,8 @@ class Words:
             return self.waiting(standing.waiting)
         with_unit = responsible(ordered)
         unit = with_unit.unit if with_unit else None
-        if standing.question_open and status in OPEN:
-            return self.of(texts.QUESTION, unit)
+        if standing.question and status in OPEN:
+            return self.of(texts.QUESTION, standing.question.unit)
         if status == "erased":
             why = self._erased(next((step.reason for step in ordered if step.step == "erased"), None))
             return f"{why} {self._left(standing.backups_until)}"

@@ -66,7 +66,7 @@ async def stand(connection: Any, report: Report, desk: Desk) -> Mine:
         name, spam_on = await keeping.stay_of(connection, report.report_id)
         end = last_moment(name) if name and not hold else None
         standing = Standing(
-            open_question(written) is not None,
+            open_question(written),
             unread(written),
             rating,
             _backups_until(desk, erasure) if erasure else None,

@@ -96,6 +96,8 @@ def add_sending(app: FastAPI, desk: Desk) -> None:
             stored = await _post_report(desk, request, started)
         except Problem as problem:
             desk.metrics.refused.labels(problem.body["type"].rpartition(":")[2]).inc()
+            # Whoever is refused may have written of danger, which was not looked for then.
+            problem.body.setdefault("emergency_number", desk.municipality.emergency_number)
             raise
         return JSONResponse(stored, 201, {"Location": STATUS_URL})
 
@@ -107,7 +109,7 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     receipt = receipts.from_key(key, desk.peppers.receipt)
     macs = receipts.submission_macs(key, body.canonical(), desk.peppers.lookup)
     try:
-        taken = await _taken(desk, body, receipt, macs)
+        taken = await _taken(desk, body, receipt, macs, request.headers.get("accept-language", ""))
     except Problem as refused:
         earlier = await _taken_before(desk, receipt, macs, refused)
         if earlier is None:
@@ -123,13 +125,18 @@ async def _post_report(desk: Desk, request: Request, started: float) -> dict[str
     }
 
 
-async def _taken(desk: Desk, body: NewReport, receipt: str, macs: tuple[bytes, bytes]) -> _Taken:
-    """Store a report, or find that the same submission had been. Raises Problem."""
+async def _taken(
+    desk: Desk, body: NewReport, receipt: str, macs: tuple[bytes, bytes], accepted: str
+) -> _Taken:
+    """Store a report, or find that the same submission had been; `accepted` are the languages of its sender
+    (Accept-Language), for a report that does not say in which it is. Raises Problem."""
     category = intake.check_category(body, desk.municipality)
     language = intake.check_language(body, desk.municipality)
-    written = [body.description, *answers.texts(body.answers, category)]
+    place = body.location.address if body.location else None
+    written = [body.description, *answers.texts(body.answers, category), place or ""]
     insists = body.not_an_emergency
-    intake.check_emergency(written, language, desk.municipality, insists=insists, category=category)
+    spoken = web.choose_language(desk.municipality.languages, body.language, accepted)
+    intake.check_emergency(written, spoken, desk.municipality, insists=insists, category=category)
     now, report_id = desk.clock(), uuid.uuid4()
     intake.check_contact(body.contact, category)
     intake.check_happened(body.happened, desk.municipality.tz, now)

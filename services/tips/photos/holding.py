@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from services.tips import sealing
+from services.tips.core import keeping
 from services.tips.keys import KeyDestroyed, KeyFolder, KeyLost
 from services.tips.photos import MAX_PHOTOS
 from services.tips.photos.store import PhotoStore
@@ -24,7 +25,6 @@ UPLOAD_KEPT_LEAST = timedelta(hours=2)
 # No put of an object lasts from its photo's end into the second hour after (photos/store.py).
 DELETION_REPEATED = timedelta(hours=2)
 log = structlog.get_logger()
-_UPLOADS = ("upload", 1)
 
 
 class PhotoMissing(Exception):  # noqa: N818 - an outcome
@@ -34,7 +34,7 @@ class PhotoMissing(Exception):  # noqa: N818 - an outcome
 async def stage(connection: Any, keys: KeyFolder, jpeg: bytes, now: datetime) -> uuid.UUID:
     """Store an upload, sealed; the id that it can be taken by for a day."""
     photo_id = uuid.uuid4()
-    name = keys.newest(sealing.key_name(now, *_UPLOADS))
+    name = keys.newest(sealing.key_name(now, *keeping.UPLOADS))
     wrapped_key, sealed = sealing.seal_photo(photo_id, name, keys.make(name), jpeg)
     await photos.insert_upload(connection, photo_id, name, wrapped_key, sealed, hour_of(now) + UPLOAD_KEPT)
     return photo_id

@@ -41,7 +41,7 @@ check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both m
 	@$(VENV)/bin/lint-imports --no-logo
 	@for town in deploy/municipalities/*/; do $(RUN) -m shared.municipality $$town || exit 1; done
 	@$(RUN) -m deploy.contract check
-	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/rules/*.yml; \
+	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/rules/*.yml && promtool test rules tests/prometheus/*.yml; \
 	else echo "no promtool: the alarms' rules are not checked; apt install prometheus, or brew install prometheus"; fi
 
 contract: $(VENV)/ready ## write docs/contract/ from shared/events.py; refuses what subscribers would not survive

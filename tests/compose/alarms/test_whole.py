@@ -18,4 +18,5 @@ def test_each_alarm_was_raised_and_is_quiet(watch: Watch) -> None:
         assert row.fired_after is not None, row.alarm
         if row.quiet_after is None:
             row.quiets(LONG)
+        assert row.mend, f"nobody said what mends {row.alarm}"
     assert {row.alarm for row in watch.rows} == set(ALERTS)

@@ -171,8 +171,8 @@ class Store:
             return ""
         except (OSError, UnicodeDecodeError) as error:
             raise Refusal(
-                f"secret {name} cannot be read ({type(error).__name__}); mend the file, let user {os.geteuid()} "
-                "read it, or remove it"
+                f"secret {name} cannot be read ({type(error).__name__}); mend the file, let user "
+                f"{os.geteuid()} read it, or remove it"
             ) from None
 
 

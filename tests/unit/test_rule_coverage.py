@@ -21,8 +21,10 @@ def rules_of(whens: list[When], unit: str | None = None) -> list[Rule]:
 
 
 def witness(box: Box) -> Facts:
-    """A report in the box; of a fact that may be anything, something that no rule names."""
-    return {fact: (_one(fact, values),) for fact, values in box.items()}
+    """A report in the box; of a fact that may be anything, something that no rule names. A report has each of
+    the facts whose values are all known."""
+    known = {fact: (min(values),) for fact, values in UNIVERSES.items()}
+    return known | {fact: (_one(fact, values),) for fact, values in box.items()}
 
 
 def _one(fact: str, values: Values) -> str:

@@ -264,12 +264,19 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def add_mending(
-    commands: Any, name: str, does: str, run: Callable[[Program, argparse.Namespace], None]
-) -> argparse.ArgumentParser:
-    """A command that says what it would do, or does it in somebody's name."""
+Run = Callable[[Program, argparse.Namespace], None]
+
+
+def add_command(commands: Any, name: str, does: str, run: Run) -> argparse.ArgumentParser:
+    """A command that changes nothing, or that asks nobody's name."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=does, description=does)
     parser.set_defaults(run=run)
+    return parser
+
+
+def add_mending(commands: Any, name: str, does: str, run: Run) -> argparse.ArgumentParser:
+    """A command that says what it would do, or does it in somebody's name."""
+    parser = add_command(commands, name, does, run)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--dry-run", action="store_true", help="only say what would be done")
     which.add_argument("--by", metavar="NAME", help="do it; NAME goes into the journal (table mending)")

@@ -2,14 +2,14 @@
 
 import argparse
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from services.notify import explaining
 from shared import municipality
-from shared.command import Program, on_database, say
+from shared.command import Program, add_command, on_database, say
+from shared.events import hour_of
 from shared.municipality import Municipality
 
 
@@ -18,8 +18,7 @@ def extend(commands: Any) -> None:
     does = (
         "say which rule takes a report, and why those before do not; of one that is here, or a described one"
     )
-    asking = commands.add_parser("explain", help=does, description=does)
-    asking.set_defaults(run=_explain)
+    asking = add_command(commands, "explain", does, _explain)
     asking.add_argument("report_id", type=uuid.UUID, nargs="?", help="a report that is here")
     asking.add_argument("--category", help="of a described one: its category")
     asking.add_argument("--area", type=_pair, action="append", default=[], metavar="SET=AREA")
@@ -31,8 +30,7 @@ def extend(commands: Any) -> None:
     )
     _add_folder(asking)
     does = "ask changed rules about the reports of a period, and say what would go to another unit"
-    trying = commands.add_parser("simulate", help=does, description=does)
-    trying.set_defaults(run=_simulate)
+    trying = add_command(commands, "simulate", does, _simulate)
     trying.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="its first day")
     trying.add_argument("--to", dest="last", type=date.fromisoformat, help="its last day; today by default")
     _add_folder(trying, required=True)
@@ -50,17 +48,14 @@ def _explain(program: Program, given: argparse.Namespace) -> None:
         on_database(program, lambda connection: explaining.of_report(connection, given.report_id, town, say))
         return
     at = given.at or datetime.now(UTC)
-    hour = (at if at.tzinfo else at.replace(tzinfo=town.tz)).astimezone(UTC)
     facts = explaining.described(
-        {
-            "category": given.category,
-            "areas": dict(given.area),
-            "answers": _grouped(given.answer),
-            "source": given.source,
-            "language": given.language,
-            "hour": hour.replace(minute=0, second=0, microsecond=0),
-        },
         town,
+        category_id=given.category,
+        areas=dict(given.area),
+        answers=_grouped(given.answer),
+        source=given.source,
+        language=given.language or town.languages[0],
+        hour=hour_of(at if at.tzinfo else at.replace(tzinfo=town.tz)),
     )
     explaining.explain(facts, town, say)
 
@@ -88,7 +83,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _grouped(pairs: list[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+def _grouped(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
         found[name] = (*found.get(name, ()), value)

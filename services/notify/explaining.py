@@ -37,8 +37,8 @@ def _why_not(asked: Asked, name: str, facts: Facts) -> str:
 
 
 async def of_report(connection: Any, report_id: uuid.UUID, municipality: Municipality, say: Say) -> None:
-    """Say why a report that is here goes where it goes, by the rules of now; and where it went, if that is
-    another. Raises Refusal where the report is not here."""
+    """Say why a report that is here goes where it goes by the rules of now, and where it went. Raises Refusal
+    where the report is not here, or erased."""
     found = await queries.routed(connection, report_id)
     if found is None:
         raise Refusal(f"there is no report {report_id} here; take its id from the unit's message, or the log")
@@ -86,25 +86,33 @@ async def simulate(
             say(f"no report: {rule.rule}")
 
 
-def described(given: Mapping[str, Any], municipality: Municipality) -> Facts:
-    """The facts of a report that somebody describes. Raises Refusal for what the folder does not know."""
-    category = municipality.categories.get(given["category"])
+def described(
+    municipality: Municipality,
+    *,
+    category_id: str,
+    areas: dict[str, str],
+    answers: Mapping[str, tuple[str, ...]],
+    source: str,
+    language: str,
+    hour: datetime,
+) -> Facts:
+    """The facts of a report that somebody describes, sent in that hour (UTC). Raises Refusal for a category
+    that the folder does not know."""
+    category = municipality.categories.get(category_id)
     if category is None:
-        raise Refusal(
-            f"there is no category {given['category']}; they are {', '.join(municipality.categories)}"
-        )
+        raise Refusal(f"there is no category {category_id}; they are {', '.join(municipality.categories)}")
     report = ReportAccepted(
         report_id=uuid.UUID(int=0),
         kind=category.kind,
         version=1,
         category=category.id,
-        areas=given["areas"],
-        hour=given["hour"],
+        areas=areas,
+        hour=hour,
         regime=category.regime,
         urgency="urgent" if category.urgent else "normal",
-        source=given["source"],
-        language=given["language"] or municipality.languages[0],
+        source=source,
+        language=language,
         municipality_version=municipality.version,
-        answers=given["answers"],
+        answers={**answers},
     )
     return facts_of(report, municipality)

@@ -4,7 +4,6 @@ import argparse
 import re
 import sys
 import uuid
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -13,12 +12,11 @@ from services.tips.core import keeping as rules
 from services.tips.core.chain import CHAINS, Mark
 from services.tips.keys import KeyFolder
 from shared import municipality
-from shared.command import Program, add_mending, on_database, say
+from shared.command import Program, add_command, add_mending, on_database, say
 from shared.mending.journal import kept_for, note
 
 _HEAD = re.compile(rf"({'|'.join(CHAINS)}):([0-9]{{1,18}}):([0-9a-f]{{64}})", re.ASCII)
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
-Run = Callable[[Program, argparse.Namespace], None]
 
 
 def extend(commands: Any) -> None:
@@ -40,7 +38,7 @@ def extend(commands: Any) -> None:
 
 
 def _add_disclosures(commands: Any) -> None:
-    checking = _command(commands, "verify", "walk both chains; 1 where one is broken", _verify)
+    checking = add_command(commands, "verify", "walk both chains; 1 where one is broken", _verify)
     checking.add_argument(
         "--head",
         action="append",
@@ -49,14 +47,14 @@ def _add_disclosures(commands: Any) -> None:
         metavar="CHAIN:NUMBER:HASH",
         help="what it said before, and must still be so; more than once for more",
     )
-    giving = _command(commands, "export", "entries as CSV, for an auditor", _export)
+    giving = add_command(commands, "export", "entries as CSV, for an auditor", _export)
     giving.add_argument("--report-id", type=uuid.UUID, help="those of one report")
     giving.add_argument("--from", dest="first", type=date.fromisoformat, help="from this day on (UTC)")
     giving.add_argument("--to", dest="last", type=date.fromisoformat, help="up to this day, included (UTC)")
 
 
 def _add_keys(commands: Any) -> None:
-    _command(commands, "list", "each key: its state, what is under it, when it ends", _list_keys)
+    add_command(commands, "list", "each key: its state, what is under it, when it ends", _list_keys)
     making = add_mending(commands, "make", "make next month's, to back them up before it begins", _make)
     making.add_argument("--this-month", action="store_true", help="this month's instead")
     turning = add_mending(commands, "rotate", "another key for all that is under one", _rotate)
@@ -67,7 +65,7 @@ def _add_keys(commands: Any) -> None:
 
 
 def _add_hold(commands: Any) -> None:
-    _command(commands, "list", "each hold: why and until when", _list_holds)
+    add_command(commands, "list", "each hold: why and until when", _list_holds)
     placing = add_mending(commands, "place", "keep a report's words, or keep them longer", _place)
     placing.add_argument("report_id", type=uuid.UUID)
     placing.add_argument("--reason", type=_reason, required=True, help="a code such as court_order")
@@ -206,12 +204,6 @@ def _surroundings(program: Program) -> tuple[KeyFolder, municipality.Municipalit
 
 def _source(town: municipality.Municipality) -> str:
     return f"/{town.slug}/tips"
-
-
-def _command(commands: Any, name: str, does: str, run: Run) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=does, description=does)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _head(text: str) -> tuple[str, Mark]:

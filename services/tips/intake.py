@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from services.tips import receipts
 from services.tips.areas import Areas
 from services.tips.body import Contact, Happened, Location, NewReport, Point, moment_of
+from services.tips.core import texts
 from services.tips.core.emergency import emergency
 from shared.municipality import Category, Municipality
 from shared.web import Problem
@@ -17,13 +18,6 @@ from shared.web import Problem
 # Clocks differ, and a day that has begun elsewhere is no mistake.
 FUTURE = timedelta(days=1)
 _MINT = "mint it from 128 random bits, such as 22 characters of base64url, once for each"
-
-
-_DANGER = {"en": "Danger now?", "nl": "Is er nu gevaar?"}
-_NO_DANGER = {
-    "en": "send true where there is no danger now: then it is taken",
-    "nl": "stuur true als er nu geen gevaar is: dan nemen wij het aan",
-}
 
 
 def check_key(sent: Iterable[str], what: str = "report") -> str:
@@ -76,18 +70,19 @@ def check_emergency(
 ) -> None:
     """Raises Problem 422 where what a resident wrote, or the category that was chosen for it, tells of danger
     now and the sender does not insist that there is none: nothing of it is kept. It is told in `language`,
-    and in `texts` in every other: people in danger write in their own."""
+    and in `texts` in every language: people in danger write in their own."""
     if insists:
         return
     matched = emergency(category, written, municipality.emergency_wording)
     if matched is None:
         return
+    spoken = texts.chosen(texts.DANGER, language)
     raise Problem(
         422,
         "emergency",
-        _DANGER.get(language, _DANGER["en"]),
+        texts.DANGER[spoken],
         municipality.danger_text(language),
-        errors=[("/not_an_emergency", _NO_DANGER.get(language, _NO_DANGER["en"]))],
+        errors=[("/not_an_emergency", texts.NO_DANGER[spoken])],
         emergency_number=municipality.emergency_number,
         matched=matched,
         language=language,

@@ -47,8 +47,7 @@ Box = Mapping[str, Values]
 
 def box_of(rule: Rule) -> Box:
     """What a rule takes when it is asked."""
-    conditions = rule.when.conditions() if rule.when else {}
-    return {fact: Values(values) for fact, values in conditions.items()}
+    return {fact: Values(values) for fact, values in rule.conditions().items()}
 
 
 def left_of(box: Box, taken: Iterable[Box]) -> list[Box]:

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from datetime import date
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import holidays
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from shared.municipality.parts import Part, wrong
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 DAY_MINUTES = 24 * 60
 _DAY = "|".join(WEEKDAYS)
 _LINE = re.compile(rf"({_DAY})(?:-({_DAY}))?((?: \d\d:\d\d-\d\d:\d\d)+)", re.ASCII)
@@ -90,17 +91,24 @@ class Holidays(Part):
     @field_validator("country")
     @classmethod
     def _known(cls, country: str) -> str:
-        if country not in holidays.list_supported_countries():
-            raise wrong(f"the holidays of {country!r} are not known", "write a country's ISO 3166 code")
+        try:
+            _public(country, None)
+        except NotImplementedError:
+            problem = f"the holidays of {country!r} are not known"
+            raise wrong(problem, "write a country's ISO 3166 code") from None
         return country
 
     @field_validator("subdivision")
     @classmethod
     def _known_there(cls, subdivision: str | None, info: ValidationInfo) -> str | None:
-        country = info.data.get("country")
-        known = holidays.list_supported_countries().get(country, []) if country else []
-        if subdivision is not None and known and subdivision not in known:
-            raise wrong(f"{country} has no part {subdivision!r}", f"write one of {', '.join(sorted(known))}")
+        # A country that is not known has its own mistake.
+        if subdivision is not None and (country := info.data.get("country")):
+            try:
+                _public(country, subdivision)
+            except NotImplementedError:
+                known = ", ".join(_public(country, None).subdivisions)
+                mend = f"write one of {known}" if known else "leave it out"
+                raise wrong(f"{country} has no part {subdivision!r}", mend) from None
         return subdivision
 
     def include(self, day: date) -> bool:
@@ -112,4 +120,5 @@ class Holidays(Part):
 
 @cache
 def _public(country: str, subdivision: str | None) -> Any:
+    """The library's calendar of them. Raises NotImplementedError for what it does not know."""
     return holidays.country_holidays(country, subdiv=subdivision)

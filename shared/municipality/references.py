@@ -109,7 +109,7 @@ def check_order(findings: Findings, file: str, rules: list[Rule | None]) -> None
         if rule is None:
             continue
         path = join("rules", number)
-        conditions = _conditions(rule)
+        conditions = rule.conditions()
         if number == last and conditions:
             findings.add(
                 file,
@@ -141,7 +141,7 @@ def _takes(rules: list[Rule]) -> str:
 def _taken_by(rule: Rule, earlier: list[Rule | None]) -> list[Rule]:
     """The earlier rules that leave nothing to this one; none where something is left."""
     # A rule without conditions has its own mistake.
-    asked = [one for one in earlier if one is not None and _conditions(one)]
+    asked = [one for one in earlier if one is not None and one.conditions()]
     box = box_of(rule)
     # The first that does it alone is told, before several that do it together.
     for one in asked:
@@ -149,10 +149,6 @@ def _taken_by(rule: Rule, earlier: list[Rule | None]) -> list[Rule]:
             return [one]
     touching = [one for one in asked if common(box, box_of(one))]
     return [] if left_of(box, [box_of(one) for one in touching]) else touching
-
-
-def _conditions(rule: Rule) -> dict[str, frozenset[str]]:
-    return rule.when.conditions() if rule.when else {}
 
 
 def overlaps(rules: Sequence[Rule]) -> list[tuple[Rule, Rule]]:

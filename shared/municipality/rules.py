@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from shared.municipality.hours import Weekday
 from shared.municipality.parts import AreaId, Id, Identified, Language, Part, different, wrong
 
 HOLIDAY = "holiday"
@@ -18,9 +19,7 @@ def _values(description: str) -> Any:
 
 def hours_of(ranges: tuple[str, ...]) -> frozenset[str]:
     """The hours of the day in ranges such as `17-24`, whose end is not included, as `17`, `18`, … `23`."""
-    return frozenset(
-        f"{hour:02d}" for one in ranges for hour in range(int(one[:2]), int(one[3:])) if _HOURS.fullmatch(one)
-    )
+    return frozenset(f"{hour:02d}" for one in ranges for hour in range(int(one[:2]), int(one[3:])))
 
 
 def _ranges(ranges: tuple[str, ...]) -> tuple[str, ...]:
@@ -49,7 +48,7 @@ class When(Part):
     # When it was sent, by the municipality's clock. On a holiday it is that and no day of the week.
     day: (
         Annotated[
-            tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"], ...],
+            tuple[Literal[Weekday, "holiday"], ...],
             AfterValidator(different),
         ]
         | None
@@ -86,3 +85,7 @@ class Rule(Identified):
     unit: Id = Field(description="the id of a unit")
     reason: Id = Field(description="a code of reasons.toml")
     when: When | None = Field(default=None, description='conditions such as {category = ["street_light"]}')
+
+    def conditions(self) -> dict[str, frozenset[str]]:
+        """Its conditions as `When.conditions` has them; none where it takes every report."""
+        return self.when.conditions() if self.when else {}

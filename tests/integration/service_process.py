@@ -56,6 +56,13 @@ def ended(service: str, env: dict[str, str], *arguments: str) -> "subprocess.Com
     )
 
 
+async def ask(service: str, env: dict[str, str], *arguments: str, code: int = 0) -> str:
+    """What a command of the service says, which must end with that code."""
+    done = await asyncio.to_thread(ended, service, env, *arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 @asynccontextmanager
 async def running_process(service: str, env: dict[str, str], log: Path) -> AsyncIterator[Process]:
     """The service, ready; stopped after the block. Its output goes to `log`."""

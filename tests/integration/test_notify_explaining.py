@@ -1,9 +1,6 @@
 """`explain` and `simulate`: why a report goes where it goes, and what changed rules would move."""
 
-import asyncio
 import shutil
-import subprocess
-import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,24 +8,11 @@ from pathlib import Path
 from shared.cloudevents import Envelope
 from shared.events import ReportErased
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import IBUURT, ROOT, accepted, running_notify
+from tests.integration.notify_harness import IBUURT, accepted, running_notify
+from tests.integration.service_process import ask
 from tests.integration.test_notify_service import environment
 
 NOW = datetime(2026, 11, 12, 13, 37, 11, tzinfo=UTC)
-
-
-async def ask(env: dict[str, str], *arguments: str, code: int = 0) -> str:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "services.notify", *arguments],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Path) -> None:
@@ -39,24 +23,24 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
     async with running_notify(dsn, "http://127.0.0.1:9") as notify:
         noise = accepted("noise", now=NOW, areas={"district": "centre"})
         await notify.apply(noise)
-        told = await ask(env, "explain", str(noise.event.report_id))
+        told = await ask("notify", env, "explain", str(noise.event.report_id))
         assert "police_north: no; category is noise, not burglary_suspicion or drug_dealing" in told
         assert "noise_in_the_centre: yes; to inspection (Toezicht en Handhaving)" in told
         assert "its resident reads (nl): " in told
         assert "it went to inspection by noise_in_the_centre of the rules" in told
         described = ("explain", "--category", "bulky_waste", "--answer", "what=bags", "--area")
-        told = await ask(env, *described, "district=oakwood")
+        told = await ask("notify", env, *described, "district=oakwood")
         assert "answers.what is bags, not chemicals" in told
-        told = await ask(env, "explain", "--category", "weapons")
+        told = await ask("notify", env, "explain", "--category", "weapons")
         assert "police_north: no; area.district is not told, not meadow or oakwood" in told
         assert "police_without_area: yes; to neighbourhood_police_south" in told
-        assert "there is no report" in await ask(env, "explain", str(uuid.uuid4()), code=1)
+        assert "there is no report" in await ask("notify", env, "explain", str(uuid.uuid4()), code=1)
         assert "there is no category lamps; they are street_light" in await ask(
-            env, "explain", "--category", "lamps", code=1
+            "notify", env, "explain", "--category", "lamps", code=1
         )
         erased = ReportErased(report_id=noise.event.report_id, kind="issue", version=2, reason="resident")
         await notify.apply(Envelope.of(erased, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW))
-        assert "was erased" in await ask(env, "explain", str(noise.event.report_id), code=1)
+        assert "was erased" in await ask("notify", env, "explain", str(noise.event.report_id), code=1)
 
 
 async def test_changed_rules_are_tried_on_the_reports_of_a_period(
@@ -82,7 +66,7 @@ async def test_changed_rules_are_tried_on_the_reports_of_a_period(
         await notify.apply(moved, tip, stays, earlier)
         before = await notify.rows("SELECT * FROM dispatch ORDER BY report_id")
         period = ("--from", "2026-11-12", "--to", "2026-11-12")
-        told = await ask(env, "simulate", *period, "--folder", str(changed))
+        told = await ask("notify", env, "simulate", *period, "--folder", str(changed))
         assert "3 reports; 2 would go to another unit" in told
         assert "1 another unit: noise_in_the_centre (inspection) -> evenings (parking" in told
         assert "1 another unit: police_north (neighbourhood_police_north) -> evenings (parking" in told
@@ -90,7 +74,7 @@ async def test_changed_rules_are_tried_on_the_reports_of_a_period(
         assert str(tip.event.report_id) not in told
         assert "no report: police_south" in told
         assert await notify.rows("SELECT * FROM dispatch ORDER BY report_id") == before
-        told = await ask(env, "simulate", *period, "--folder", str(IBUURT))
+        told = await ask("notify", env, "simulate", *period, "--folder", str(IBUURT))
         assert "3 reports; 0 would go to another unit" in told
         (changed / "units.toml").unlink()
-        assert "units.toml" in await ask(env, "simulate", *period, "--folder", str(changed), code=1)
+        assert "units.toml" in await ask("notify", env, "simulate", *period, "--folder", str(changed), code=1)

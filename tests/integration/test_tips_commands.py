@@ -1,16 +1,14 @@
 """The commands that only `tips` has, as an operator runs them."""
 
-import asyncio
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.conftest import MakeDatabase
+from tests.integration.service_process import ask
 from tests.integration.test_tips_retention import sent
 from tests.integration.test_tips_service import environment
-from tests.integration.tips_server import ROOT, running_tips, tip
+from tests.integration.tips_server import running_tips, tip
 
 
 async def test_an_operator_holds_rotates_and_looks(database: MakeDatabase, tmp_path: Path) -> None:
@@ -19,17 +17,7 @@ async def test_an_operator_holds_rotates_and_looks(database: MakeDatabase, tmp_p
     env = environment(dsn, "127.0.0.1:1", tmp_path)
 
     async def run(*arguments: str, code: int = 0) -> str:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "services.tips", *arguments],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
+        return await ask("tips", env, *arguments, code=code)
 
     async with running_tips(dsn, tmp_path) as tips:
         tips.clock.now = datetime.now(UTC)

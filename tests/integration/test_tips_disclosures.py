@@ -5,8 +5,6 @@ import csv
 import io
 import re
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,9 +21,10 @@ from shared import postgres
 from shared.errors import Refusal
 from tests.conftest import MakeDatabase
 from tests.integration.followed import followed
+from tests.integration.service_process import ended
 from tests.integration.test_mending import Told
 from tests.integration.test_tips_photos import uploaded
-from tests.integration.tips_server import MIGRATIONS, ROOT, Tips, issue, tip
+from tests.integration.tips_server import MIGRATIONS, Tips, issue, tip
 
 NOON = datetime(2026, 11, 12, 12, 0, tzinfo=UTC)
 
@@ -272,14 +271,7 @@ async def test_the_command_says_0_or_1_and_an_auditor_gets_csv(database: MakeDat
         await disclosures.record(connection, entries)
 
     def run(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "services.tips", "disclosures", *arguments],
-            cwd=ROOT,
-            env={"IBUURT_DATABASE_URL": dsn},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = ended("tips", {"IBUURT_DATABASE_URL": dsn}, "disclosures", *arguments)
         return done.returncode, done.stdout + done.stderr
 
     code, said = await asyncio.to_thread(run, "verify")

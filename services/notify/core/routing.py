@@ -1,6 +1,6 @@
 """Who is responsible: ordered rules, the first that holds decides."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,17 +21,14 @@ class Route:
     reason: str
     conditions: tuple[tuple[str, frozenset[str]], ...]
 
-    def fails(self, facts: Facts) -> list[str]:
-        """The conditions that do not hold; none where the rule does."""
-        return [fact for fact, values in self.conditions if values.isdisjoint(facts.get(fact, ()))]
+    def fails(self, facts: Facts) -> Iterator[str]:
+        """The conditions that do not hold, as they are asked for; none where the rule does."""
+        return (fact for fact, values in self.conditions if values.isdisjoint(facts.get(fact, ())))
 
 
 def routes(rules: Iterable[Rule]) -> tuple[Route, ...]:
     """The municipality's rules, in their order."""
-    return tuple(
-        Route(rule.id, rule.unit, rule.reason, tuple(rule.when.conditions().items() if rule.when else ()))
-        for rule in rules
-    )
+    return tuple(Route(rule.id, rule.unit, rule.reason, tuple(rule.conditions().items())) for rule in rules)
 
 
 def facts_of(report: ReportAccepted, municipality: Municipality) -> Facts:
@@ -56,7 +53,10 @@ def facts_of(report: ReportAccepted, municipality: Municipality) -> Facts:
 
 def route(ordered: Sequence[Route], facts: Facts) -> Route:
     """The first rule that holds. Raises LookupError where none does: the folder's last rule always holds."""
-    return explained(ordered, facts)[-1].route
+    for candidate in ordered:
+        if not any(candidate.fails(facts)):
+            return candidate
+    raise LookupError("no rule holds; end routing.toml with a rule without conditions")
 
 
 class Asked(NamedTuple):
@@ -68,9 +68,5 @@ class Asked(NamedTuple):
 
 def explained(ordered: Sequence[Route], facts: Facts) -> list[Asked]:
     """The rules up to the first that holds, which is the last of them. Raises LookupError as `route`."""
-    asked: list[Asked] = []
-    for candidate in ordered:
-        asked.append(Asked(candidate, candidate.fails(facts)))
-        if not asked[-1].fails:
-            return asked
-    raise LookupError("no rule holds; end routing.toml with a rule without conditions")
+    chosen = route(ordered, facts)
+    return [Asked(one, list(one.fails(facts))) for one in ordered[: ordered.index(chosen) + 1]]

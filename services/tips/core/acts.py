@@ -35,9 +35,9 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a report stands besides its steps: the question that is open, how many of the unit's messages are
-    unread, the rating, if there is one, until when a backup can be opened that has what was
-    erased (UTC; None where none can), whether it waits to be erased, the day (UTC) on which its words' time
-    ends (None where they are erased or held), and what everybody can read of it."""
+    unread, the rating, if there is one, until when a backup can be opened that has what was erased (UTC; None
+    where none can), whether it waits to be erased, the day (UTC) on which its words' time ends (None where
+    they are erased or held), and what everybody can read of it."""
 
     question: Message | None = None
     unread: int = 0

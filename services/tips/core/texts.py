@@ -7,6 +7,18 @@ Texts = Mapping[str, str]
 # A language that has no text here is answered in the municipality's default, and that failing in this one.
 LAST_RESORT = "en"
 
+
+def chosen(catalogue: Texts, *wanted: str) -> str:
+    """The first of the languages that has a text here, or the last resort."""
+    return next(one for one in (*wanted, LAST_RESORT) if one in catalogue)
+
+
+DANGER: Texts = {"nl": "Is er nu gevaar?", "en": "Danger now?"}
+NO_DANGER: Texts = {
+    "nl": "stuur true als er nu geen gevaar is: dan nemen wij het aan",
+    "en": "send true where there is no danger now: then it is taken",
+}
+
 STATUSES: Mapping[str, Texts] = {
     "accepted": {
         "nl": "Wij hebben uw melding. Wij zoeken nu uit wie die oppakt.",

@@ -90,8 +90,7 @@ class Words:
     def of(self, catalogue: Texts, unit: str | None = None, day: date | None = None) -> str:
         """A text of our catalogue, filled in; in the first of the report's language, the municipality's and
         English that it has."""
-        wanted = (self._language, self._municipality.languages[0], texts.LAST_RESORT)
-        language = next(one for one in wanted if one in catalogue)
+        language = texts.chosen(catalogue, self._language, self._municipality.languages[0])
         name = self.unit(unit)
         who = name["name"] if name else texts.NO_UNIT[language]
         when = f"{day.day} {texts.MONTHS[language][day.month - 1]} {day.year}" if day else ""

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -95,6 +96,7 @@ def new_app(
     """A FastAPI application whose every refusal is a problem; `openapi` is the path of its description,
     `said` how a problem is told to whoever sent the request."""
     app = FastAPI(title=title, openapi_url=openapi, docs_url=None, redoc_url=None)
+    app.router.route_class = _Route
     app.add_middleware(SecurityHeaders)
 
     @app.exception_handler(Problem)
@@ -263,6 +265,26 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _Route(APIRoute):
+    """A route whose handler is called with the request itself, where that is all that it takes: FastAPI then
+    has nothing to resolve, and only describes it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        takes = self.dependant
+        parameters = (
+            takes.path_params,
+            takes.query_params,
+            takes.header_params,
+            takes.cookie_params,
+            takes.body_params,
+            takes.dependencies,
+        )
+        if takes.request_param_name is None or any(parameters):
+            return super().get_route_handler()
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
 
 
 class _Server(uvicorn.Server):

@@ -102,6 +102,8 @@ class Wording:
         """Whether a text tells of danger now: a phrase, in whole words."""
         written = f" {normalised(text)} "
         words = frozenset(written.split())
+        if self.danger.keys().isdisjoint(words):
+            return False
         for (phrase,) in _possible(self.harmless, words):
             # A sign that no phrase has, so that what stood on both sides does not become a phrase.
             written = written.replace(f" {phrase} ", " | ")

@@ -1,6 +1,5 @@
 """Reads a municipality's folder whole: every mistake at once, or the municipality."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -77,13 +76,13 @@ class _Reading:
             self._check_questions(join("categories", number, "questions"), entry)
         units = self._entries(UNITS, "units", Unit, self._files.toml(UNITS))
         rules = self._entries(ROUTING, "rules", Rule, self._files.toml(ROUTING))
-        reasons = self._reasons(self._files.toml(REASONS))
+        reasons, codes = self._reasons(self._files.toml(REASONS))
         emergency = self._emergency(self._files.toml(EMERGENCY))
         questions = {one: claimed(entry) for entry in categories.raw if (one := id_of(entry))}
-        known = Known(units.ids, categories.ids, questions, frozenset(reasons), self._areas, self._languages)
+        known = Known(units.ids, categories.ids, questions, codes, self._areas, self._languages)
         check_rules(self._findings, ROUTING, rules.raw, known)
         check_order(self._findings, ROUTING, rules.models)
-        if header is None or emergency is None or self._findings.mistakes:
+        if header is None or emergency is None or reasons is None or self._findings.mistakes:
             return None
         return Municipality(
             **dict(header),
@@ -91,7 +90,7 @@ class _Reading:
             categories={category.id: category for category in categories.sound()},
             units={unit.id: unit for unit in units.sound()},
             rules=tuple(rules.sound()),
-            reasons=reasons,
+            **dict(reasons),
             emergency_text=emergency.text,
             emergency_wording=emergency.wording(),
             version=self._files.version(),
@@ -144,17 +143,24 @@ class _Reading:
         ids = frozenset(one for entry in entries if (one := id_of(entry)) is not None)
         return _Entries(entries, models, ids)
 
-    def _reasons(self, table: dict[str, Any] | None) -> Mapping[str, Mapping[str, str]]:
-        """The texts per code; where its text is wrong, a code is claimed all the same."""
+    def _reasons(self, table: dict[str, Any] | None) -> tuple[ReasonFile | None, frozenset[str]]:
+        """The file, and the codes of reasons; where its text is wrong, a code is claimed all the same."""
         if table is None:
-            return {}
-        self._findings.table(REASONS, "", table, ["reasons"])
-        claimed = table.get("reasons", {})
-        found = self._findings.model(REASONS, "", ReasonFile, {"reasons": claimed})
-        claimed = claimed if isinstance(claimed, dict) else {}
-        for code, texts in claimed.items():
-            check_texts(self._findings, REASONS, join("reasons", code), texts, self._languages)
-        return found.reasons if found else {code: {} for code in claimed}
+            return None, frozenset()
+        kinds = list(ReasonFile.model_fields)
+        self._findings.table(REASONS, "", table, kinds)
+        found = self._findings.model(REASONS, "", ReasonFile, {kind: table.get(kind, {}) for kind in kinds})
+        first: dict[str, str] = {}
+        for kind in kinds:
+            claimed = table.get(kind)
+            for code, texts in claimed.items() if isinstance(claimed, dict) else ():
+                place = join(kind, code)
+                check_texts(self._findings, REASONS, place, texts, self._languages)
+                if first.setdefault(code, place) != place:
+                    problem = f"the code {code!r} is that of {first[code]} as well"
+                    self._findings.add(REASONS, place, problem, "give it one of its own")
+        reasons = table.get("reasons")
+        return found, frozenset(reasons if isinstance(reasons, dict) else ())
 
     def _check_questions(self, path: str, category: object) -> None:
         """The ids and texts of a category's questions, whatever else is wrong with them."""

@@ -221,11 +221,19 @@ class Header(Part):
 
 
 class ReasonFile(Part):
-    """reasons.toml: what a resident reads about why a report went where it went."""
+    """reasons.toml: what a resident reads about why a report went where it went, why a unit says that it is
+    not responsible, and how it was solved. A code stands in one of the three."""
 
     reasons: Mapping[Id, Texts] = Field(
         min_length=1,
         description="a table per code, such as [reasons.street_works] with one text per language",
+    )
+    refusals: Mapping[Id, Texts] = Field(
+        min_length=1,
+        description="a table per code, such as [refusals.private_ground] with one text per language",
+    )
+    outcomes: Mapping[Id, Texts] = Field(
+        min_length=1, description="a table per code, such as [outcomes.done] with one text per language"
     )
 
 
@@ -237,6 +245,8 @@ class Municipality(Header):
     units: Mapping[str, Unit]
     rules: tuple[Rule, ...]
     reasons: Mapping[str, Texts]
+    refusals: Mapping[str, Texts]
+    outcomes: Mapping[str, Texts]
     # What a resident in danger now is told; {number} stands for the emergency number.
     emergency_text: Texts
     emergency_wording: Wording
@@ -260,6 +270,10 @@ class Municipality(Header):
             if rule.when and rule.when.answers and category in (rule.when.category or ())
             for question in rule.when.answers
         )
+
+    def said(self, code: str) -> Mapping[str, str] | None:
+        """The texts of a reason, a refusal or an outcome; None for a code that the folder no longer has."""
+        return self.reasons.get(code) or self.refusals.get(code) or self.outcomes.get(code)
 
     def text(self, texts: Mapping[str, str], language: str) -> str:
         """The text in `language`, or in the municipality's default language where it has not that one."""

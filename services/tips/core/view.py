@@ -181,5 +181,5 @@ class Words:
     def reason(self, code: str | None) -> dict[str, str | None] | None:
         if code is None:
             return None
-        known = self._municipality.reasons.get(code)
+        known = self._municipality.said(code)
         return {"code": code, "text": self._municipality.text(known, self._language) if known else None}

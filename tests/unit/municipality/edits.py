@@ -57,6 +57,17 @@ def swap(name: str, old: str, new: str) -> Edit:
     return edit
 
 
+def swap_all(name: str, old: str, new: str) -> Edit:
+    """Replaces every place where `old` stands; fails where it does not stand."""
+
+    def edit(folder: Path) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
 def append(name: str, text: str) -> Edit:
     def edit(folder: Path) -> None:
         with (folder / name).open("a", encoding="utf-8") as file:

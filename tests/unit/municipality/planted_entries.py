@@ -1,6 +1,19 @@
 """Mistakes in categories, units, reasons and rules."""
 
-from tests.unit.municipality.edits import CENTRE, LAMP, URL, C, Planted, R, U, W, append, swap, write
+from tests.unit.municipality.edits import (
+    CENTRE,
+    LAMP,
+    URL,
+    C,
+    Planted,
+    R,
+    U,
+    W,
+    append,
+    swap,
+    swap_all,
+    write,
+)
 
 RULE = '\n[[rules]]\nid = "extra"\nunit = "front_desk"\nreason = "front_desk_decides"\n'
 POLICE = 'unit = "neighbourhood_police_north"\nreason'
@@ -162,6 +175,14 @@ ENTRIES: dict[str, Planted] = {
         "not",
         "",
     ),
+    "a code of a reason and of an outcome": Planted(
+        append(W, '\n[outcomes.private_ground]\nnl = "a"\nen = "b"\n'),
+        W,
+        "outcomes.private_ground",
+        "that of refusals.private_ground as well",
+        "one of its own",
+    ),
+    "no outcomes": Planted(swap_all(W, "outcomes.", "refusals."), W, "outcomes", "empty", "[outcomes.done]"),
     # rules
     "unknown unit": Planted(
         swap(R, POLICE, POLICE.replace("north", "nort")),

@@ -14,6 +14,7 @@ from tests.unit.municipality.planted_sending import SENDING
 MISTAKES = FILES | ENTRIES | AREAS | SENDING | HOURS
 # A renamed id or key is missing under its old name; nothing else may make a second mistake of one.
 WITH_MORE = {
+    "no reasons",
     "unknown key of a file",
     "unknown key inside a table",
     "id",

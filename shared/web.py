@@ -148,7 +148,11 @@ async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BO
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != "application/json":
         raise Problem(415, "wrong-content-type", "Not JSON", "Send the body as application/json, in UTF-8.")
-    body = await read_body(request, limit, seconds=BODY_SECONDS)
+    return parse_json(await read_body(request, limit, seconds=BODY_SECONDS), model)
+
+
+def parse_json(body: bytes, model: type[Model]) -> Model:
+    """A body as JSON of that model. Raises Problem 400 or 422."""
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:

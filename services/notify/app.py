@@ -3,11 +3,13 @@
 import secrets
 from datetime import UTC, datetime
 
-from services.notify import calls, config, http, queries, recovery
+from services.notify import calls, config, http, outgoing, queries, recovery
+from services.notify.acting import Acting
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
 from services.notify.metrics import DeliveryMetrics
+from services.notify.tips import Tips
 from shared import municipality as municipalities
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
@@ -25,12 +27,12 @@ async def serve(settings: config.Settings, service: Service) -> None:
     link_secret = settings.link_secret.get_secret_value()
     chance = secrets.SystemRandom().random
     relay = service.send()
-    async with calls.open_session(settings.delivery_concurrency) as session:
+    async with outgoing.open_session(settings.delivery_concurrency) as session:
+        tips = Tips(session, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         deliveries = calls.Calls(
             session,
             municipality,
-            tips_url=settings.tips_url,
-            tips_token=settings.tips_token.get_secret_value(),
+            tips,
             link_secret=link_secret,
             public_url=settings.public_url,
             secrets=signing,
@@ -41,6 +43,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             deliveries.deliver,
             units=tuple(municipality.units),
             source=source,
+            rules_version=municipality.version,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),
             retrying=Retrying(settings.retry_base_seconds, settings.retry_cap_seconds, settings.max_attempts),
             metrics=metrics,
@@ -49,6 +52,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             appended=relay.wake,
         )
         reports = Reports(municipality, clock=_now, chance=chance)
+        acting = Acting(municipality, clock=_now, chance=chance)
 
         def routed() -> None:
             relay.wake()
@@ -58,9 +62,11 @@ async def serve(settings: config.Settings, service: Service) -> None:
         service.also("deliveries", worker.run)
         service.answer(queries.totals)
         answers = http.Answers(
-            service.pool, municipality, link_secret, metrics=metrics, clock=_now, appended=relay.wake
+            service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed
         )
-        await service.run(http.public_app(answers))
+        desk = http.Desk(service.pool, municipality, acting, tips, signing, _now, routed)
+        http.add_desk(service.internal, desk, settings.desk_token.get_secret_value())
+        await service.run(http.public_app(answers, desk))
 
 
 def applying(settings: config.Settings) -> Apply:

@@ -20,6 +20,9 @@ class Settings(ServiceSettings):
 
     tips_url: str = Field(pattern=r"^https?://", description="base URL of tips' internal port")
     tips_token: SecretStr = Field(min_length=32, description="tips' IBUURT_NOTIFY_TOKEN")
+    desk_token: SecretStr = Field(
+        SecretStr(""), description="what the desk shows at the internal port; without one nobody is let in"
+    )
     link_secret: SecretStr = Field(
         min_length=32, description="what signs the links to the answer page; a new one ends all links"
     )

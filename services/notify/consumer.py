@@ -2,20 +2,32 @@
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from services.notify import queries
-from services.notify.core.calendar import Calendar
-from services.notify.core.deliveries import NewDelivery, channels, first_deliveries, first_due
-from services.notify.core.routing import facts_of, route, routes
-from services.notify.core.steps import Dispatch, first_step
-from shared import outbox
+from services.notify.core.acts import Act, Impossible
+from services.notify.core.deliveries import NewDelivery, route_step
+from services.notify.core.responsible import Responsibility
+from services.notify.core.steps import Dispatch, Moved, advance, first_step, go_on
+from services.notify.saying import say
+from services.notify.telling import Telling
 from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
-from shared.events import Event, ReportAccepted, ReportErased, ReportEvent, ReportRouted, ReportWithdrawn
+from shared.events import (
+    Event,
+    ReportAccepted,
+    ReportAnswered,
+    ReportErased,
+    ReportEvent,
+    ReportReopened,
+    ReportRouted,
+    ReportSupplemented,
+    ReportWithdrawn,
+)
 from shared.municipality import Municipality
 
 log = structlog.get_logger()
@@ -32,11 +44,9 @@ class Reports:
         chance: Callable[[], float],
     ) -> None:
         self._municipality = municipality
-        self._routes = routes(municipality.rules)
-        self._calendars = {unit.id: Calendar.of(municipality, unit) for unit in municipality.units.values()}
-        self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
+        self._responsibility = Responsibility(municipality)
+        self._telling = Telling(municipality, clock=clock, chance=chance)
         self._clock = clock
-        self._chance = chance
 
     async def apply(self, connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
         """Apply a batch in the caller's transaction. Raises Poison for what the folder does not know.
@@ -44,12 +54,12 @@ class Reports:
         Each kind of event at a time: of one report, acceptance comes before everything else.
         """
         accepted: list[Envelope[ReportAccepted]] = []
-        later: list[ReportEvent] = []
+        later: list[Envelope[ReportEvent]] = []
         for envelope in envelopes:
             if isinstance(envelope.event, ReportAccepted):
                 accepted.append(envelope)  # type: ignore[arg-type] # its event was just looked at
             elif isinstance(envelope.event, ReportEvent):
-                later.append(envelope.event)
+                later.append(envelope)  # type: ignore[arg-type] # as above
         if accepted:
             await self.on_report_accepted(connection, accepted)
         if later:
@@ -68,17 +78,12 @@ class Reports:
             return
         await queries.insert_deliveries(
             connection,
-            [row for report_id in new for row in self._deliveries(first[report_id].event, routed, now)],
+            [row for report_id in new for row in self._deliveries(first[report_id].event, routed)],
         )
-        await outbox.append(
+        await say(
             connection,
             [
-                Envelope.of(
-                    event,
-                    id=derived_id(first[report_id].id, ReportRouted),
-                    source=f"/{self._municipality.slug}/notify",
-                    now=now,
-                )
+                self._said(event, first[report_id], now)
                 for report_id, (_, event) in routed.items()
                 if report_id in new
             ],
@@ -90,45 +95,110 @@ class Reports:
                 log.info("report_routed", report_id=str(report_id), event_id=event_id, unit=dispatch.unit)
 
     async def on_report_withdrawn(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
-        """Nothing more goes to the unit."""
+        """Nothing more goes to the unit, but that it need do nothing more."""
         await queries.end_dispatches(connection, report_ids, "withdrawn")
-        await queries.cancel_deliveries(connection, report_ids, "withdrawn")
+        await self._telling.readers(connection, report_ids, "withdrawn")
 
     async def on_report_erased(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
-        """Nothing more goes to the unit; there are no words left to send."""
+        """Nothing more goes to the unit: there are no words left to send. Whoever was sent some is told, and
+        asked to erase them."""
         await queries.end_dispatches(connection, report_ids, "erased")
-        await queries.cancel_deliveries(connection, report_ids, "erased")
+        await self._telling.readers(connection, report_ids, "erased")
 
-    async def _on_later(self, connection: Any, events: Sequence[ReportEvent]) -> None:
+    async def on_report_answered(
+        self, connection: Any, dispatches: dict[uuid.UUID, Dispatch], envelope: Envelope[ReportAnswered]
+    ) -> Moved:
+        """The clock goes on where it stood for this answer, which goes to the unit."""
+        dispatch = dispatches[envelope.event.report_id]
+        await self._telling.unit(connection, dispatch, f"message.{envelope.event.version}")
+        calendar = self._responsibility.calendars.get(dispatch.unit)
+        if calendar is None:
+            return dispatch, ()
+        return go_on(dispatch, calendar, self._clock(), self._municipality.version)
+
+    async def on_report_supplemented(
+        self, connection: Any, dispatches: dict[uuid.UUID, Dispatch], envelope: Envelope[ReportSupplemented]
+    ) -> Moved:
+        """The unit gets what the resident added."""
+        dispatch = dispatches[envelope.event.report_id]
+        await self._telling.unit(connection, dispatch, f"message.{envelope.event.version}")
+        return dispatch, ()
+
+    async def on_report_reopened(
+        self, connection: Any, dispatches: dict[uuid.UUID, Dispatch], envelope: Envelope[ReportReopened]
+    ) -> Moved:
+        """The unit has it again, and its time begins anew."""
+        dispatch = dispatches[envelope.event.report_id]
+        self._check_category(dispatch.category)
+        to = self._responsibility.again(
+            dispatch.unit, dispatch.rule, dispatch.reason, dispatch.category, envelope.time
+        )
+        with suppress(Impossible):
+            act = Act("reopen", "resident")
+            moved = advance(dispatch, act, envelope.time, self._municipality.version, to)
+            await self._telling.unit(connection, moved[0], route_step(moved[0].turn))
+            return moved
+        return dispatch, ()
+
+    async def _on_later(self, connection: Any, envelopes: Sequence[Envelope[ReportEvent]]) -> None:
+        events = [envelope.event for envelope in envelopes]
         versions: dict[uuid.UUID, int] = {}
         for event in events:
             versions[event.report_id] = max(versions.get(event.report_id, 0), event.version)
         # Locked first and in order, as everybody does who changes more than one.
-        await queries.lock_dispatches(connection, versions)
+        dispatches = await queries.lock_dispatches(connection, versions)
         await queries.note_report_versions(connection, versions)
+        await self._on_conversation(connection, dispatches, envelopes)
         if withdrawn := [event.report_id for event in events if isinstance(event, ReportWithdrawn)]:
             await self.on_report_withdrawn(connection, withdrawn)
         if erased := [event.report_id for event in events if isinstance(event, ReportErased)]:
             await self.on_report_erased(connection, erased)
 
+    async def _on_conversation(
+        self,
+        connection: Any,
+        dispatches: dict[uuid.UUID, Dispatch],
+        envelopes: Sequence[Envelope[ReportEvent]],
+    ) -> None:
+        handlers: dict[type[ReportEvent], Any] = {
+            ReportAnswered: self.on_report_answered,
+            ReportSupplemented: self.on_report_supplemented,
+            ReportReopened: self.on_report_reopened,
+        }
+        before, said, now = dict(dispatches), list[Envelope[Any]](), self._clock()
+        for envelope in sorted(envelopes, key=lambda one: one.event.version):
+            handler = handlers.get(type(envelope.event))
+            if handler is None or envelope.event.report_id not in dispatches:
+                continue
+            dispatch, events = await handler(connection, dispatches, envelope)
+            dispatches[dispatch.report_id] = dispatch
+            said += [self._said(event, envelope, now) for event in events]
+        if changed := [one for report_id, one in dispatches.items() if one != before[report_id]]:
+            await queries.update_dispatches(connection, changed, self._municipality.version)
+        if said:
+            await say(connection, said)
+
+    def _said(self, event: ReportEvent, cause: Envelope[Any], now: datetime) -> Envelope[ReportEvent]:
+        source = f"/{self._municipality.slug}/notify"
+        return Envelope.of(event, id=derived_id(cause.id, type(event)), source=source, now=now)
+
     def _routed(self, envelope: Envelope[ReportAccepted]) -> tuple[Dispatch, ReportRouted]:
         report = envelope.event
-        if report.category not in self._municipality.categories:
-            raise Poison(
-                "unknown_category",
-                "add the category to the municipality's folder, then replay the dead letter",
-            )
-        chosen = route(self._routes, facts_of(report, self._municipality))
-        calendar = self._calendars[chosen.unit]
-        return first_step(report, envelope.time, chosen, self._municipality, calendar)
+        self._check_category(report.category)
+        chosen = self._responsibility.first(report, envelope.time)
+        return first_step(report, envelope.time, chosen, self._municipality.version)
 
     def _deliveries(
         self,
         report: ReportAccepted,
         routed: dict[uuid.UUID, tuple[Dispatch, ReportRouted]],
-        now: datetime,
     ) -> list[NewDelivery]:
         unit = routed[report.report_id][0].unit
-        wait = self._municipality.categories[report.category].delivery_wait_minutes
-        due_at = first_due(report.kind, wait, now, self._chance())
-        return first_deliveries(report.report_id, unit, self._channels[unit], due_at)
+        return self._telling.rows(report.report_id, unit, report.kind, report.category, route_step(1))
+
+    def _check_category(self, category: str) -> None:
+        if category not in self._municipality.categories:
+            raise Poison(
+                "unknown_category",
+                "add the category to the municipality's folder, then replay the dead letter",
+            )

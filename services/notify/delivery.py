@@ -67,6 +67,7 @@ class Worker:
         *,
         units: Sequence[str],
         source: str,
+        rules_version: str,
         limits: Limits,
         retrying: Retrying,
         metrics: DeliveryMetrics,
@@ -78,6 +79,7 @@ class Worker:
         self._pool = pool
         self._deliver = deliver
         self._source = source
+        self._rules_version = rules_version
         self._limits = limits
         self._retrying = retrying
         self._metrics = metrics
@@ -241,7 +243,7 @@ class Worker:
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    changed = await record(connection, results, self._source, now)
+                    changed = await record(connection, results, self._source, self._rules_version, now)
                 break
             except Exception as error:
                 if not postgres.is_transient(error):

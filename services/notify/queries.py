@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from services.notify.core.steps import Dispatch
-from shared.events import ReportAccepted, ReportRouted
+from shared import postgres
+from shared.events import ReportAccepted, ReportEvent, ReportRouted
 
-_DISPATCH = """report_id, kind, category, unit, accepted_at, acknowledge_by, resolve_by, status, version,
-               delivered_at, acknowledged_at, resolved_at"""
+
+class Reused(Exception):  # noqa: N818 - an outcome
+    """Something else was done under this id before."""
+
+
+_DISPATCH = """report_id, kind, category, unit, rule, reason, accepted_at, acknowledge_by, resolve_by, status,
+               version, turn, refused_by, level, day, seen_at, waits_since, delivered_at, acknowledged_at,
+               resolved_at"""
 
 
 async def insert_dispatches(
@@ -110,6 +117,15 @@ async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], statu
     )
 
 
+async def readers_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[tuple[uuid.UUID, str, str]]:
+    """The report, the unit and the channel of everything by which words of these reports were sent."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT report_id, unit, channel FROM delivery WHERE report_id = ANY($1) AND words",
+        list(report_ids),
+    )
+    return [tuple(row) for row in rows]
+
+
 async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], why: str) -> None:
     """Cancel what has not gone yet of these reports."""
     await connection.execute(
@@ -126,31 +142,141 @@ async def lock_dispatches(connection: Any, report_ids: Iterable[uuid.UUID]) -> d
         f"SELECT {_DISPATCH} FROM dispatch WHERE report_id = ANY($1) ORDER BY report_id FOR UPDATE",  # noqa: S608 - a constant
         list(report_ids),
     )
-    return {row["report_id"]: Dispatch(**row) for row in rows}
+    return {row["report_id"]: _dispatch(row) for row in rows}
 
 
 async def dispatch_of(connection: Any, report_id: uuid.UUID) -> Dispatch | None:
     """Read one report's dispatch."""
     row = await connection.fetchrow(f"SELECT {_DISPATCH} FROM dispatch WHERE report_id = $1", report_id)  # noqa: S608 - a constant
-    return Dispatch(**row) if row else None
+    return _dispatch(row) if row else None
 
 
-async def update_dispatches(connection: Any, dispatches: Sequence[Dispatch]) -> None:
-    """Write where reports stand now. The rows are locked before."""
-    await connection.execute(
-        """UPDATE dispatch d SET status = n.status, version = n.version, delivered_at = n.delivered_at,
-                                 acknowledged_at = n.acknowledged_at, resolved_at = n.resolved_at
-           FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::timestamptz[],
-                       $6::timestamptz[])
-                AS n (report_id, status, version, delivered_at, acknowledged_at, resolved_at)
-           WHERE d.report_id = n.report_id""",
-        [dispatch.report_id for dispatch in dispatches],
-        [dispatch.status for dispatch in dispatches],
-        [dispatch.version for dispatch in dispatches],
-        [dispatch.delivered_at for dispatch in dispatches],
-        [dispatch.acknowledged_at for dispatch in dispatches],
-        [dispatch.resolved_at for dispatch in dispatches],
+def _dispatch(row: Any) -> Dispatch:
+    return Dispatch(**{**row, "refused_by": tuple(row["refused_by"])})
+
+
+async def update_dispatches(connection: Any, dispatches: Sequence[Dispatch], rules_version: str) -> None:
+    """Write where reports stand now, by the rules of that version where they moved on. The rows are locked
+    before."""
+    columns = postgres.columns(map(_standing, dispatches), _STANDING_TYPES)
+    await connection.execute(_UPDATE, *columns, rules_version)
+
+
+def _standing(one: Dispatch) -> tuple[Any, ...]:
+    return (
+        *(one.report_id, one.unit, one.rule, one.reason, one.acknowledge_by, one.resolve_by, one.status),
+        *(one.version, one.turn, ",".join(one.refused_by), one.level, one.day, one.seen_at, one.waits_since),
+        *(one.delivered_at, one.acknowledged_at, one.resolved_at),
     )
+
+
+_STANDING_TYPES = (
+    *("uuid", "text", "text", "text", "timestamptz", "timestamptz", "text"),
+    *("integer", "integer", "text", "integer", "date", "timestamptz", "timestamptz"),
+    *("timestamptz", "timestamptz", "timestamptz"),
+)
+_UPDATE = f"""
+    UPDATE dispatch d
+    SET rules_version = CASE WHEN d.turn = n.turn THEN d.rules_version ELSE $18 END,
+        unit = n.unit, rule = n.rule, reason = n.reason, acknowledge_by = n.acknowledge_by,
+        resolve_by = n.resolve_by, status = n.status, version = n.version, turn = n.turn,
+        -- an array of arrays would need all of them as long
+        refused_by = string_to_array(n.refused_by, ','), level = n.level, day = n.day, seen_at = n.seen_at,
+        waits_since = n.waits_since, delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at,
+        resolved_at = n.resolved_at
+    FROM unnest({postgres.arrays(_STANDING_TYPES)})
+         AS n (report_id, unit, rule, reason, acknowledge_by, resolve_by, status, version, turn, refused_by,
+               level, day, seen_at, waits_since, delivered_at, acknowledged_at, resolved_at)
+    WHERE d.report_id = n.report_id"""  # noqa: S608 - types of columns
+
+
+async def insert_steps(connection: Any, said: Sequence[tuple[ReportEvent, datetime]]) -> None:
+    """Keep what was said of reports, each with its time. What is there stays."""
+    await connection.execute(
+        """INSERT INTO report_step (report_id, version, step, unit, at, said)
+           SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[],
+                                $6::jsonb[])
+           ON CONFLICT DO NOTHING""",
+        [event.report_id for event, _ in said],
+        [event.version for event, _ in said],
+        [type(event).__name__ for event, _ in said],
+        [event.unit for event, _ in said],  # type: ignore[attr-defined] # all of notify's have one
+        [at for _, at in said],
+        [event.model_dump_json() for event, _ in said],
+    )
+
+
+class StepRow(NamedTuple):
+    """A step of a report as it is kept: the event's name and what it said."""
+
+    step: str
+    unit: str
+    at: datetime
+    said: Mapping[str, Any]
+
+
+async def steps_of(connection: Any, report_id: uuid.UUID) -> list[StepRow]:
+    """What was said of a report, in order."""
+    rows = await connection.fetch(
+        "SELECT step, unit, at, said FROM report_step WHERE report_id = $1 ORDER BY version", report_id
+    )
+    return [StepRow(row["step"], row["unit"], row["at"], json.loads(row["said"])) for row in rows]
+
+
+class Listed(NamedTuple):
+    """A report in a unit's list."""
+
+    dispatch: Dispatch
+    areas: Mapping[str, str]
+    language: str
+
+
+async def listed(
+    connection: Any, unit: str, statuses: Sequence[str], after: uuid.UUID | None, limit: int
+) -> list[Listed]:
+    """A page of a unit's reports of these statuses, what is to be solved first before; `after` is the last
+    one of the page before."""
+    rows = await connection.fetch(
+        f"""SELECT {_DISPATCH}, areas, language FROM dispatch
+            WHERE unit = $1 AND status = ANY($2)
+              AND ($3::uuid IS NULL OR (resolve_by, report_id) > (
+                  SELECT resolve_by, report_id FROM dispatch WHERE report_id = $3))
+            ORDER BY resolve_by, report_id LIMIT $4""",  # noqa: S608 - a constant
+        unit,
+        list(statuses),
+        after,
+        limit,
+    )
+    return [_listed(dict(row)) for row in rows]
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    areas, language = json.loads(row.pop("areas")), row.pop("language")
+    return Listed(_dispatch(row), areas, language)
+
+
+async def note_act(connection: Any, act_id: uuid.UUID, report_id: uuid.UUID, digest: bytes) -> bool:
+    """Remember what is done under an id; False where the same was done under it before. The report's row is
+    locked before. Raises Reused where it was something else."""
+    new = await connection.fetchval(
+        """INSERT INTO act (act_id, report_id, digest) VALUES ($1, $2, $3)
+           ON CONFLICT (act_id) DO NOTHING RETURNING true""",
+        act_id,
+        report_id,
+        digest,
+    )
+    if new:
+        return True
+    known = await connection.fetchrow("SELECT report_id, digest FROM act WHERE act_id = $1", act_id)
+    if (known["report_id"], known["digest"]) != (report_id, digest):
+        raise Reused
+    return False
+
+
+async def is_done(connection: Any, act_id: uuid.UUID) -> bool:
+    """Whether something was done under an id."""
+    done: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM act WHERE act_id = $1)", act_id)
+    return done
 
 
 async def claim_deliveries(
@@ -173,7 +299,7 @@ async def claim_deliveries(
                ORDER BY d.next_attempt_at LIMIT $3)
            UPDATE delivery d SET next_attempt_at = $5
            FROM due, dispatch p WHERE d.id = due.id AND p.report_id = d.report_id
-           RETURNING d.id, d.report_id, d.unit, d.channel, d.attempts, d.due_at,
+           RETURNING d.id, d.report_id, d.unit, d.channel, d.step, d.attempts, d.due_at,
                      d.next_attempt_at AS leased_until, p.kind, p.category, p.areas, p.language,
                      p.accepted_at, p.acknowledge_by, p.resolve_by""",
         list(rooms),
@@ -191,11 +317,12 @@ async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Set
     settled = list(settlements.values())
     rows = await connection.fetch(
         """UPDATE delivery d SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
+                                 words = d.words OR s.words,
                                  last_failure = coalesce(s.failure, d.last_failure),
                                  due_at = CASE WHEN s.state = 'open' THEN d.due_at END
            FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::timestamptz[],
-                       $6::text[])
-                AS s (id, state, attempts, next_attempt_at, lease, failure)
+                       $6::text[], $7::boolean[])
+                AS s (id, state, attempts, next_attempt_at, lease, failure, words)
            WHERE d.id = s.id AND d.state = 'open' AND (s.lease IS NULL OR d.next_attempt_at = s.lease)
            RETURNING d.id""",
         list(settlements),
@@ -204,14 +331,17 @@ async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Set
         [one.next_attempt_at for one in settled],
         [one.lease for one in settled],
         [one.failure for one in settled],
+        [one.words for one in settled],
     )
     return {row["id"] for row in rows}
 
 
 async def close_deliveries(connection: Any, states: Mapping[uuid.UUID, str]) -> None:
-    """Write what open deliveries became, `done` or `dead`, by their ids."""
+    """Write what open deliveries of reports became, `done` or `dead`, by their ids. What is done may have
+    taken words along."""
     await connection.execute(
-        """UPDATE delivery d SET state = s.state, due_at = NULL, next_attempt_at = NULL
+        """UPDATE delivery d
+           SET state = s.state, words = s.state = 'done', due_at = NULL, next_attempt_at = NULL
            FROM unnest($1::uuid[], $2::text[]) AS s (id, state) WHERE d.id = s.id AND d.state = 'open'""",
         list(states),
         list(states.values()),
@@ -276,7 +406,7 @@ async def past_due(connection: Any, hour: datetime) -> int:
     count: int = await connection.fetchval(
         """SELECT count(*) FROM dispatch
            WHERE acknowledge_by <= $1 AND status NOT IN ('withdrawn', 'erased')
-             AND (acknowledged_at IS NULL OR acknowledged_at >= $1)""",
+             AND (seen_at IS NULL OR seen_at >= $1)""",
         hour,
     )
     return count

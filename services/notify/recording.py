@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,9 +10,10 @@ import structlog
 
 from services.notify import queries
 from services.notify.core import steps
-from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Settlement
-from services.notify.core.steps import Dispatch
-from shared import outbox
+from services.notify.core.acts import Act, Impossible
+from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Settlement, about_of
+from services.notify.core.steps import Dispatch, Moved
+from services.notify.saying import say
 from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportEvent
 
@@ -26,7 +28,9 @@ class Result(NamedTuple):
     settlement: Settlement
 
 
-async def record(connection: Any, results: Sequence[Result], source: str, now: datetime) -> set[uuid.UUID]:
+async def record(
+    connection: Any, results: Sequence[Result], source: str, rules_version: str, now: datetime
+) -> set[uuid.UUID]:
     """Write results and append what follows, in the caller's transaction.
 
     Returns the ids of the deliveries that changed; the others were settled by another worker before, or
@@ -40,7 +44,7 @@ async def record(connection: Any, results: Sequence[Result], source: str, now: d
     envelopes: list[Envelope[ReportEvent]] = []
     for result in results:
         if result.delivery.id in changed:
-            dispatch, events = _follows(dispatches[result.delivery.report_id], result, now)
+            dispatch, events = _follows(dispatches[result.delivery.report_id], result, now, rules_version)
             dispatches[dispatch.report_id] = dispatch
             envelopes += [
                 Envelope.of(event, id=derived_id(result.delivery.id, type(event)), source=source, now=now)
@@ -48,8 +52,8 @@ async def record(connection: Any, results: Sequence[Result], source: str, now: d
             ]
     if envelopes:
         moved = [dispatch for report_id, dispatch in dispatches.items() if dispatch != before[report_id]]
-        await queries.update_dispatches(connection, moved)
-        await outbox.append(connection, envelopes)
+        await queries.update_dispatches(connection, moved, rules_version)
+        await say(connection, envelopes)
         for envelope in envelopes:
             if envelope.event.kind == "issue":
                 name, report_id = type(envelope.event).__name__, str(envelope.event.report_id)
@@ -57,14 +61,21 @@ async def record(connection: Any, results: Sequence[Result], source: str, now: d
     return changed
 
 
-def _follows(dispatch: Dispatch, result: Result, now: datetime) -> tuple[Dispatch, tuple[ReportEvent, ...]]:
+def _follows(dispatch: Dispatch, result: Result, now: datetime, rules_version: str) -> Moved:
     delivery, outcome, settlement = result
+    if delivery.unit != dispatch.unit or about_of(delivery.step) != "route":
+        return dispatch, ()  # it has moved on meanwhile, or this was about something else
     if isinstance(outcome, Failed) and settlement.state == "dead":
         return steps.give_up(dispatch, delivery.channel, outcome.reason, settlement.attempts)
     if not isinstance(outcome, Delivered):
         return dispatch, ()
-    dispatch, events = steps.advance(dispatch, "deliver", delivery.channel, now)
+    acts = [Act("deliver", delivery.channel)]
     if outcome.acknowledged:
-        dispatch, seen = steps.advance(dispatch, "acknowledge", "webhook", now)
-        events += seen
+        acts.append(Act("acknowledge", "webhook"))
+    events: tuple[ReportEvent, ...] = ()
+    for act in acts:
+        # What is withdrawn or erased meanwhile changes no more.
+        with suppress(Impossible):
+            dispatch, more = steps.advance(dispatch, act, now, rules_version)
+            events += more
     return dispatch, events

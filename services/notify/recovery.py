@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from services.notify import queries
-from services.notify.core.deliveries import FIRST_STEP, channels, delivery_id, first_deliveries
+from services.notify.core.deliveries import channels, deliveries_of, delivery_id, route_step
 from services.notify.core.steps import dispatched, follow
 from shared.cloudevents import Envelope
 from shared.errors import Refusal
@@ -35,26 +35,19 @@ async def take_back(
         for envelope in history.heard
         if isinstance(envelope.event, ReportAccepted)
     }
-    routed = {
-        envelope.event.report_id: envelope.event
-        for envelope in history.own
-        if isinstance(envelope.event, ReportRouted)
-    }
+    # Where each went first; what came later follows from the other events.
+    routed: dict[uuid.UUID, ReportRouted] = {}
+    for envelope in history.own:
+        event = envelope.event
+        if isinstance(event, ReportRouted) and event.version == 1:
+            routed[event.report_id] = event
     rows = [
         (accepted, dispatched(accepted, at, routed[one]), routed[one])
         for one, (accepted, at) in heard.items()
         if one in routed
     ]
     new = await queries.insert_dispatches(connection, rows) if rows else set()
-    deliveries = [
-        row
-        for one in new
-        if (unit := municipality.units.get(routed[one].unit))
-        for row in first_deliveries(one, unit.id, channels(unit), now)
-    ]
-    if deliveries:
-        await queries.insert_deliveries(connection, deliveries)
-    await _apply(connection, history.own)
+    await _apply(connection, history.own, municipality, now)
     open_by_unit = await queries.open_deliveries(connection)
     if open_by_unit and not history.deliver_again:
         waiting = ", ".join(f"{count} to {unit}" for unit, count in sorted(open_by_unit.items()))
@@ -70,16 +63,33 @@ async def take_back(
     return Recovered(lines)
 
 
-async def _apply(connection: Any, own: Sequence[Envelope[Event]]) -> None:
+async def _apply(
+    connection: Any, own: Sequence[Envelope[Event]], municipality: Municipality, now: datetime
+) -> None:
+    """Follow what was said, and put the deliveries down of the turns in which reports are now."""
     said = [(one.event, one.time) for one in own if isinstance(one.event, ReportEvent)]
-    dispatches = await queries.lock_dispatches(connection, {event.report_id for event, _ in said})
+    before = await queries.lock_dispatches(connection, {event.report_id for event, _ in said})
+    dispatches = dict(before)
     settled: dict[uuid.UUID, Literal["done", "dead"]] = {}
     for event, at in sorted(said, key=lambda one: one[0].version):
-        if dispatch := dispatches.get(event.report_id):
-            dispatches[event.report_id] = follow(dispatch, event, at)
+        dispatch = dispatches.get(event.report_id)
+        if dispatch is None:
+            continue
+        dispatches[event.report_id] = dispatch = follow(dispatch, event, at)
         if isinstance(event, ReportDelivered | DeliveryFailed):
-            settled[delivery_id(event.report_id, event.unit, event.channel, FIRST_STEP)] = (
+            step = route_step(dispatch.turn)
+            settled[delivery_id(event.report_id, event.unit, event.channel, step)] = (
                 "done" if isinstance(event, ReportDelivered) else "dead"
             )
-    await queries.update_dispatches(connection, list(dispatches.values()))
+    moved = [one.report_id for one in dispatches.values() if one.turn != before[one.report_id].turn]
+    await queries.cancel_deliveries(connection, moved, "moved")
+    rows = [
+        row
+        for one in dispatches.values()
+        if one.status not in ("withdrawn", "erased") and (unit := municipality.units.get(one.unit))
+        for row in deliveries_of(one.report_id, unit.id, channels(unit), route_step(one.turn), now)
+    ]
+    if rows:
+        await queries.insert_deliveries(connection, rows)
+    await queries.update_dispatches(connection, list(dispatches.values()), municipality.version)
     await queries.close_deliveries(connection, settled)

@@ -15,27 +15,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook as Verifier
 
 from deploy.local.processes import free_port
-from services.notify import calls, http, queries
+from services.notify import calls, http, outgoing, queries
+from services.notify.acting import Acting
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
 from services.notify.metrics import DeliveryMetrics
+from services.notify.tips import Tips as TipsApi
 from shared import municipality, postgres
 from shared.cloudevents import Envelope, from_record
 from shared.events import REPORTS, Event, ReportAccepted, hour_of
 from shared.municipality import Municipality, Webhook
-from shared.web import HttpServer
+from shared.web import HttpServer, new_app
 from tests.integration.tips_server import NOTIFY_TOKEN, Tips, issue
 
 ROOT = Path(__file__).parents[2]
 IBUURT = ROOT / "deploy/municipalities/ibuurt"
 MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"]
 LINK_SECRET = "link-secret-" + "l" * 32
+DESK_TOKEN = "desk-token-" + "d" * 32
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -135,8 +139,11 @@ class Notify:
     municipality: Municipality
     units: Units
     url: str
+    internal_url: str
+    session: aiohttp.ClientSession
     clock: Clock
     reports: Reports
+    tips: TipsApi
     calls: calls.Calls
     metrics: DeliveryMetrics
     registry: CollectorRegistry
@@ -161,6 +168,7 @@ class Notify:
             deliver or self.calls.deliver,
             units=tuple(self.municipality.units),
             source="/ibuurt/notify",
+            rules_version=self.municipality.version,
             limits=limits,
             retrying=retrying,
             metrics=self.metrics,
@@ -196,6 +204,18 @@ class Notify:
         events = [envelope_of(row).event for row in rows]
         return [event for event in events if kind is None or isinstance(event, kind)]
 
+    async def ask(self, method: str, path: str, body: Any = None, token: str = DESK_TOKEN) -> tuple[int, Any]:
+        """Ask at the internal port; the status, and the JSON of the answer."""
+        headers = {"Authorization": f"Bearer {token}"}
+        asking = self.session.request(method, self.internal_url + path, json=body, headers=headers)
+        async with asking as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def act(self, report_id: object, action: str, unit: str, **more: Any) -> tuple[int, Any]:
+        """Do something with a report at the desk."""
+        body = {"act_id": str(uuid.uuid4()), "unit": unit, "by": "officer:test", "action": action} | more
+        return await self.ask("POST", f"/internal/v1/reports/{report_id}/acts", body)
+
     async def settled(self, seconds: float = 10) -> None:
         """Return when no delivery is open."""
         async with asyncio.timeout(seconds):
@@ -216,7 +236,8 @@ def envelope_of(row: Any) -> Envelope[Event]:
         ("ce_time", row["time"].isoformat().encode()),
         ("ce_subject", bytes(row["key"])),
     ]
-    return from_record(row["topic"], bytes(row["key"]), bytes(row["value"]), headers)
+    value = None if row["value"] is None else bytes(row["value"])
+    return from_record(row["topic"], bytes(row["key"]), value, headers)
 
 
 def accepted(
@@ -274,19 +295,27 @@ async def running_notify(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", units.port).start()
-    answers = http.Answers(pool, town, LINK_SECRET, metrics=metrics, clock=clock, appended=lambda: None)
-    port = free_port()
-    server = HttpServer(http.public_app(answers), "127.0.0.1", port)
-    serving = asyncio.create_task(server.run())
-    async with calls.open_session(64) as session:
+    acting = Acting(town, clock=clock, chance=lambda: 0.5)
+    signing = {unit: (signing_secret(unit),) for unit in town.units}
+    answers = http.Answers(
+        pool, town, acting, LINK_SECRET, metrics=metrics, clock=clock, appended=lambda: None
+    )
+    port, internal_port = free_port(), free_port()
+    async with outgoing.open_session(64) as session:
+        tips = TipsApi(session, tips_url, NOTIFY_TOKEN, lambda: datetime.now(UTC))
+        desk = http.Desk(pool, town, acting, tips, signing, clock, lambda: None)
+        server = HttpServer(http.public_app(answers, desk), "127.0.0.1", port)
+        internal = new_app("notify, internal")
+        http.add_desk(internal, desk, DESK_TOKEN)
+        inside = HttpServer(internal, "127.0.0.1", internal_port)
+        serving = [asyncio.create_task(one.run()) for one in (server, inside)]
         made = calls.Calls(
             session,
             town,
-            tips_url=tips_url,
-            tips_token=NOTIFY_TOKEN,
+            tips,
             link_secret=LINK_SECRET,
             public_url=f"http://127.0.0.1:{port}/",
-            secrets={unit: (signing_secret(unit),) for unit in town.units},
+            secrets=signing,
             clock=lambda: datetime.now(UTC),
             webhook_seconds=webhook_seconds,
         )
@@ -295,19 +324,23 @@ async def running_notify(
             municipality=town,
             units=units,
             url=f"http://127.0.0.1:{port}",
+            internal_url=f"http://127.0.0.1:{internal_port}",
+            session=session,
             clock=clock,
             reports=Reports(town, clock=clock, chance=lambda: 0.5),
+            tips=tips,
             calls=made,
             metrics=metrics,
             registry=registry,
         )
         try:
-            await until(lambda: server.started)
+            await until(lambda: server.started and inside.started)
             yield notify
         finally:
             await notify.stop()
             server.stop()
-            await serving
+            inside.stop()
+            await asyncio.gather(*serving)
             await runner.cleanup()
             await pool.close()
 

@@ -15,13 +15,23 @@ import pytest_asyncio
 
 from services.notify.core.links import Link, write_token
 from shared.cloudevents import Envelope
-from shared.events import ReportAcknowledged, ReportErased, ReportResolved, ReportWithdrawn, hour_of
+from shared.events import (
+    ReportAcknowledged,
+    ReportErased,
+    ReportPlanned,
+    ReportResolved,
+    ReportWithdrawn,
+    hour_of,
+)
 from tests.conftest import MakeDatabase
 from tests.integration.notify_harness import LINK_SECRET, Notify, accepted, kinds, running_notify
 
 NOWHERE = "http://127.0.0.1:9"
 NOW = datetime(2026, 11, 12, 13, 37, 11, 123456, tzinfo=UTC)
-VOID = {"meta", "link", "br"}
+DAY = "2026-11-20"
+# What the page has chosen beforehand, or whoever presses chooses.
+CHOSEN = {"resolve": {"outcome": "done"}, "plan": {"day": DAY}, "refuse": {"reason": "not_our_task"}}
+VOID = {"meta", "link", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -65,8 +75,8 @@ class Browser:
         async with self.session.request(method, self.notify.url + path, **given) as answer:
             return answer.status, Page(await answer.text()), answer.headers
 
-    async def press(self, path: str, action: str) -> tuple[int, Page, Any]:
-        return await self.open(path, "POST", data={"action": action})
+    async def press(self, path: str, action: str, **chosen: str) -> tuple[int, Page, Any]:
+        return await self.open(path, "POST", data=CHOSEN.get(action, {}) | chosen | {"action": action})
 
 
 @pytest_asyncio.fixture
@@ -97,7 +107,7 @@ async def test_opening_the_page_changes_nothing(browser: Browser) -> None:
     for _ in range(3):
         status, page, _ = await browser.open(path())
         assert status == 200
-        assert page.actions == ["acknowledge", "resolve"]
+        assert page.actions == ["acknowledge", "plan", "resolve", "refuse"]
     await browser.session.head(browser.notify.url + path())
     assert await everything(browser.notify) == before
 
@@ -107,7 +117,7 @@ async def test_pressing_seen_says_so_once(browser: Browser) -> None:
     status, page, _ = await browser.press(path(), "acknowledge")
     assert status == 200
     assert "team de melding heeft gezien" in page.text
-    assert page.actions == ["resolve"]
+    assert page.actions == ["plan", "resolve", "refuse"]
     before = await everything(browser.notify)
     status, page, _ = await browser.press(path(), "acknowledge")
     assert status == 200
@@ -149,6 +159,44 @@ async def test_twenty_presses_at_once_say_it_once(browser: Browser) -> None:
     assert kinds(await browser.notify.said()) == ["ReportRouted", "ReportAcknowledged", "ReportResolved"]
 
 
+async def test_a_day_for_the_work_is_told_and_can_be_moved(browser: Browser) -> None:
+    """The day is on the page; the same day again says nothing, a past one or none is refused."""
+    _, page, _ = await browser.press(path(), "plan")
+    assert "20 november 2026" in page.text
+    assert page.actions == ["plan", "resolve", "refuse"]
+    _, page, _ = await browser.press(path(), "plan")
+    assert "al gedaan" in page.text
+    await browser.press(path(), "plan", day="2026-11-24")
+    planned = await browser.notify.said(ReportPlanned)
+    assert [str(one.day) for one in planned if isinstance(one, ReportPlanned)] == [DAY, "2026-11-24"]
+    before = await everything(browser.notify)
+    for day in ("2026-11-11", "2030-01-01", "soon", ""):
+        status, page, _ = await browser.press(path(), "plan", day=day)
+        assert (status, "kies een dag vanaf vandaag" in page.text) == (422, True)
+    assert await everything(browser.notify) == before
+
+
+async def test_what_is_not_for_a_unit_goes_to_another_and_the_link_ends(browser: Browser) -> None:
+    """To the one that it names, or the next by the rules; opening the link again says that it moved on."""
+    _, page, _ = await browser.open(path())
+    labelled = {one["for"] for one in page.all("label")}
+    assert labelled == {one["id"] for one in (*page.all("select"), *page.all("input"))}
+    _, page, _ = await browser.press(path(), "refuse", to_unit="inspection")
+    assert "Een ander team heeft de melding nu" in page.text
+    assert page.actions == []
+    (row,) = await browser.notify.rows("SELECT unit, refused_by FROM dispatch")
+    assert tuple(row) == ("inspection", ["public_space"])
+    for method in ("GET", "POST"):
+        status, page, _ = await browser.open(path(), method, data={"action": "acknowledge"})
+        assert (status, "niet meer bij uw team" in page.text) == (410, True)
+    _, page, _ = await browser.press(path(unit="inspection"), "refuse", to_unit="")
+    (row,) = await browser.notify.rows("SELECT unit FROM dispatch")
+    assert row["unit"] == "front_desk"
+    # The last rule's unit has to name somebody.
+    status, page, _ = await browser.press(path(unit="front_desk"), "refuse")
+    assert status == 422
+
+
 async def test_a_tips_answer_is_kept_to_the_hour(browser: Browser) -> None:
     """Its events and its row."""
     await browser.notify.apply(accepted("weapons", now=NOW, report_id=uuid.UUID(int=2)))
@@ -179,7 +227,7 @@ async def test_a_link_that_does_not_hold_opens_nothing_and_says_what_to_do(
     """A page with the mend, nothing about the report, and no change."""
     before = await everything(browser.notify)
     got, page, _ = await browser.open(
-        where, method, **({"data": {"action": "resolve"}} if method == "POST" else {})
+        where, method, **({"data": {"action": "resolve", "outcome": "done"}} if method == "POST" else {})
     )
     assert got == status
     assert says in page.text
@@ -192,6 +240,11 @@ async def test_a_link_that_does_not_hold_opens_nothing_and_says_what_to_do(
     [
         (b"", 422),
         (b"action=delete", 422),
+        (b"action=hand_over&to_unit=parking&reason=not_our_task", 422),
+        (b"action=resolve", 422),
+        (b"action=resolve&outcome=magic", 422),
+        (b"action=refuse&reason=magic", 422),
+        (b"action=refuse&reason=not_our_task&to_unit=magic", 422),
         (b"action=acknowledge&action=resolve", 422),
         (b"\xff\xfe=\x00", 422),
         (b"&".join([b"a=b"] * 50), 422),
@@ -205,7 +258,7 @@ async def test_a_form_that_says_nothing_clear_changes_nothing(
     before = await everything(browser.notify)
     got, page, _ = await browser.open(path(), "POST", data=data)
     assert got == status
-    assert "druk op een van de twee knoppen" in page.text
+    assert "druk op de knop eronder" in page.text
     assert await everything(browser.notify) == before
 
 

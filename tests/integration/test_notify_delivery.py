@@ -374,7 +374,7 @@ async def test_while_tips_is_away_nothing_counts_and_nothing_is_lost(
         assert tuple(row) == (0, "tips_refused")
         assert notify.units.arrivals == []
         assert notify.metric("delivery_circuit_open", destination="public_space") == 0
-        notify.calls._tips_url = tips.internal_url
+        notify.tips._url = tips.internal_url
         await notify.settled()
         assert len(await notify.said(ReportDelivered)) == 10
 
@@ -382,7 +382,7 @@ async def test_while_tips_is_away_nothing_counts_and_nothing_is_lost(
 async def test_with_a_wrong_token_nothing_counts(database: MakeDatabase, tips: Tips) -> None:
     """An operator's mistake costs no report its attempts."""
     async with running_notify(await database(), tips.internal_url) as notify:
-        notify.calls._tips_headers = {"Authorization": "Bearer " + "w" * 40}
+        notify.tips._headers = {"Authorization": "Bearer " + "w" * 40}
         await send(tips, notify)
         notify.work()
         await until(lambda: notify.metric("deliveries_total", result="open") >= 3)
@@ -439,7 +439,8 @@ async def test_damaged_words_hold_up_nobody_else(tips: Tips, notify: Notify) -> 
 async def test_a_unit_that_left_the_folder_ends_as_failed(tips: Tips, notify: Notify) -> None:
     """What was routed to it is not forgotten."""
     await send(tips, notify)
-    await notify.rows("UPDATE delivery SET unit = 'closed_down'")
+    for table in ("delivery", "dispatch"):
+        await notify.rows(f"UPDATE {table} SET unit = 'closed_down'")
     notify.work(retrying=Retrying(0.02, 0.05, 2))
     await notify.settled()
     (failed,) = await notify.said(DeliveryFailed)

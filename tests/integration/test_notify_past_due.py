@@ -44,7 +44,7 @@ async def test_a_report_counts_from_the_whole_hour_after_it_was_due(notify: Noti
     """Until it is acknowledged; what is not due, or came before its time, never counts."""
     await one(notify, HOUR)
     await one(notify, HOUR + timedelta(minutes=1))
-    await one(notify, HOUR, acknowledged_at=HOUR - timedelta(minutes=1), status="acknowledged")
+    await one(notify, HOUR, seen_at=HOUR - timedelta(minutes=1), status="acknowledged")
     assert await past_due(notify, HOUR) == 1
     assert await past_due(notify, HOUR + timedelta(hours=1)) == 2
     assert await past_due(notify, HOUR - timedelta(hours=1)) == 0
@@ -57,7 +57,7 @@ async def test_within_an_hour_the_count_is_the_same_whenever_it_is_taken(
     """An answer, of a tip (whose row holds the hour alone) or an issue, is told from the next hour on: a
     process that starts again in between shows nothing new."""
     minute = timedelta(minutes=0 if category == "weapons" else 20)
-    await one(notify, HOUR, category, acknowledged_at=HOUR + minute, status="acknowledged")
+    await one(notify, HOUR, category, seen_at=HOUR + minute, status="acknowledged")
     assert await past_due(notify, HOUR) == 1
     assert await past_due(notify, HOUR + timedelta(hours=1)) == 0
 

@@ -1,6 +1,6 @@
 """The answer page's texts are whole in every language."""
 
-from services.notify.page import TEXTS, Page, spoken
+from services.notify.http.page import TEXTS, Page, spoken
 from tests.unit.test_notify_routing import IBUURT
 
 

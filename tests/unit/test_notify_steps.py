@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.notify.core.acts import TRANSITIONS, UNITS_ACTIONS, Act, Action, Impossible, Status, possible
 from services.notify.core.calendar import Calendar
 from services.notify.core.clocks import backoff, due, took
 from services.notify.core.deliveries import (
@@ -22,10 +23,19 @@ from services.notify.core.deliveries import (
     says_acknowledged,
     settle,
 )
-from services.notify.core.steps import TRANSITIONS, Action, Dispatch, Status, advance, follow, give_up
-from shared.events import ReportAcknowledged, ReportDelivered, ReportEvent, ReportResolved
+from services.notify.core.responsible import Responsible
+from services.notify.core.steps import Dispatch, advance, escalate, follow, give_up, go_on
+from shared.events import (
+    ReportAcknowledged,
+    ReportDelivered,
+    ReportEscalated,
+    ReportEvent,
+    ReportHandedOver,
+    ReportResolved,
+    ReportRouted,
+)
 from shared.municipality import Targets
-from shared.municipality.hours import ALWAYS
+from shared.municipality.hours import ALWAYS, Span
 
 HOUR = datetime(2026, 11, 2, 9, tzinfo=UTC)
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -39,6 +49,8 @@ def dispatch(status: Status = "routed", kind: str = "issue") -> Dispatch:
         "tip" if kind == "tip" else "issue",
         "street_light",
         "parks",
+        "lights",
+        "public_space_lights",
         HOUR,
         HOUR + timedelta(hours=24),
         HOUR + timedelta(hours=120),
@@ -47,10 +59,27 @@ def dispatch(status: Status = "routed", kind: str = "issue") -> Dispatch:
     )
 
 
+LATER = HOUR + timedelta(hours=50)
+TO = Responsible("roads", "handed_over", "private_ground", LATER, LATER + timedelta(hours=96))
+
+
+def act(action: Action, via: str = "link") -> Act:
+    """With all that an act of its sort needs."""
+    return Act(action, via, "private_ground", None, "done", HOUR.date())
+
+
+def moved(state: Dispatch, action: Action, now: datetime = HOUR) -> tuple[Dispatch, tuple[ReportEvent, ...]]:
+    """What an action leads to; nothing where it is not possible."""
+    try:
+        return advance(state, act(action), now, "v2", TO)
+    except Impossible:
+        return state, ()
+
+
 def delivery(attempts: int = 0) -> Delivery:
     lease = HOUR + timedelta(seconds=30)
     return Delivery(
-        *(uuid.UUID(int=2), uuid.UUID(int=1), "parks", "webhook", attempts, HOUR, lease),
+        *(uuid.UUID(int=2), uuid.UUID(int=1), "parks", "webhook", "route", attempts, HOUR, lease),
         *("issue", "street_light", {}, "nl", HOUR, HOUR, HOUR),
     )
 
@@ -84,31 +113,51 @@ def test_back_off_doubles_up_to_its_cap_with_jitter_of_a_half(failures: int, cha
 
 @pytest.mark.parametrize(("status", "action"), list(itertools.product(STATUSES, ACTIONS)))
 def test_every_action_in_every_status_is_a_listed_change_or_none(status: Status, action: Action) -> None:
-    """Versions count the events; a second time changes nothing more of what a person sees."""
+    """What is not in the table changes nothing; what is says each of its steps once, counted by version."""
     before = dispatch(status)
-    after, events = advance(before, action, "webhook", HOUR + timedelta(hours=2))
+    listed = [one for one in TRANSITIONS if one.action == action and status in one.before]
+    after, events = moved(before, action)
     assert after.version == before.version + len(events)
     assert [event.version for event in events] == list(range(5, 5 + len(events)))
-    assert bool(events) == ((status, action) in TRANSITIONS)
-    again, repeated = advance(after, action, "webhook", HOUR + timedelta(hours=3))
-    assert again.status == after.status
-    if action != "deliver":
-        assert repeated == ()
+    assert len(events) == (len(listed[0].steps) if listed else 0)
+    assert after.status == (listed[0].after if listed else status)
+    assert len(listed) <= 1
 
 
-@pytest.mark.parametrize("actions", list(itertools.permutations(ACTIONS)))
+def test_what_is_impossible_is_refused_with_what_is_possible() -> None:
+    """For each status, what a unit is told that it can do is just what it can."""
+    for status in STATUSES:
+        can = [action for action in UNITS_ACTIONS if moved(dispatch(status), action)[1]]
+        assert tuple(can) == possible(status)
+    with pytest.raises(Impossible) as refused:
+        advance(dispatch("resolved"), act("plan"), HOUR, "v2")
+    assert (refused.value.status, refused.value.possible) == ("resolved", ())
+    assert possible("withdrawn") == possible("erased") == possible("resolved") == ()
+
+
+def test_done_before_is_no_mistake() -> None:
+    """To acknowledge or to solve again changes nothing, and is not refused."""
+    for status, action in (
+        ("acknowledged", "acknowledge"),
+        ("planned", "acknowledge"),
+        ("resolved", "resolve"),
+    ):
+        assert advance(dispatch(status), act(action), HOUR, "v2") == (dispatch(status), ())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "actions", list(itertools.permutations(("deliver", "acknowledge", "plan", "resolve")))
+)
 def test_in_whatever_order_the_steps_come_the_report_ends_resolved(actions: tuple[Action, ...]) -> None:
-    """A unit may answer before its delivery is recorded: every step is said once, none is lost."""
+    """A unit may answer before its delivery is recorded: it was seen and solved once, whatever came first."""
     state, said = dispatch(), list[ReportEvent]()
     for action in actions:
-        state, events = advance(state, action, "link", HOUR)
+        state, events = moved(state, action)
         said += events
     assert state.status == "resolved"
-    assert sorted(type(event).__name__ for event in said) == [
-        "ReportAcknowledged",
-        "ReportDelivered",
-        "ReportResolved",
-    ]
+    names = [type(event).__name__ for event in said]
+    for name in ("ReportAcknowledged", "ReportDelivered", "ReportResolved"):
+        assert names.count(name) == 1
 
 
 @pytest.mark.parametrize("kind", ["issue", "tip"])
@@ -116,24 +165,87 @@ def test_in_whatever_order_the_steps_come_the_report_ends_resolved(actions: tupl
 def test_who_follows_what_was_said_ends_where_it_was_said(status: Status, action: Action, kind: str) -> None:
     """A database restored from before the step knows as much after its events, however often they come."""
     before, now = dispatch(status, kind), HOUR + timedelta(hours=2, minutes=17)
-    after, events = advance(before, action, "webhook", now)
+    after, events = moved(before, action, now)
     followed = before
     for event in (*events, *events):
         followed = follow(followed, event, now)
     assert followed == after
 
 
+def test_refusing_gives_it_to_another_unit_which_begins_anew() -> None:
+    """Who refused stays known; when it was seen, the level and the day are of the turn before."""
+    planned = replace(dispatch("planned"), seen_at=HOUR, level=2, day=HOUR.date(), acknowledged_at=HOUR)
+    after, (_, handed, routed) = moved(planned, "refuse")
+    assert isinstance(handed, ReportHandedOver)
+    assert isinstance(routed, ReportRouted)
+    assert (handed.unit, handed.to_unit, routed.unit) == ("parks", "roads", "roads")
+    assert (after.unit, after.rule, after.reason, after.status) == ("roads", *TO[1:3], "routed")
+    assert (after.turn, after.refused_by, after.level, after.day, after.seen_at) == (
+        2,
+        ("parks",),
+        0,
+        None,
+        None,
+    )
+    assert (after.acknowledge_by, after.resolve_by) == TO[3:5]
+    # That somebody saw it once is still true.
+    assert after.acknowledged_at == HOUR
+
+
+def test_a_loop_of_refusals_is_told_to_a_person() -> None:
+    """The event names the unit that gets it, after it was handed over and before it is with them."""
+    after, events = advance(dispatch(), act("refuse"), HOUR, "v2", TO._replace(loop=True))
+    assert [type(event).__name__ for event in events] == [
+        "ReportRefused",
+        "ReportHandedOver",
+        "ReportEscalated",
+        "ReportRouted",
+    ]
+    escalated = events[2]
+    assert isinstance(escalated, ReportEscalated)
+    assert (escalated.unit, escalated.level, escalated.reason) == ("roads", 1, "refused_by_all")
+    assert after.level == 1
+
+
+def test_reopening_begins_a_turn_at_the_same_unit() -> None:
+    """With the time that is given; what it waited for is forgotten."""
+    same = TO._replace(unit="parks")
+    after, (routed,) = advance(dispatch("resolved"), act("reopen"), HOUR, "v2", same)
+    assert isinstance(routed, ReportRouted)
+    assert (after.unit, after.status, after.turn, after.resolve_by) == ("parks", "routed", 2, same.resolve_by)
+
+
+def test_while_a_resident_is_asked_the_clock_stands() -> None:
+    """Working time alone counts: asked on a Friday afternoon, answered on Monday morning."""
+    office = Calendar(ZoneInfo("UTC"), ((Span(540, 1020),),) * 5 + ((), ()), lambda _: False)
+    friday, monday = datetime(2026, 11, 6, 16, tzinfo=UTC), datetime(2026, 11, 9, 10, tzinfo=UTC)
+    until = datetime(2026, 11, 9, 12, tzinfo=UTC)
+    asked, (_, question) = advance(replace(dispatch(), resolve_by=until), act("ask"), friday, "v2")
+    assert (asked.status, asked.waits_since, type(question).__name__) == (
+        "acknowledged",
+        friday,
+        "ReportAnswerAsked",
+    )
+    answered, (routed,) = go_on(asked, office, monday, "v2")
+    assert isinstance(routed, ReportRouted)
+    # An hour on Friday and an hour on Monday.
+    assert answered.resolve_by == routed.resolve_by == until + timedelta(hours=2)
+    assert (answered.waits_since, answered.status, answered.turn) == (None, "acknowledged", 1)
+    assert follow(asked, routed, monday) == answered
+    assert go_on(answered, office, monday, "v2") == (answered, ())
+
+
 @pytest.mark.parametrize("status", ["withdrawn", "erased"])
 def test_what_is_withdrawn_or_erased_takes_no_step(status: Status) -> None:
     """Nothing is said about a report that is gone."""
     for action in ACTIONS:
-        assert advance(dispatch(status), action, "link", HOUR) == (dispatch(status), ())
+        assert moved(dispatch(status), action) == (dispatch(status), ())
 
 
 def test_resolving_what_nobody_has_seen_acknowledges_it_first() -> None:
     """Both events, in that order, so that no count of acknowledgements lacks it."""
     now = HOUR + timedelta(hours=30)
-    after, (seen, solved) = advance(dispatch("delivered"), "resolve", "link", now)
+    after, (seen, solved) = advance(dispatch("delivered"), act("resolve"), now, "v2")
     assert isinstance(seen, ReportAcknowledged)
     assert (seen.by, seen.took) == ("link", "72h")
     assert isinstance(solved, ReportResolved)
@@ -144,7 +256,8 @@ def test_resolving_what_nobody_has_seen_acknowledges_it_first() -> None:
 def test_in_time_includes_the_last_moment_and_nothing_after() -> None:
     """The target is kept at resolve_by, and missed a microsecond later."""
     for late, in_time in ((timedelta(0), True), (timedelta(microseconds=1), False)):
-        _, (solved,) = advance(dispatch("acknowledged"), "resolve", "link", dispatch().resolve_by + late)
+        now = dispatch().resolve_by + late
+        _, (solved,) = advance(dispatch("acknowledged"), act("resolve"), now, "v2")
         assert isinstance(solved, ReportResolved)
         assert solved.in_time is in_time
 
@@ -152,19 +265,28 @@ def test_in_time_includes_the_last_moment_and_nothing_after() -> None:
 def test_a_tips_steps_are_kept_to_the_hour() -> None:
     """What is stored of a tip tells no minute; an issue's does."""
     now = HOUR + timedelta(hours=3, minutes=17, seconds=5)
-    tip, _ = advance(dispatch(kind="tip"), "resolve", "link", now)
-    issue, _ = advance(dispatch(), "resolve", "link", now)
-    assert (tip.acknowledged_at, tip.resolved_at) == (HOUR + timedelta(hours=3),) * 2
+    tip, _ = advance(dispatch(kind="tip"), act("resolve"), now, "v2")
+    issue, _ = advance(dispatch(), act("resolve"), now, "v2")
+    assert (tip.acknowledged_at, tip.seen_at, tip.resolved_at) == (HOUR + timedelta(hours=3),) * 3
     assert issue.resolved_at == now
+    asked, _ = advance(dispatch(kind="tip"), act("ask"), now, "v2")
+    assert asked.waits_since == HOUR + timedelta(hours=3)
 
 
 def test_the_first_time_of_a_step_stays() -> None:
     """A second channel's delivery is said, with its name, but the report was delivered before."""
-    once, _ = advance(dispatch(), "deliver", "webhook", HOUR)
-    twice, (said,) = advance(once, "deliver", "webhook.2", HOUR + timedelta(hours=1))
+    once, _ = advance(dispatch(), act("deliver", "webhook"), HOUR, "v2")
+    twice, (said,) = advance(once, act("deliver", "webhook.2"), HOUR + timedelta(hours=1), "v2")
     assert isinstance(said, ReportDelivered)
     assert said.channel == "webhook.2"
     assert twice.delivered_at == HOUR
+
+
+def test_the_next_level_is_told_and_remembered() -> None:
+    """With the unit that has it, and why."""
+    after, said = escalate(dispatch(), 2, "resolve_overdue")
+    assert (said.unit, said.level, said.reason, said.version) == ("parks", 2, "resolve_overdue", 5)
+    assert after == replace(dispatch(), version=5, level=2)
 
 
 def test_giving_up_says_why_and_changes_no_status() -> None:

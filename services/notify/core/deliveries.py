@@ -4,13 +4,14 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from services.notify.core.clocks import backoff
 from shared.events import Kind, hour_of
 from shared.municipality import Unit, Webhook
 
-FIRST_STEP = "route"
+# What a delivery is about.
+About = Literal["route", "message", "withdrawn", "erased"]
 _NOT_SEEN = ("", "0", "false", "no", "null")
 
 State = Literal["open", "done", "dead", "cancelled"]
@@ -44,14 +45,27 @@ def first_due(kind: Kind, wait_minutes: int, now: datetime, chance: float) -> da
 NewDelivery = tuple[uuid.UUID, uuid.UUID, str, str, str, datetime]
 
 
-def first_deliveries(
-    report_id: uuid.UUID, unit: str, names: Iterable[str], due_at: datetime
+def route_step(turn: int) -> str:
+    """The step of the delivery of a report that came to a unit, by its turn."""
+    return _step("route", turn)
+
+
+def _step(about: About, number: int) -> str:
+    return about if number == 1 else f"{about}.{number}"
+
+
+def about_of(step: str) -> About:
+    """What the delivery of a step is about."""
+    about: Any = step.partition(".")[0]
+    return about  # type: ignore[no-any-return] # rows have no other
+
+
+def deliveries_of(
+    report_id: uuid.UUID, unit: str, names: Iterable[str], step: str, due_at: datetime
 ) -> list[NewDelivery]:
-    """What goes when a report came to a unit: one delivery for each of its channels, which are `names`."""
-    return [
-        (delivery_id(report_id, unit, name, FIRST_STEP), report_id, unit, name, FIRST_STEP, due_at)
-        for name in names
-    ]
+    """What goes when something has happened to a report: one delivery for each of the unit's channels, which
+    are `names`."""
+    return [(delivery_id(report_id, unit, name, step), report_id, unit, name, step, due_at) for name in names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class Delivery:
     report_id: uuid.UUID
     unit: str
     channel: str
+    step: str
     attempts: int
     due_at: datetime
     leased_until: datetime
@@ -76,9 +91,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The unit's system answered 2xx; `acknowledged` when its answer says that somebody has seen it."""
+    """The unit's system answered 2xx; `acknowledged` when its answer says that somebody has seen it, `words`
+    where words of the report went with it. `erased` is what it says of its copy, where it was asked."""
 
-    acknowledged: bool
+    acknowledged: bool = False
+    words: bool = False
+    erased: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +137,7 @@ class Settlement:
     next_attempt_at: datetime | None = None
     lease: datetime | None = None
     failure: str | None = None
+    words: bool = False
 
 
 def settle(
@@ -127,7 +146,7 @@ def settle(
     """That the unit has it, or that the words are gone, is a fact whoever says it; a failure counts only
     from the worker that holds the lease, or a stopped one could undo what the next one did."""
     if isinstance(outcome, Delivered):
-        return Settlement("done", delivery.attempts + 1)
+        return Settlement("done", delivery.attempts + 1, words=outcome.words)
     if isinstance(outcome, Gone):
         return Settlement("cancelled", delivery.attempts, failure="erased")
     counts = outcome.tips_up and not outcome.no_words

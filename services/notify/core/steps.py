@@ -1,100 +1,85 @@
-"""The steps of a report: what an action leads to, as a table."""
+"""The steps of a report at its units: what acts lead to, and what its own events say came of it."""
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Any
 
+from services.notify.core.acts import Act, Status, Step, transition
 from services.notify.core.calendar import Calendar
-from services.notify.core.clocks import due, took
-from services.notify.core.routing import Route
+from services.notify.core.clocks import took
+from services.notify.core.responsible import Responsible
 from shared.events import (
     DeliveryFailed,
     Kind,
     ReportAccepted,
     ReportAcknowledged,
+    ReportAnswerAsked,
     ReportDelivered,
+    ReportEscalated,
     ReportEvent,
+    ReportHandedOver,
+    ReportPlanned,
+    ReportRefused,
     ReportResolved,
     ReportRouted,
     hour_of,
 )
-from shared.municipality import Municipality
 
-Status = Literal["routed", "delivered", "acknowledged", "resolved", "withdrawn", "erased"]
-Action = Literal["deliver", "acknowledge", "resolve"]
-Step = Literal["delivered", "acknowledged", "resolved"]
+# Why a report is told to the next level.
+NOT_DELIVERED, REFUSED_BY_ALL = "not_delivered", "refused_by_all"
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Where one report stands. Times are UTC; the times of a tip are cut to the hour."""
+    """Where one report stands. Times are UTC; the times of a tip are cut to the hour.
+
+    `turn` counts how often it came to a unit, the same one or another; `refused_by` are the units that have
+    refused it, `seen_at` and `waits_since` are of the present turn: when the unit saw it, and since when it
+    waits for the resident's answer. `level` is the last one that was told. The other times are those at which
+    a step was reached first.
+    """
 
     report_id: uuid.UUID
     kind: Kind
     category: str
     unit: str
+    rule: str
+    reason: str
     accepted_at: datetime
     acknowledge_by: datetime
     resolve_by: datetime
     status: Status
     version: int
+    turn: int = 1
+    refused_by: tuple[str, ...] = ()
+    level: int = 0
+    day: date | None = None
+    seen_at: datetime | None = None
+    waits_since: datetime | None = None
     delivered_at: datetime | None = None
     acknowledged_at: datetime | None = None
     resolved_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """The status that follows and the steps that happen, each with its event."""
-
-    status: Status
-    steps: tuple[Step, ...]
-
-
-# What is not listed changes nothing: it was done before, or the report is withdrawn or erased.
-# A unit may answer before the delivery is recorded; the delivery then takes nothing back.
-TRANSITIONS: Mapping[tuple[Status, Action], Transition] = {
-    ("routed", "deliver"): Transition("delivered", ("delivered",)),
-    ("delivered", "deliver"): Transition("delivered", ("delivered",)),
-    ("acknowledged", "deliver"): Transition("acknowledged", ("delivered",)),
-    ("resolved", "deliver"): Transition("resolved", ("delivered",)),
-    ("routed", "acknowledge"): Transition("acknowledged", ("acknowledged",)),
-    ("delivered", "acknowledge"): Transition("acknowledged", ("acknowledged",)),
-    ("routed", "resolve"): Transition("resolved", ("acknowledged", "resolved")),
-    ("delivered", "resolve"): Transition("resolved", ("acknowledged", "resolved")),
-    ("acknowledged", "resolve"): Transition("resolved", ("resolved",)),
-}
-
-# The action and the step that each event tells of.
-_SAID: Mapping[type[ReportEvent], tuple[Action, Step]] = {
-    ReportDelivered: ("deliver", "delivered"),
-    ReportAcknowledged: ("acknowledge", "acknowledged"),
-    ReportResolved: ("resolve", "resolved"),
-}
+Moved = tuple[Dispatch, tuple[ReportEvent, ...]]
 
 
 def first_step(
-    report: ReportAccepted,
-    accepted_at: datetime,
-    chosen: Route,
-    municipality: Municipality,
-    calendar: Calendar,
+    report: ReportAccepted, accepted_at: datetime, chosen: Responsible, rules_version: str
 ) -> tuple[Dispatch, ReportRouted]:
-    """The report is with the chosen unit, whose calendar is given. Raises KeyError where its category is not
-    in the folder."""
-    by = due(accepted_at, municipality.categories[report.category].targets, calendar)
+    """The report is with the unit that was chosen."""
     routed = ReportRouted(
         report_id=report.report_id,
         kind=report.kind,
         version=1,
         unit=chosen.unit,
         rule=chosen.rule,
-        rules_version=municipality.version,
+        rules_version=rules_version,
         reason=chosen.reason,
-        acknowledge_by=by.acknowledge_by,
-        resolve_by=by.resolve_by,
+        acknowledge_by=chosen.acknowledge_by,
+        resolve_by=chosen.resolve_by,
     )
     return dispatched(report, accepted_at, routed), routed
 
@@ -106,6 +91,8 @@ def dispatched(report: ReportAccepted, accepted_at: datetime, routed: ReportRout
         report.kind,
         report.category,
         routed.unit,
+        routed.rule,
+        routed.reason,
         accepted_at,
         routed.acknowledge_by,
         routed.resolve_by,
@@ -115,58 +102,183 @@ def dispatched(report: ReportAccepted, accepted_at: datetime, routed: ReportRout
 
 
 def advance(
-    dispatch: Dispatch, action: Action, via: str, now: datetime
-) -> tuple[Dispatch, tuple[ReportEvent, ...]]:
-    """What the action leads to; `via` is the channel or the way by which it came. No events: no change."""
-    transition = TRANSITIONS.get((dispatch.status, action))
-    if not transition:
+    dispatch: Dispatch, act: Act, now: datetime, rules_version: str, to: Responsible | None = None
+) -> Moved:
+    """What an act leads to; `to` is who is responsible then, where it moves on or comes again. No events: it
+    was done before. Raises Impossible."""
+    found = transition(dispatch.status, act.action)
+    if found is None:
         return dispatch, ()
     events: list[ReportEvent] = []
-    for step in transition.steps:
-        dispatch = _take(dispatch, step, now)
-        events.append(_event(dispatch, step, via, now))
-    return replace(dispatch, status=transition.status), tuple(events)
+    for step in found.steps:
+        event = _event(dispatch, step, act, now, rules_version, to)
+        dispatch = follow(dispatch, event, now)
+        events.append(event)
+        if step == "handed_over" and to is not None and to.loop:
+            dispatch, escalated = escalate(dispatch, dispatch.level + 1, REFUSED_BY_ALL)
+            events.append(escalated)
+    return replace(dispatch, status=found.after), tuple(events)
 
 
-def give_up(
-    dispatch: Dispatch, channel: str, reason: str, attempts: int
-) -> tuple[Dispatch, tuple[ReportEvent, ...]]:
-    """A channel was tried as often as it may be: a person has to look."""
-    dispatch = replace(dispatch, version=dispatch.version + 1)
-    return dispatch, (DeliveryFailed(**_about(dispatch), channel=channel, reason=reason, attempts=attempts),)
+def give_up(dispatch: Dispatch, channel: str, reason: str, attempts: int) -> Moved:
+    """A channel was tried as often as it may be."""
+    failed = DeliveryFailed(**_about(dispatch), channel=channel, reason=reason, attempts=attempts)
+    return follow(dispatch, failed, dispatch.accepted_at), (failed,)
+
+
+def escalate(dispatch: Dispatch, level: int, reason: str) -> tuple[Dispatch, ReportEscalated]:
+    """The next level is told, and why."""
+    escalated = ReportEscalated(**_about(dispatch), level=level, reason=reason)
+    return follow(dispatch, escalated, dispatch.accepted_at), escalated
+
+
+def go_on(dispatch: Dispatch, calendar: Calendar, now: datetime, rules_version: str) -> Moved:
+    """The resident has answered: the working time of the wait is added to the time to resolve it. Nothing
+    where nobody waited."""
+    if dispatch.waits_since is None or dispatch.status not in ("acknowledged", "planned"):
+        return dispatch, ()
+    at = _time(dispatch, now)
+    waited = calendar.between(dispatch.waits_since, at)
+    dispatch = replace(dispatch, waits_since=None)
+    if not waited:
+        return dispatch, ()
+    later = calendar.after(dispatch.resolve_by, waited.total_seconds() / 3600)
+    due = Responsible(dispatch.unit, dispatch.rule, dispatch.reason, dispatch.acknowledge_by, later)
+    routed = _routed(dispatch, due, rules_version)
+    return replace(dispatch, resolve_by=later, version=routed.version), (routed,)
 
 
 def follow(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
     """What an event of `notify` says became of the report; what is known already changes nothing."""
     if event.version <= dispatch.version:
         return dispatch
-    if said := _SAID.get(type(event)):
-        action, step = said
-        transition = TRANSITIONS.get((dispatch.status, action))
-        status = transition.status if transition else dispatch.status
-        dispatch = replace(_take(dispatch, step, at), status=status)
-    return replace(dispatch, version=event.version)
+    changes: dict[str, Any] = {}
+    if change := _SAID.get(type(event)):
+        changes = change(dispatch, event, _time(dispatch, at))
+    return replace(dispatch, version=event.version, **changes)
 
 
-def _take(dispatch: Dispatch, step: Step, now: datetime) -> Dispatch:
-    at = hour_of(now) if dispatch.kind == "tip" else now
-    first = getattr(dispatch, f"{step}_at") or at
-    times: dict[str, Any] = {f"{step}_at": first}
-    return replace(dispatch, version=dispatch.version + 1, **times)
+def _time(dispatch: Dispatch, moment: datetime) -> datetime:
+    return hour_of(moment) if dispatch.kind == "tip" else moment
 
 
-def _event(dispatch: Dispatch, step: Step, via: str, now: datetime) -> ReportEvent:
+def _event(
+    dispatch: Dispatch, step: Step, act: Act, now: datetime, rules_version: str, to: Responsible | None
+) -> ReportEvent:
+    about = _about(dispatch)
     if step == "delivered":
-        return ReportDelivered(**_about(dispatch), channel=via)
+        return ReportDelivered(**about, channel=act.via)
     if step == "acknowledged":
-        return ReportAcknowledged(**_about(dispatch), by=via, took=took(now - dispatch.accepted_at))
-    return ReportResolved(**_about(dispatch), outcome="done", in_time=now <= dispatch.resolve_by)
+        return ReportAcknowledged(**about, by=act.via, took=took(now - dispatch.accepted_at))
+    if step == "answer_asked":
+        return ReportAnswerAsked(**about)
+    if step == "planned":
+        if act.day is None:
+            raise ValueError("a plan needs a day")
+        return ReportPlanned(**about, day=act.day)
+    if step == "resolved":
+        return ReportResolved(**about, outcome=act.outcome, in_time=now <= dispatch.resolve_by)
+    if step == "refused":
+        return ReportRefused(**about, reason=act.reason)
+    if to is None:
+        raise ValueError("nobody is named who is responsible then")
+    if step == "handed_over":
+        return ReportHandedOver(**about, to_unit=to.unit, reason=act.reason)
+    return _routed(dispatch, to, rules_version)
+
+
+def _routed(dispatch: Dispatch, to: Responsible, rules_version: str) -> ReportRouted:
+    return ReportRouted(
+        **_about(dispatch) | {"unit": to.unit},
+        rule=to.rule,
+        rules_version=rules_version,
+        reason=to.reason,
+        acknowledge_by=to.acknowledge_by,
+        resolve_by=to.resolve_by,
+    )
 
 
 def _about(dispatch: Dispatch) -> dict[str, Any]:
     return {
         "report_id": dispatch.report_id,
         "kind": dispatch.kind,
-        "version": dispatch.version,
+        "version": dispatch.version + 1,
         "unit": dispatch.unit,
     }
+
+
+def _delivered(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, Any]:
+    status = "delivered" if dispatch.status == "routed" else dispatch.status
+    return {"status": status, "delivered_at": dispatch.delivered_at or at}
+
+
+def _acknowledged(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, Any]:
+    return {
+        "status": "acknowledged" if dispatch.status in ("routed", "delivered") else dispatch.status,
+        "seen_at": dispatch.seen_at or at,
+        "acknowledged_at": dispatch.acknowledged_at or at,
+    }
+
+
+def _asked(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, Any]:
+    return {"waits_since": dispatch.waits_since or at}
+
+
+def _planned(_dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
+    return {"status": "planned", "day": event.day}
+
+
+def _resolved(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, Any]:
+    return {"status": "resolved", "waits_since": None, "resolved_at": dispatch.resolved_at or at}
+
+
+def _refused(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
+    known = dispatch.refused_by
+    return {"refused_by": known if event.unit in known else (*known, event.unit)}
+
+
+def _handed_over(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
+    return {"unit": event.to_unit, **_anew(dispatch)}
+
+
+def _routed_again(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
+    """After it was handed over; or by when, since the resident has answered; or the same unit has it again,
+    since the resident says that it is not solved."""
+    changes = {
+        "unit": event.unit,
+        "rule": event.rule,
+        "reason": event.reason,
+        "acknowledge_by": event.acknowledge_by,
+        "resolve_by": event.resolve_by,
+    }
+    if dispatch.status == "resolved":
+        return changes | _anew(dispatch)
+    return changes | {"waits_since": None}
+
+
+def _anew(dispatch: Dispatch) -> dict[str, Any]:
+    return {
+        "status": "routed",
+        "turn": dispatch.turn + 1,
+        "level": 0,
+        "day": None,
+        "seen_at": None,
+        "waits_since": None,
+    }
+
+
+def _escalated(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
+    return {"level": max(dispatch.level, event.level)}
+
+
+_SAID: Mapping[type[ReportEvent], Any] = {
+    ReportDelivered: _delivered,
+    ReportAcknowledged: _acknowledged,
+    ReportAnswerAsked: _asked,
+    ReportPlanned: _planned,
+    ReportResolved: _resolved,
+    ReportRefused: _refused,
+    ReportHandedOver: _handed_over,
+    ReportRouted: _routed_again,
+    ReportEscalated: _escalated,
+}

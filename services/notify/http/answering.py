@@ -1,12 +1,12 @@
-"""HTTP: the page behind a signed link, where a unit says that it has seen or solved a report.
+"""HTTP: the page behind a signed link, where a unit says what it does with a report.
 
 Opening it changes nothing: mail scanners and previews open links.
 """
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,18 +14,22 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 
-from services.notify import page, queries
-from services.notify.core import links, steps
+from services.notify import queries
+from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
+from services.notify.core import links
+from services.notify.core.acts import Act, Action, Impossible
 from services.notify.core.links import Link
-from services.notify.core.steps import Action, Dispatch
+from services.notify.core.steps import Dispatch
+from services.notify.http import page
 from services.notify.metrics import DeliveryMetrics
-from shared import outbox, postgres, web
-from shared.cloudevents import Envelope
+from shared import postgres, web
 from shared.municipality import Municipality
 
-FORM_BYTES = 1_024
+FORM_BYTES = 2_048
 FORM_SECONDS = 10
-ACTIONS: dict[str, Action] = {"acknowledge": "acknowledge", "resolve": "resolve"}
+# A day of work that lies further ahead is taken for a typing error.
+LATEST_DAY = timedelta(days=2 * 366)
+ACTIONS: Mapping[str, Action] = {action: action for action in ("acknowledge", "plan", "resolve", "refuse")}
 _OVER = ("withdrawn", "erased")
 
 
@@ -45,6 +49,7 @@ class Answers:
         self,
         pool: Any,
         municipality: Municipality,
+        acting: Acting,
         link_secret: str,
         *,
         metrics: DeliveryMetrics,
@@ -53,6 +58,7 @@ class Answers:
     ) -> None:
         self._pool = pool
         self._municipality = municipality
+        self._acting = acting
         self._languages = page.spoken(municipality)
         self._secret = link_secret
         self._metrics = metrics
@@ -72,30 +78,68 @@ class Answers:
         """Do what was pressed; pressing again, or what follows from before, changes nothing."""
 
         async def work(link: Link) -> tuple[Dispatch, str | None]:
-            action = await _pressed(request)
-            before, after = await self._do(link, action)
+            act = await self._pressed(request)
+            before, after = await self._do(link, act)
             self._metrics.answers.labels("already" if after == before else "done").inc()
             if after == before:
                 return after, None if after.status in _OVER else "already"
             self._appended()
-            return after, f"did_{action}"
+            return after, f"did_{act.action}"
 
         return await self._answer(request, token, work)
 
-    async def _do(self, link: Link, action: Action) -> tuple[Dispatch, Dispatch]:
-        now = self._clock()
-        async with self._pool.acquire() as connection, connection.transaction():
-            locked = await queries.lock_dispatches(connection, [link.report_id])
-            before = _its_own(link, locked.get(link.report_id))
-            after, events = steps.advance(before, action, "link", now)
-            if events:
-                source = f"/{self._municipality.slug}/notify"
-                await queries.update_dispatches(connection, [after])
-                await outbox.append(
-                    connection,
-                    [Envelope.of(event, id=uuid.uuid4(), source=source, now=now) for event in events],
-                )
-        return before, after
+    async def _do(self, link: Link, act: Act) -> Done:
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await self._acting.act(connection, link.report_id, link.unit, act, uuid.uuid4())
+        except NotHere:
+            raise _Refused(404, "unreadable") from None
+        except MovedOn:
+            raise _Refused(410, "moved") from None
+        except Unsuitable:
+            raise _Refused(422, "unclear") from None
+        except Impossible:
+            # Withdrawn or erased meanwhile, or solved: the page says which.
+            async with self._pool.acquire() as connection:
+                found = _its_own(link, await queries.dispatch_of(connection, link.report_id))
+            return Done(found, found)
+
+    async def _pressed(self, request: Request) -> Act:
+        """What the form says. Raises _Refused where that is nothing, or it is long or slow in coming."""
+        form = bytearray()
+        try:
+            async with asyncio.timeout(FORM_SECONDS):
+                async for chunk in request.stream():
+                    form += chunk
+                    if len(form) > FORM_BYTES:
+                        raise _Refused(413, "unclear")
+        except TimeoutError:
+            raise _Refused(408, "unclear") from None
+        fields = parse_qs(form.decode("latin-1"))
+        if any(len(values) != 1 for values in fields.values()):
+            raise _Refused(422, "unclear")
+        given = {name: value for name, (value,) in fields.items()}
+        action = ACTIONS.get(given.get("action", ""))
+        if action is None:
+            raise _Refused(422, "unclear")
+        if action == "plan":
+            return Act(action, "link", day=self._day(given.get("day", "")))
+        if action == "resolve":
+            return Act(action, "link", outcome=given.get("outcome", ""))
+        if action == "refuse":
+            return Act(action, "link", given.get("reason", ""), given.get("to_unit") or None)
+        return Act(action, "link")
+
+    def _day(self, text: str) -> date:
+        """The day of the work. Raises _Refused for one that is past, or too far ahead."""
+        today = self._clock().astimezone(self._municipality.tz).date()
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            raise _Refused(422, "unclear_day") from None
+        if not today <= day <= today + LATEST_DAY:
+            raise _Refused(422, "unclear_day")
+        return day
 
     async def _answer(
         self,
@@ -108,10 +152,14 @@ class Answers:
             request.query_params.get("language"),
             request.headers.get("accept-language", ""),
         )
+        today = self._clock().astimezone(self._municipality.tz).date()
         pages = page.Page(self._municipality, language, self._languages)
         try:
-            dispatch, message = await work(self._link(token))
-            return _html(pages.report(dispatch, message), 200, language)
+            link = self._link(token)
+            dispatch, message = await work(link)
+            if dispatch.unit != link.unit:
+                return _html(pages.gone(message), 200, language)
+            return _html(pages.report(dispatch, today, message), 200, language)
         except _Refused as refused:
             self._metrics.answers.labels("refused").inc()
             return _html(pages.refusal(refused.code), refused.status, language)
@@ -129,9 +177,8 @@ class Answers:
         return link
 
 
-def public_app(answers: Answers) -> FastAPI:
-    """The public application."""
-    app = web.new_app("notify")
+def add_answering(app: FastAPI, answers: Answers) -> None:
+    """Add the page behind a signed link."""
     stylesheet = (Path(__file__).parent / "answer.css").read_bytes()
 
     @app.get("/answer.css")
@@ -146,8 +193,6 @@ def public_app(answers: Answers) -> FastAPI:
     async def post_answer(request: Request, token: str) -> Response:
         return await answers.press(request, token)
 
-    return app
-
 
 def _its_own(link: Link, dispatch: Dispatch | None) -> Dispatch:
     if dispatch is None:
@@ -155,23 +200,6 @@ def _its_own(link: Link, dispatch: Dispatch | None) -> Dispatch:
     if dispatch.unit != link.unit:
         raise _Refused(410, "moved")
     return dispatch
-
-
-async def _pressed(request: Request) -> Action:
-    """The form's action. Raises _Refused where it is none, or the form is long or slow in coming."""
-    form = bytearray()
-    try:
-        async with asyncio.timeout(FORM_SECONDS):
-            async for chunk in request.stream():
-                form += chunk
-                if len(form) > FORM_BYTES:
-                    raise _Refused(413, "unclear")
-    except TimeoutError:
-        raise _Refused(408, "unclear") from None
-    pressed = parse_qs(form.decode("latin-1")).get("action", [""])
-    if len(pressed) != 1 or pressed[0] not in ACTIONS:
-        raise _Refused(422, "unclear")
-    return ACTIONS[pressed[0]]
 
 
 def _html(content: str, status: int, language: str) -> Response:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from html import escape
 
+from services.notify.core.acts import Action, possible
 from services.notify.core.steps import Dispatch
 from shared.municipality import Municipality
 
@@ -20,18 +21,29 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "unit": "Team",
         "acknowledge_by": "See it before",
         "resolve_by": "Solve it before",
+        "day": "Day of the work",
         "status": "Where it stands",
         "routed": "On its way to your team",
         "delivered": "Your team has received it",
         "acknowledged": "Your team has seen it",
-        "resolved": "Solved",
+        "planned": "A day is set for the work",
+        "resolved": "Done",
         "withdrawn": "The resident has withdrawn the report",
         "erased": "The report has been erased",
         "acknowledge": "We have seen it",
-        "resolve": "It is solved",
+        "plan": "We will do it on this day",
+        "plan_day": "Day of the work",
+        "resolve": "We are done",
+        "resolve_outcome": "What came of it",
+        "refuse": "It is not for us",
+        "refuse_reason": "Why not",
+        "refuse_to_unit": "For whom it is",
+        "refuse_anybody": "I do not know",
         "consequence": "The resident can see your answer at once. You cannot take it back here.",
         "did_acknowledge": "Thank you. The resident can now see that your team has seen the report.",
-        "did_resolve": "Thank you. The resident can now see that the report is solved.",
+        "did_plan": "Thank you. The resident can now see the day.",
+        "did_resolve": "Thank you. The resident can now see what came of it.",
+        "did_refuse": "Thank you. Another team has the report now. The resident can see that, and why.",
         "already": "That was done before. You do not have to do anything.",
         "over": "You do not have to do anything more.",
         "unreadable": "This link does not work",
@@ -41,7 +53,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "moved": "This report is no longer with your team",
         "moved_mend": "You do not have to do anything. Ask the municipality if you think that this is wrong.",
         "unclear": "We do not know what you want to answer",
-        "unclear_mend": "Go back to the page and press one of the two buttons.",
+        "unclear_mend": "Go back to the page, choose from the list, and press the button below it.",
+        "unclear_day": "We do not know on which day",
+        "unclear_day_mend": "Go back to the page and choose a day from today on.",
         "later": "It does not work right now",
         "later_mend": "Nothing was stored. Try again in a few minutes.",
         "months": "January February March April May June July August September October November December",
@@ -54,18 +68,29 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "unit": "Team",
         "acknowledge_by": "Bekijken voor",
         "resolve_by": "Oplossen voor",
+        "day": "Dag van het werk",
         "status": "Stand van zaken",
         "routed": "Onderweg naar uw team",
         "delivered": "Uw team heeft de melding ontvangen",
         "acknowledged": "Uw team heeft de melding gezien",
-        "resolved": "Opgelost",
+        "planned": "Er is een dag voor het werk",
+        "resolved": "Klaar",
         "withdrawn": "De bewoner heeft de melding ingetrokken",
         "erased": "De melding is gewist",
         "acknowledge": "Wij hebben de melding gezien",
-        "resolve": "De melding is opgelost",
+        "plan": "Wij doen het op deze dag",
+        "plan_day": "Dag van het werk",
+        "resolve": "Wij zijn klaar",
+        "resolve_outcome": "Wat eruit kwam",
+        "refuse": "De melding is niet voor ons",
+        "refuse_reason": "Waarom niet",
+        "refuse_to_unit": "Voor wie wel",
+        "refuse_anybody": "Dat weet ik niet",
         "consequence": "De bewoner ziet uw antwoord meteen. U kunt het hier niet terugnemen.",
         "did_acknowledge": "Dank u wel. De bewoner ziet nu dat uw team de melding heeft gezien.",
-        "did_resolve": "Dank u wel. De bewoner ziet nu dat de melding is opgelost.",
+        "did_plan": "Dank u wel. De bewoner ziet nu de dag.",
+        "did_resolve": "Dank u wel. De bewoner ziet nu wat eruit kwam.",
+        "did_refuse": "Dank u wel. Een ander team heeft de melding nu. De bewoner ziet dat, en waarom.",
         "already": "Dat was al gedaan. U hoeft niets te doen.",
         "over": "U hoeft niets meer te doen.",
         "unreadable": "Deze link werkt niet",
@@ -75,18 +100,15 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "moved": "Deze melding is niet meer bij uw team",
         "moved_mend": "U hoeft niets te doen. Vraag het de gemeente als u denkt dat dit niet klopt.",
         "unclear": "Wij weten niet wat u wilt antwoorden",
-        "unclear_mend": "Ga terug naar de pagina en druk op een van de twee knoppen.",
+        "unclear_mend": "Ga terug naar de pagina, kies uit de lijst en druk op de knop eronder.",
+        "unclear_day": "Wij weten niet op welke dag",
+        "unclear_day_mend": "Ga terug naar de pagina en kies een dag vanaf vandaag.",
         "later": "Het lukt nu niet",
         "later_mend": "Er is niets opgeslagen. Probeer het over een paar minuten opnieuw.",
         "months": "januari februari maart april mei juni juli augustus september oktober november december",
     },
 }
-_FACTS = ("category", "unit", "acknowledge_by", "resolve_by", "status")
-_BUTTONS = {
-    "routed": ("acknowledge", "resolve"),
-    "delivered": ("acknowledge", "resolve"),
-    "acknowledged": ("resolve",),
-}
+_FACTS = ("category", "unit", "acknowledge_by", "resolve_by", "day", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +120,8 @@ class Page:
     languages: tuple[str, ...]
     stylesheet: str = "../answer.css"
 
-    def report(self, dispatch: Dispatch, message: str | None = None) -> str:
-        """Where the report stands, what was just done, and the buttons for what can be done."""
+    def report(self, dispatch: Dispatch, today: date, message: str | None = None) -> str:
+        """Where the report stands, what was just done, and a form for each thing that can be done."""
         texts = TEXTS[self.language]
         unit = self.municipality.units.get(dispatch.unit)
         category = self.municipality.categories.get(dispatch.category)
@@ -108,21 +130,64 @@ class Page:
             "unit": self._named(unit.names if unit else None, dispatch.unit),
             "acknowledge_by": self._time(dispatch.acknowledge_by),
             "resolve_by": self._time(dispatch.resolve_by),
+            "day": self._date(dispatch.day) if dispatch.day else None,
             "status": escape(texts[dispatch.status]),
         }
-        facts = "".join(f"<dt>{escape(texts[fact])}</dt><dd>{values[fact]}</dd>" for fact in _FACTS)
-        buttons = "".join(
-            f'<button name="action" value="{action}">{escape(texts[action])}</button>'
-            for action in _BUTTONS.get(dispatch.status, ())
+        facts = "".join(
+            f"<dt>{escape(texts[fact])}</dt><dd>{values[fact]}</dd>" for fact in _FACTS if values[fact]
         )
+        forms = "".join(self._form(action, dispatch, today) for action in possible(dispatch.status))
         said = f'<p role="status">{escape(texts[message])}</p>' if message else ""
-        form = (
-            f'<form method="post">{buttons}</form><p>{escape(texts["consequence"])}</p>'
-            if buttons
-            else f"<p>{escape(texts['over'])}</p>"
+        rest = escape(texts["consequence" if forms else "over"])
+        about = f"<p>{escape(texts['about'])}</p>" if forms else ""
+        return self._html("title", f"{said}{about}<dl>{facts}</dl>{forms}<p>{rest}</p>")
+
+    def gone(self, message: str | None) -> str:
+        """What was just done, after which the report is with another unit."""
+        texts = TEXTS[self.language]
+        said = f'<p role="status">{escape(texts[message])}</p>' if message else ""
+        return self._html("title", f"{said}<p>{escape(texts['over'])}</p>")
+
+    def _form(self, action: Action, dispatch: Dispatch, today: date) -> str:
+        """The form of an action; none for those that need more than a page without a sign-in gives."""
+        town = self.municipality
+        if action == "acknowledge":
+            fields = ""
+        elif action == "plan":
+            day = dispatch.day or today
+            fields = self._field(
+                "plan",
+                "day",
+                f'<input type="date" id="plan_day" name="day" value="{day}" min="{today}" required>',
+            )
+        elif action == "resolve":
+            fields = self._choice("resolve", "outcome", town.outcomes)
+        elif action == "refuse":
+            units = {one.id: one.names for one in town.units.values() if one.id != dispatch.unit}
+            anybody = None if dispatch.unit == town.rules[-1].unit else "refuse_anybody"
+            fields = self._choice("refuse", "reason", town.refusals)
+            fields += self._choice("refuse", "to_unit", units, anybody)
+        else:
+            return ""
+        text = escape(TEXTS[self.language][action])
+        return f'<form method="post">{fields}<button name="action" value="{action}">{text}</button></form>'
+
+    def _choice(
+        self, action: str, name: str, codes: Mapping[str, Mapping[str, str]], nothing: str | None = None
+    ) -> str:
+        texts = TEXTS[self.language]
+        first = f'<option value="">{escape(texts[nothing])}</option>' if nothing else ""
+        options = "".join(
+            f'<option value="{code}">{escape(self.municipality.text(names, self.language))}</option>'
+            for code, names in codes.items()
         )
-        about = f"<p>{escape(texts['about'])}</p>" if buttons else ""
-        return self._html("title", f"{said}{about}<dl>{facts}</dl>{form}")
+        return self._field(
+            action, name, f'<select id="{action}_{name}" name="{name}">{first}{options}</select>'
+        )
+
+    def _field(self, action: str, name: str, field: str) -> str:
+        label = escape(TEXTS[self.language][f"{action}_{name}"])
+        return f'<p><label for="{action}_{name}">{label}</label>{field}</p>'
 
     def refusal(self, code: str) -> str:
         """Why there is nothing to press here, and what to do instead."""
@@ -156,11 +221,14 @@ class Page:
 
     def _time(self, moment: datetime) -> str:
         local = moment.astimezone(self.municipality.tz)
-        month = TEXTS[self.language]["months"].split()[local.month - 1]
-        return (
-            f'<time datetime="{local.isoformat(timespec="minutes")}">'
-            f"{local.day} {month} {local.year}, {local:%H:%M}</time>"
-        )
+        written = f"{self._written(local)}, {local:%H:%M}"
+        return f'<time datetime="{local.isoformat(timespec="minutes")}">{written}</time>'
+
+    def _date(self, day: date) -> str:
+        return f'<time datetime="{day}">{self._written(day)}</time>'
+
+    def _written(self, day: date) -> str:
+        return f"{day.day} {TEXTS[self.language]['months'].split()[day.month - 1]} {day.year}"
 
 
 def spoken(municipality: Municipality) -> tuple[str, ...]:

@@ -1,0 +1,148 @@
+"""What a unit does with a report: checked against the folder and the table, stored and said in one
+transaction, whichever way it came."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import astuple
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from services.notify import queries
+from services.notify.core.acts import Act, transition
+from services.notify.core.deliveries import route_step
+from services.notify.core.responsible import Responsibility, Responsible
+from services.notify.core.steps import Dispatch, advance
+from services.notify.saying import say
+from services.notify.telling import Telling
+from shared.cloudevents import Envelope, derived_id
+from shared.events import ReportAccepted, hour_of
+from shared.municipality import Municipality
+
+MOVES = ("refuse", "hand_over")
+
+
+class NotHere(Exception):  # noqa: N818 - an outcome
+    """There is no such report, or nobody of this unit may know that there is."""
+
+
+class MovedOn(Exception):  # noqa: N818 - an outcome
+    """The report is with another `unit` by now."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(unit)
+        self.unit = unit
+
+
+class Unsuitable(Exception):  # noqa: N818 - an outcome
+    """A field of the act that the folder does not allow; `allowed` are the values that it does."""
+
+    def __init__(self, field: str, allowed: Collection[str], why: str) -> None:
+        super().__init__(field)
+        self.field = field
+        self.allowed = tuple(allowed)
+        self.why = why
+
+
+class Done(NamedTuple):
+    """Where the report stood before and stands now; the same where that was done before."""
+
+    before: Dispatch
+    after: Dispatch
+
+
+class Acting:
+    """Does what units do. `appended` is called by whoever commits (delivery.py and the relay have work)."""
+
+    def __init__(
+        self,
+        municipality: Municipality,
+        *,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float],
+    ) -> None:
+        self._municipality = municipality
+        self._responsibility = Responsibility(municipality)
+        self._telling = Telling(municipality, clock=clock, chance=chance)
+        self._clock = clock
+
+    async def act(
+        self, connection: Any, report_id: uuid.UUID, unit: str, act: Act, act_id: uuid.UUID
+    ) -> Done:
+        """Do it in the caller's transaction, once for each `act_id`. Raises NotHere, MovedOn,
+        queries.Reused, Unsuitable, and Impossible with what is possible."""
+        dispatch = (await queries.lock_dispatches(connection, [report_id])).get(report_id)
+        if dispatch is None:
+            raise NotHere
+        if not await queries.note_act(connection, act_id, report_id, _digest(unit, act)):
+            return Done(dispatch, dispatch)
+        if dispatch.unit != unit:
+            raise MovedOn(dispatch.unit)
+        self._check(dispatch, act)
+        if act.action == "plan" and (dispatch.status, dispatch.day) == ("planned", act.day):
+            return Done(dispatch, dispatch)
+        now = self._clock()
+        moves = act.action in MOVES and dispatch.status not in ("resolved", "withdrawn", "erased")
+        to = await self._next(connection, dispatch, act, now) if moves else None
+        after, events = advance(dispatch, act, now, self._municipality.version, to)
+        if events:
+            await queries.update_dispatches(connection, [after], self._municipality.version)
+            source = f"/{self._municipality.slug}/notify"
+            said = [
+                Envelope.of(event, id=derived_id(act_id, type(event)), source=source, now=now)
+                for event in events
+            ]
+            await say(connection, said)
+        if after.turn != dispatch.turn:
+            await queries.cancel_deliveries(connection, [report_id], "moved")
+            await self._telling.unit(connection, after, route_step(after.turn))
+        return Done(dispatch, after)
+
+    async def look(
+        self, connection: Any, report_id: uuid.UUID, unit: str, act: Act, act_id: uuid.UUID
+    ) -> None:
+        """Raise as `act` where it could not be done now; changes nothing."""
+        if await queries.is_done(connection, act_id):
+            return
+        dispatch = await queries.dispatch_of(connection, report_id)
+        if dispatch is None:
+            raise NotHere
+        if dispatch.unit != unit:
+            raise MovedOn(dispatch.unit)
+        self._check(dispatch, act)
+        transition(dispatch.status, act.action)
+
+    def _check(self, dispatch: Dispatch, act: Act) -> None:
+        """Raise Unsuitable where the folder does not allow it."""
+        town = self._municipality
+        if act.action == "resolve" and act.outcome not in town.outcomes:
+            raise Unsuitable("outcome", town.outcomes, "this is no outcome of the folder")
+        if act.action not in MOVES:
+            return
+        if act.reason not in town.refusals:
+            raise Unsuitable("reason", town.refusals, "this is no reason to refuse of the folder")
+        others = [one for one in town.units if one != dispatch.unit]
+        if act.to_unit is None:
+            if act.action == "hand_over":
+                raise Unsuitable("to_unit", others, "name the unit that is to have it")
+            if dispatch.unit == self._responsibility.last:
+                raise Unsuitable("to_unit", others, "nobody comes after this unit: name one")
+        elif act.to_unit not in others:
+            raise Unsuitable("to_unit", others, "this is no other unit")
+
+    async def _next(self, connection: Any, dispatch: Dispatch, act: Act, now: datetime) -> Responsible:
+        # A tip's times are of the hour: when it moved on would tell when somebody read it.
+        start = hour_of(now) if dispatch.kind == "tip" else now
+        if act.to_unit and (act.action == "hand_over" or dispatch.unit == self._responsibility.last):
+            return self._responsibility.handed(act.to_unit, act.reason, dispatch.category, start)
+        stored = await queries.routed(connection, dispatch.report_id)
+        if stored is None or stored.report is None:
+            raise NotHere
+        report = ReportAccepted.model_validate_json(stored.report)
+        refused = {*dispatch.refused_by, dispatch.unit}
+        return self._responsibility.after(report, refused, act.to_unit, act.reason, start)
+
+
+def _digest(unit: str, act: Act) -> bytes:
+    """What was done, so that the same id for something else is noticed."""
+    return hashlib.sha256(repr((unit, astuple(act))).encode()).digest()

@@ -1,0 +1,90 @@
+"""Who is responsible for a report, why, and by when: at first, and after a unit says that it is not."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple
+
+from services.notify.core.calendar import Calendar
+from services.notify.core.clocks import due
+from services.notify.core.routing import Facts, facts_of, route, routes
+from shared.events import ReportAccepted
+from shared.municipality import Municipality
+
+# The rule of a unit that another one named.
+HANDED_OVER = "handed_over"
+
+
+class Responsible(NamedTuple):
+    """A unit that has a report, the rule and the reason why, and by when it is to act (UTC). `loop` where
+    every unit that could have it has refused, so that a person has to decide."""
+
+    unit: str
+    rule: str
+    reason: str
+    acknowledge_by: datetime
+    resolve_by: datetime
+    loop: bool = False
+
+
+class Responsibility:
+    """The municipality's rules and calendars. The last rule's unit is where a person decides what no rule
+    does."""
+
+    def __init__(self, municipality: Municipality) -> None:
+        self._municipality = municipality
+        self._routes = routes(municipality.rules)
+        self.calendars = {unit.id: Calendar.of(municipality, unit) for unit in municipality.units.values()}
+        self.last = self._routes[-1].unit
+
+    @property
+    def rules_version(self) -> str:
+        """The version of the folder that the rules are of."""
+        return self._municipality.version
+
+    def first(self, report: ReportAccepted, accepted_at: datetime) -> Responsible:
+        """Who is responsible by the rules. Raises KeyError where the category is not in the folder."""
+        chosen = route(self._routes, self._facts(report))
+        return self._with(chosen.unit, chosen.rule, chosen.reason, report.category, accepted_at)
+
+    def again(self, unit: str, rule: str, reason: str, category: str, now: datetime) -> Responsible:
+        """The same unit, whose time begins anew; the last rule's where it left the folder."""
+        if unit not in self.calendars:
+            last = self._routes[-1]
+            unit, rule, reason = last.unit, last.rule, last.reason
+        return self._with(unit, rule, reason, category, now)
+
+    def after(
+        self,
+        report: ReportAccepted,
+        refused: Collection[str],
+        named: str | None,
+        reason: str,
+        now: datetime,
+    ) -> Responsible:
+        """Who is responsible after the last of the units that `refused`: the one that it `named`, else the
+        next by the rules, none of them a second time; else the last rule's unit."""
+        if named is not None and named not in refused:
+            return self._with(named, HANDED_OVER, reason, report.category, now)
+        if named is None:
+            facts = self._facts(report)
+            for one in self._routes:
+                if one.unit not in refused and not any(one.fails(facts)):
+                    return self._with(one.unit, one.rule, one.reason, report.category, now)
+        last = self._routes[-1]
+        chosen = self._with(last.unit, last.rule, last.reason, report.category, now)
+        return chosen._replace(loop=True)
+
+    def handed(self, unit: str, reason: str, category: str, now: datetime) -> Responsible:
+        """The unit that another one gives it to."""
+        return self._with(unit, HANDED_OVER, reason, category, now)
+
+    def _facts(self, report: ReportAccepted) -> Facts:
+        return facts_of(report, self._municipality)
+
+    def _with(self, unit: str, rule: str, reason: str, category: str, start: datetime) -> Responsible:
+        targets = self._municipality.categories[category].targets
+        by = due(start, targets, self._calendar(unit))
+        return Responsible(unit, rule, reason, by.acknowledge_by, by.resolve_by)
+
+    def _calendar(self, unit: str) -> Calendar:
+        return self.calendars[unit]

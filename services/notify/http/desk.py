@@ -1,0 +1,226 @@
+"""HTTP: the internal API by which the desk sees reports and does something with them."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from services.notify import queries
+from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
+from services.notify.body import Doing, NewAct
+from services.notify.core.acts import Impossible, Status, possible
+from services.notify.core.deliveries import Failed, Gone
+from services.notify.core.steps import Dispatch
+from services.notify.queries import Listed, StepRow
+from services.notify.tips import Tips
+from shared import postgres, web
+from shared.documented import BODY, INSIDE, TOKEN, body, problems
+from shared.municipality import Municipality
+from shared.web import Problem
+
+OPEN: tuple[Status, ...] = ("routed", "delivered", "acknowledged", "planned")
+AT_ONCE = 100
+# A day of work that lies further ahead is taken for a typing error.
+LATEST_DAY = timedelta(days=2 * 366)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the handlers work with. `appended` is called when events were committed."""
+
+    pool: Any
+    municipality: Municipality
+    acting: Acting
+    tips: Tips
+    # Of each unit that has a webhook, the newest first.
+    secrets: Mapping[str, tuple[str, ...]]
+    clock: Callable[[], datetime]
+    appended: Callable[[], None]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection of the pool. Raises Problem 503 where the database is away."""
+        try:
+            async with self.pool.acquire() as connection:
+                yield connection
+        except Exception as error:
+            if not postgres.is_transient(error):
+                raise
+            raise web.not_now() from None
+
+    async def do(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing, via: str) -> Done:
+        """Do what somebody of a unit does, and write what they write to the resident. Raises Problem."""
+        act = doing.act(via)
+        self._check(doing)
+        try:
+            if doing.text is not None:
+                # First: a question that is not stored must stop no clock. What is impossible is not written.
+                async with self.connection() as connection:
+                    await self.acting.look(connection, report_id, unit, act, act_id)
+                await self._write(report_id, unit, act_id, doing)
+            async with self.connection() as connection, connection.transaction():
+                done = await self.acting.act(connection, report_id, unit, act, act_id)
+        except (NotHere, MovedOn, Unsuitable, Impossible, queries.Reused) as error:
+            raise _refused(error) from None
+        if done.after != done.before:
+            self.appended()
+        return done
+
+    def _check(self, doing: Doing) -> None:
+        today = self.clock().astimezone(self.municipality.tz).date()
+        if doing.action == "plan" and (doing.day is None or not today <= doing.day <= today + LATEST_DAY):
+            raise _unsuitable("day", "give a day from today on, at most two years ahead", ())
+        if doing.action == "ask" and doing.text is None:
+            raise _unsuitable("text", "write what is asked", ())
+
+    async def _write(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing) -> None:
+        message_id = uuid.uuid5(act_id, "message")
+        text, asks = doing.text or "", doing.action == "ask"
+        written = await self.tips.write(report_id, message_id, unit, text, asks=asks)
+        if isinstance(written, Gone):
+            raise _refused(NotHere())
+        if not isinstance(written, Failed):
+            return
+        if not written.tips_up:
+            raise web.not_now()
+        raise Problem(
+            409,
+            "not-written",
+            "Not written",
+            "tips does not take what is written to the resident; `why` says why. Nothing was done.",
+            why=written.reason,
+        )
+
+
+def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
+    """Add the desk's routes to the internal application."""
+    tokens = {"desk": desk_token}
+
+    @internal.get("/internal/v1/reports/{report_id}", responses=problems(*INSIDE), dependencies=TOKEN)
+    async def get_report(report_id: uuid.UUID, request: Request) -> Response:
+        """Where a report stands, what was done with it, and what can be done now. No words: those are at
+        tips."""
+        web.caller(request, tokens)
+        async with desk.connection() as connection:
+            dispatch = await queries.dispatch_of(connection, report_id)
+            steps = await queries.steps_of(connection, report_id) if dispatch else []
+        if dispatch is None:
+            raise _refused(NotHere())
+        return JSONResponse({"report": _report(dispatch) | {"history": [_step(one) for one in steps]}})
+
+    @internal.get("/internal/v1/units/{unit}/reports", responses=problems(*INSIDE), dependencies=TOKEN)
+    async def list_reports(
+        unit: str,
+        request: Request,
+        after: uuid.UUID | None = None,
+        limit: Annotated[int, Query(ge=1, le=AT_ONCE)] = AT_ONCE,
+    ) -> Response:
+        """A unit's open reports, what is to be solved first before; `after` is the last of the page
+        before."""
+        web.caller(request, tokens)
+        if unit not in desk.municipality.units:
+            raise _unsuitable("unit", "this is no unit", desk.municipality.units)
+        async with desk.connection() as connection:
+            found = await queries.listed(connection, unit, OPEN, after, limit)
+        return JSONResponse(
+            {
+                "reports": [_listed(one) for one in found],
+                "after": str(found[-1].dispatch.report_id) if len(found) == limit else None,
+            }
+        )
+
+    @internal.post(
+        "/internal/v1/reports/{report_id}/acts",
+        responses=problems(*INSIDE, *BODY, 409),
+        dependencies=TOKEN,
+        openapi_extra=body(NewAct),
+    )
+    async def post_act(report_id: uuid.UUID, request: Request) -> Response:
+        """Do something with a report, for a unit; `changed` is false where it was done before. What is
+        impossible is refused with what is possible."""
+        web.caller(request, tokens)
+        sent = await web.read_json(request, NewAct)
+        done = await desk.do(report_id, sent.unit, sent.act_id, sent, "desk")
+        return JSONResponse({"report": _report(done.after), "changed": done.after != done.before})
+
+
+def _report(one: Dispatch) -> dict[str, Any]:
+    return {
+        "report_id": str(one.report_id),
+        "kind": one.kind,
+        "category": one.category,
+        "unit": one.unit,
+        "rule": one.rule,
+        "reason": one.reason,
+        "status": one.status,
+        "accepted_at": _time(one.accepted_at),
+        "acknowledge_by": _time(one.acknowledge_by),
+        "resolve_by": _time(one.resolve_by),
+        "day": _time(one.day),
+        "seen_at": _time(one.seen_at),
+        "waits_since": _time(one.waits_since),
+        "turn": one.turn,
+        "level": one.level,
+        "refused_by": list(one.refused_by),
+        "possible": list(possible(one.status)),
+    }
+
+
+def _listed(one: Listed) -> dict[str, Any]:
+    return _report(one.dispatch) | {"areas": dict(one.areas), "language": one.language}
+
+
+def _step(one: StepRow) -> dict[str, Any]:
+    told = ("reason", "to_unit", "outcome", "day", "channel", "by", "level")
+    more: Mapping[str, Any] = {name: one.said[name] for name in told if name in one.said}
+    return {"step": one.step, "unit": one.unit, "at": _time(one.at), **more}
+
+
+def _time(moment: datetime | date | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _refused(error: Exception) -> Problem:
+    if isinstance(error, MovedOn):
+        return Problem(
+            409,
+            "moved-on",
+            "With another unit",
+            "The report is with another unit by now, which `unit` names: nothing was done.",
+            unit=error.unit,
+        )
+    if isinstance(error, Impossible):
+        return Problem(
+            409,
+            "impossible",
+            "Not possible now",
+            "Choose one of `possible`.",
+            status_of_report=error.status,
+            possible=list(error.possible),
+        )
+    if isinstance(error, Unsuitable):
+        return _unsuitable(error.field, error.why, error.allowed)
+    if isinstance(error, queries.Reused):
+        return Problem(
+            409,
+            "act-id-reused",
+            "Something else was done under this id",
+            "Mint a new act_id for each act; send the same one again only with the same act.",
+        )
+    return Problem(404, "report-unknown", "No such report", "Take the id from the unit's list.")
+
+
+def _unsuitable(field: str, why: str, allowed: Any) -> Problem:
+    return Problem(
+        422,
+        "unsuitable",
+        "Not as the municipality has it",
+        "Mend the field named in `errors`; `allowed` are the values that it may have, where they are fixed.",
+        errors=[(f"/{field}", why)],
+        allowed=list(allowed),
+    )

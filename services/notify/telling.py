@@ -1,0 +1,54 @@
+"""What is put down to go to units when something has happened to a report; delivery.py takes it there."""
+
+import uuid
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from services.notify import queries
+from services.notify.core.deliveries import NewDelivery, channels, deliveries_of, first_due
+from services.notify.core.steps import Dispatch
+from shared.events import Kind
+from shared.municipality import Municipality
+
+
+class Telling:
+    """Puts deliveries down; `chance` gives a number from 0 to 1 that nobody can foresee."""
+
+    def __init__(
+        self, municipality: Municipality, *, clock: Callable[[], datetime], chance: Callable[[], float]
+    ) -> None:
+        self._categories = municipality.categories
+        self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
+        self._clock = clock
+        self._chance = chance
+
+    def rows(
+        self, report_id: uuid.UUID, unit: str, kind: Kind, category: str, step: str
+    ) -> list[NewDelivery]:
+        """What goes to a unit by all its channels; none where it left the folder. A tip waits a random part
+        of its category's wait."""
+        names = self._channels.get(unit, ())
+        known = self._categories.get(category)
+        wait = known.delivery_wait_minutes if known else 0
+        return deliveries_of(
+            report_id, unit, names, step, first_due(kind, wait, self._clock(), self._chance())
+        )
+
+    async def unit(self, connection: Any, dispatch: Dispatch, step: str) -> None:
+        """The unit that has a report is told."""
+        if dispatch.status in ("withdrawn", "erased"):
+            return
+        rows = self.rows(dispatch.report_id, dispatch.unit, dispatch.kind, dispatch.category, step)
+        if rows:
+            await queries.insert_deliveries(connection, rows)
+
+    async def readers(self, connection: Any, report_ids: Collection[uuid.UUID], what: str) -> None:
+        """What has not gone of reports goes no more; whoever was sent words of them is told."""
+        await queries.cancel_deliveries(connection, report_ids, what)
+        now = self._clock()
+        rows: list[NewDelivery] = []
+        for report_id, unit, channel in await queries.readers_of(connection, report_ids):
+            rows += deliveries_of(report_id, unit, [channel], what, now)
+        if rows:
+            await queries.insert_deliveries(connection, rows)

@@ -1,0 +1,279 @@
+"""A report's way from unit to unit, as the resident, the units and the topics see it: the real `tips` and
+`notify`, and units that listen; only Kafka is left out."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from services.tips import consumer as tips_consumer
+from shared.cloudevents import Envelope
+from shared.events import ISSUES, Event, ReportEvent
+from tests.conftest import MakeDatabase
+from tests.integration.followed import Followed, followed
+from tests.integration.notify_harness import (
+    Arrival,
+    Notify,
+    announced,
+    envelope_of,
+    kinds,
+    plain,
+    running_notify,
+)
+from tests.integration.tips_server import Tips, new_key, running_tips
+
+UNIT, LAST = "public_space", "front_desk"
+QUESTION, ANSWER = "Which side of the shed?", "The side of the canal, behind the fence"
+
+
+@dataclass
+class Town:
+    """Both services, and what was said between them."""
+
+    tips: Tips
+    notify: Notify
+    said: list[Event] = field(default_factory=list)
+    public: list[str] = field(default_factory=list)
+
+    async def pass_on(self) -> None:
+        """Whatever one of them says, the other reads; until neither has anything to say."""
+        while True:
+            rows = await self.tips.rows(
+                "SELECT * FROM outbox WHERE topic = $1 ORDER BY position", ISSUES.name
+            )
+            self.public += [getattr(envelope_of(row).event, "status", "gone") for row in rows]
+            heard = await announced(self.tips)
+            if heard:
+                await self.notify.apply(*heard)
+            sent = await self.notify.rows("DELETE FROM outbox RETURNING *")
+            told: list[Envelope[Event]] = [
+                envelope_of(row) for row in sorted(sent, key=lambda r: r["position"])
+            ]
+            self.said += [one.event for one in (*heard, *told)]
+            if told:
+                async with self.tips.pool.acquire() as connection, connection.transaction():
+                    await tips_consumer.apply(connection, told)
+            if not heard and not told:
+                return
+
+    def pass_days(self, days: int) -> datetime:
+        """Set both clocks on; the time that it is then."""
+        self.tips.clock.now += timedelta(days=days)
+        self.notify.clock.at = self.tips.clock.now
+        return self.tips.clock.now
+
+    async def delivered(self) -> None:
+        """What is due has gone, and both have heard of it."""
+        await self.notify.settled()
+        await self.pass_on()
+
+    async def do(self, report: Followed, action: str, unit: str, **more: Any) -> Any:
+        """Somebody of a unit does something at the desk."""
+        status, answer = await self.notify.act(report.report_id, action, unit, **more)
+        assert status == 200, answer
+        await self.delivered()
+        return answer["report"]
+
+
+@pytest_asyncio.fixture
+async def town(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Town]:
+    async with (
+        running_tips(await database(), tmp_path) as tips,
+        running_notify(await database(), tips.internal_url) as notify,
+    ):
+        notify.clock.at = tips.clock.now
+        notify.work()
+        yield Town(tips, notify)
+
+
+async def came(town: Town, body: dict[str, Any] | None = None) -> Followed:
+    """A report that has come to its first unit."""
+    report = await followed(town.tips, body)
+    await town.pass_on()
+    await town.delivered()
+    return report
+
+
+def steps(view: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(one["status"], one["unit"] and one["unit"]["id"]) for one in view["timeline"]]
+
+
+def last(town: Town, unit: str) -> Arrival:
+    return [one for one in town.notify.units.arrivals if one.unit == unit][-1]
+
+
+async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Town) -> None:
+    """Each step as the resident, the units and the topics see it."""
+    report = await came(town)
+    moved = await town.do(report, "refuse", UNIT, reason="private_ground")
+    assert (moved["unit"], moved["turn"], moved["refused_by"]) == (LAST, 2, [UNIT])
+    view = await report.view()
+    assert (view["status"], view["unit"]["id"]) == ("delivered", LAST)
+    assert steps(view)[-4:] == [
+        ("refused", UNIT),
+        ("handed_over", LAST),
+        ("routed", LAST),
+        ("delivered", LAST),
+    ]
+    refused = next(one for one in view["timeline"] if one["status"] == "refused")
+    assert refused["reason"]["text"] == "Dit is grond van iemand anders. Daar mag dit team niets doen."
+    # The words went to the second unit too, under another id, and to the first no more.
+    assert [one.unit for one in town.notify.units.arrivals] == [UNIT, LAST]
+    assert last(town, LAST).data["description"]
+
+    await town.do(report, "hand_over", LAST, reason="other_authority", to_unit="inspection")
+    asked = await town.do(report, "ask", "inspection", text=QUESTION)
+    assert (asked["status"], bool(asked["waits_since"])) == ("acknowledged", True)
+    view = await report.view()
+    assert (view["question_open"], view["unread"]) == (True, 1)
+    messages = (await report.mine("GET", "/messages")).body["messages"]
+    assert [(one["sender"], one["text"]) for one in messages] == [("unit", QUESTION)]
+
+    now = town.pass_days(3)
+    assert (await report.write(ANSWER)).status == 201
+    await town.pass_on()
+    await town.delivered()
+    heard = last(town, "inspection")
+    assert heard.body["type"] == "ibuurt.report.message"
+    assert [one["text"] for one in heard.data["messages"]] == [QUESTION, ANSWER]
+    status, answer = await town.notify.ask("GET", f"/internal/v1/reports/{report.report_id}")
+    assert status == 200
+    assert answer["report"]["waits_since"] is None
+    # Three days from Thursday to Sunday, of which one and a half were worked.
+    assert answer["report"]["resolve_by"] > asked["resolve_by"]
+    assert (await report.view())["resolve_by"] == answer["report"]["resolve_by"]
+
+    day = (now + timedelta(days=9)).date().isoformat()
+    await town.do(report, "plan", "inspection", day=day)
+    assert (await report.view())["status"] == "planned"
+    await town.do(report, "resolve", "inspection", outcome="nothing_found", text="We were there on Monday")
+    view = await report.view()
+    assert (view["status"], view["unread"]) == ("resolved", 1)
+    assert view["timeline"][-1]["reason"]["text"].startswith("Wij zijn gaan kijken")
+
+    assert (await report.mine("POST", "/reopening", {}, **{"Idempotency-Key": new_key()})).status in (
+        200,
+        201,
+    )
+    await town.pass_on()
+    await town.delivered()
+    view = await report.view()
+    assert (view["status"], view["unit"]["id"]) == ("delivered", "inspection")
+    assert view["resolve_by"]
+    done = await town.do(report, "resolve", "inspection", outcome="done")
+    assert (done["turn"], done["status"], done["possible"]) == (4, "resolved", [])
+    assert (await report.view())["status"] == "resolved"
+
+    assert kinds([one for one in town.said if isinstance(one, ReportEvent)]) == [
+        *("ReportAccepted", "ReportRouted", "ReportDelivered"),
+        *("ReportRefused", "ReportHandedOver", "ReportRouted", "ReportDelivered"),
+        *("ReportHandedOver", "ReportRouted", "ReportDelivered"),
+        *("ReportAcknowledged", "ReportAnswerAsked", "ReportAnswered", "ReportRouted"),
+        *("ReportPlanned", "ReportResolved", "ReportReopened", "ReportRouted", "ReportDelivered"),
+        *("ReportAcknowledged", "ReportResolved"),
+    ]
+    assert [
+        status for status, before in zip(town.public, ["", *town.public], strict=False) if status != before
+    ] == [*("accepted", "routed", "acknowledged", "planned", "resolved", "routed", "resolved")]
+    history = (await town.notify.ask("GET", f"/internal/v1/reports/{report.report_id}"))[1]["report"][
+        "history"
+    ]
+    assert [one["step"] for one in history if one["step"] == "ReportHandedOver"] == ["ReportHandedOver"] * 2
+    words = str(history) + str([event.model_dump_json() for event in town.said])
+    assert QUESTION not in words
+    assert ANSWER not in words
+
+
+async def test_a_loop_of_refusals_ends_with_a_person(town: Town) -> None:
+    """Two units name one another: the last rule's unit gets it, with an escalation, and must name one."""
+    report = await came(town)
+    await town.do(report, "refuse", UNIT, reason="not_our_task", to_unit="inspection")
+    moved = await town.do(report, "refuse", "inspection", reason="not_our_task", to_unit=UNIT)
+    assert (moved["unit"], moved["level"]) == (LAST, 1)
+    escalated = [one for one in town.said if type(one).__name__ == "ReportEscalated"]
+    assert [(one.unit, one.reason) for one in escalated] == [(LAST, "refused_by_all")]  # type: ignore[attr-defined]
+    assert ("escalated", LAST) in steps(await report.view())
+    status, answer = await town.notify.act(report.report_id, "refuse", LAST, reason="not_our_task")
+    assert (status, answer["errors"][0]["pointer"]) == (422, "/to_unit")
+    assert UNIT in answer["allowed"]
+    # A person's word counts, also for a unit that has refused.
+    moved = await town.do(report, "refuse", LAST, reason="not_our_task", to_unit=UNIT)
+    assert moved["unit"] == UNIT
+
+
+async def test_the_same_act_again_does_nothing_and_another_under_its_id_is_refused(town: Town) -> None:
+    """Also after the report has moved on, when the answer was lost."""
+    report, act_id = await came(town), str(uuid.uuid4())
+    first = await town.notify.act(report.report_id, "refuse", UNIT, reason="not_our_task", act_id=act_id)
+    again = await town.notify.act(report.report_id, "refuse", UNIT, reason="not_our_task", act_id=act_id)
+    assert (first[1]["changed"], again[0], again[1]["changed"]) == (True, 200, False)
+    other = await town.notify.act(report.report_id, "refuse", UNIT, reason="private_ground", act_id=act_id)
+    assert (other[0], other[1]["type"].split(":")[-1]) == (409, "act-id-reused")
+    late = await town.notify.act(report.report_id, "acknowledge", UNIT)
+    assert (late[0], late[1]["type"].split(":")[-1], late[1]["unit"]) == (409, "moved-on", LAST)
+
+
+async def test_what_is_impossible_is_refused_with_what_is_possible(town: Town) -> None:
+    """And what the folder does not know with what it does; nothing was written to the resident."""
+    report = await came(town)
+    await town.do(report, "resolve", UNIT, outcome="done")
+    status, answer = await town.notify.act(report.report_id, "ask", UNIT, text=QUESTION)
+    assert (status, answer["status_of_report"], answer["possible"]) == (409, "resolved", [])
+    assert (await report.mine("GET", "/messages")).body["messages"] == []
+    other = await came(town)
+    for action, more, field_ in (
+        ("resolve", {"outcome": "magic"}, "outcome"),
+        ("refuse", {"reason": "magic"}, "reason"),
+        ("refuse", {"reason": "not_our_task", "to_unit": "magic"}, "to_unit"),
+        ("refuse", {"reason": "not_our_task", "to_unit": UNIT}, "to_unit"),
+        ("hand_over", {"reason": "not_our_task"}, "to_unit"),
+        ("plan", {"day": "2020-01-01"}, "day"),
+        ("plan", {}, "day"),
+        ("ask", {}, "text"),
+    ):
+        status, answer = await town.notify.act(other.report_id, action, UNIT, **more)
+        assert (status, answer["errors"][0]["pointer"]) == (422, f"/{field_}")
+    assert (await other.view())["status"] == "delivered"
+    assert (await town.notify.act(uuid.uuid4(), "acknowledge", UNIT))[0] == 404
+    assert (await town.notify.ask("GET", f"/internal/v1/reports/{other.report_id}", token="x" * 40))[0] == 401
+
+
+async def test_a_units_list_is_in_the_order_in_which_it_is_to_be_done(town: Town) -> None:
+    """Page by page, without what is done."""
+    reports = [await came(town) for _ in range(5)]
+    await town.do(reports[0], "resolve", UNIT, outcome="done")
+    seen: list[str] = []
+    after = ""
+    while True:
+        path = f"/internal/v1/units/{UNIT}/reports?limit=2{after}"
+        status, page = await town.notify.ask("GET", path)
+        assert status == 200
+        seen += [one["report_id"] for one in page["reports"]]
+        if page["after"] is None:
+            break
+        after = f"&after={page['after']}"
+    assert len(seen) == len(set(seen)) == 4
+    assert str(reports[0].report_id) not in seen
+    assert (await town.notify.ask("GET", "/internal/v1/units/nobody/reports"))[0] == 422
+
+
+async def test_whoever_was_sent_words_is_told_that_they_are_erased(town: Town) -> None:
+    """The unit that refused it and the one that has it; what their systems say is in the certificate."""
+    answers = town.notify.units.answers
+
+    report = await came(town)
+    await town.do(report, "refuse", UNIT, reason="private_ground")
+    answers[UNIT] = plain(200, {"erased": True})
+    assert (await report.mine("DELETE")).status in (200, 201, 202, 204)
+    await town.pass_on()
+    await town.delivered()
+    told = [one for one in town.notify.units.arrivals if one.body["type"] == "ibuurt.report.erased"]
+    assert {one.unit for one in told} == {UNIT, LAST}
+    assert set(told[0].data) == {"report_id", "unit"}
+    certificate = (await report.mine("GET", "/certificate")).body["certificate"]
+    states = {one["reader"].split()[0]: one["state"] for one in certificate["sent_to"]}
+    assert states == {f"unit:{UNIT}": "confirmed", f"unit:{LAST}": "waiting"}

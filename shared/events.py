@@ -226,7 +226,8 @@ class ReportErased(ReportEvent):
 
 
 class ReportRouted(ReportEvent):
-    """A unit is responsible, chosen by a rule; due times follow the category's targets."""
+    """A unit is responsible, chosen by a rule; due times follow the category's targets, `answer_by` where it
+    promises an answer."""
 
     topic = DISPATCHES
     type = "ibuurt.ReportRouted.v1"
@@ -236,6 +237,7 @@ class ReportRouted(ReportEvent):
     reason: Code
     acknowledge_by: Moment
     resolve_by: Moment
+    answer_by: Moment | None = None
 
 
 class ReportDelivered(ReportEvent):

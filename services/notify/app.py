@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 from services.notify import calls, config, http, outgoing, queries, recovery
 from services.notify.acting import Acting
+from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
+from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
+from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from shared import municipality as municipalities
 from shared.consumer import Apply
@@ -27,12 +30,14 @@ async def serve(settings: config.Settings, service: Service) -> None:
     link_secret = settings.link_secret.get_secret_value()
     chance = secrets.SystemRandom().random
     relay = service.send()
+    dispatches = Dispatches(municipality)
     async with outgoing.open_session(settings.delivery_concurrency) as session:
         tips = Tips(session, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         deliveries = calls.Calls(
             session,
             municipality,
             tips,
+            Notices(service.pool, dispatches.clocks, _now),
             link_secret=link_secret,
             public_url=settings.public_url,
             secrets=signing,
@@ -43,7 +48,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             deliveries.deliver,
             units=tuple(municipality.units),
             source=source,
-            rules_version=municipality.version,
+            dispatches=dispatches,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),
             retrying=Retrying(settings.retry_base_seconds, settings.retry_cap_seconds, settings.max_attempts),
             metrics=metrics,
@@ -60,6 +65,10 @@ async def serve(settings: config.Settings, service: Service) -> None:
 
         service.consume(SUBSCRIPTIONS["notify"], reports.apply, routed)
         service.also("deliveries", worker.run)
+        sweeper = Sweeper(
+            service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
+        )
+        service.also("clocks", sweeper.run)
         service.answer(queries.totals)
         answers = http.Answers(
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed

@@ -19,12 +19,14 @@ from services.notify.core.deliveries import (
     Delivered,
     Delivery,
     Failed,
+    Gone,
     Outcome,
     about_of,
     channels,
     says_acknowledged,
 )
 from services.notify.core.links import LINK_DAYS, Link, write_token
+from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from shared.municipality import Municipality, Webhook
 
@@ -42,6 +44,7 @@ class Calls:
         session: aiohttp.ClientSession,
         municipality: Municipality,
         tips: Tips,
+        notices: Notices,
         *,
         link_secret: str,
         public_url: str,
@@ -53,6 +56,7 @@ class Calls:
         self._channels = {unit.id: channels(unit) for unit in municipality.units.values()}
         self._signers = {unit: tuple(map(Signer, listed)) for unit, listed in secrets.items()}
         self._tips = tips
+        self._notices = notices
         self._link_secret = link_secret
         self._public_url = public_url.rstrip("/")
         self._clock = clock
@@ -64,8 +68,13 @@ class Calls:
         if channel is None or delivery.unit not in self._signers:
             return Failed("no_channel")
         about = about_of(delivery.step)
-        if about in ("withdrawn", "erased"):
-            body = self._notice(delivery, about)
+        if about == "notice":
+            told = await self._notices.of(delivery.unit)
+            if told is None:
+                return Gone()
+            body = self._written("ibuurt.notice", told)
+        elif about in ("withdrawn", "erased"):
+            body = self._body(f"ibuurt.report.{about}", delivery, {})
         else:
             ask = self._tips.messages if about == "message" else self._tips.words
             found = await ask(delivery.report_id, _reader(delivery))
@@ -116,14 +125,12 @@ class Calls:
         ]
         return self._body("ibuurt.report.message", delivery, {"messages": told})
 
-    def _notice(self, delivery: Delivery, about: str) -> str:
-        return self._body(f"ibuurt.report.{about}", delivery, {})
-
     def _body(self, type_: str, delivery: Delivery, more: Mapping[str, Any]) -> str:
-        data = {"report_id": str(delivery.report_id), "unit": delivery.unit, **more}
-        return json.dumps(
-            {"type": type_, "timestamp": _written(self._clock()), "data": data}, ensure_ascii=False
-        )
+        return self._written(type_, {"report_id": str(delivery.report_id), "unit": delivery.unit, **more})
+
+    def _written(self, type_: str, data: Mapping[str, Any]) -> str:
+        said = {"type": type_, "timestamp": _written(self._clock()), "data": data}
+        return json.dumps(said, ensure_ascii=False)
 
     async def _send(self, delivery: Delivery, channel: Webhook, body: str) -> Outcome:
         now = self._clock()

@@ -18,6 +18,7 @@ import structlog
 from services.notify import queries
 from services.notify.circuit import Circuit
 from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Retrying, settle
+from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.recording import Result, record
 from shared import postgres
@@ -67,7 +68,7 @@ class Worker:
         *,
         units: Sequence[str],
         source: str,
-        rules_version: str,
+        dispatches: Dispatches,
         limits: Limits,
         retrying: Retrying,
         metrics: DeliveryMetrics,
@@ -79,7 +80,7 @@ class Worker:
         self._pool = pool
         self._deliver = deliver
         self._source = source
-        self._rules_version = rules_version
+        self._dispatches = dispatches
         self._limits = limits
         self._retrying = retrying
         self._metrics = metrics
@@ -243,7 +244,7 @@ class Worker:
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    changed = await record(connection, results, self._source, self._rules_version, now)
+                    changed = await record(connection, results, self._source, self._dispatches, now)
                 break
             except Exception as error:
                 if not postgres.is_transient(error):

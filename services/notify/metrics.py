@@ -38,3 +38,5 @@ class DeliveryMetrics:
         self.past_due = Gauge(
             "unacknowledged_past_due", "Reports not acknowledged in time", registry=registry
         )
+        # Times that a report's missed target was told to a level; tips and issues together.
+        self.escalated = Counter("reports_escalated", "Missed targets told", registry=registry)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ from standardwebhooks import Webhook as Verifier
 from deploy.local.processes import free_port
 from services.notify import calls, http, outgoing, queries
 from services.notify.acting import Acting
+from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
+from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
+from services.notify.noticing import Notices
 from services.notify.tips import Tips as TipsApi
 from shared import municipality, postgres
 from shared.cloudevents import Envelope, from_record
@@ -126,9 +129,14 @@ class Clock:
     """The time that notify sees: the real one, moved by `ahead`, or standing still at `at`."""
 
     at: datetime | None = None
+    ahead: timedelta = timedelta()
 
     def __call__(self) -> datetime:
-        return self.at or datetime.now(UTC)
+        return self.at or datetime.now(UTC) + self.ahead
+
+    def go_on_from(self, moment: datetime) -> None:
+        """It is that moment now, and time passes."""
+        self.at, self.ahead = None, moment - datetime.now(UTC)
 
 
 @dataclass
@@ -143,6 +151,9 @@ class Notify:
     session: aiohttp.ClientSession
     clock: Clock
     reports: Reports
+    dispatches: Dispatches
+    acting: Acting
+    sweeper: Sweeper
     tips: TipsApi
     calls: calls.Calls
     metrics: DeliveryMetrics
@@ -168,7 +179,7 @@ class Notify:
             deliver or self.calls.deliver,
             units=tuple(self.municipality.units),
             source="/ibuurt/notify",
-            rules_version=self.municipality.version,
+            dispatches=self.dispatches,
             limits=limits,
             retrying=retrying,
             metrics=self.metrics,
@@ -295,6 +306,7 @@ async def running_notify(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", units.port).start()
+    dispatches = Dispatches(town)
     acting = Acting(town, clock=clock, chance=lambda: 0.5)
     signing = {unit: (signing_secret(unit),) for unit in town.units}
     answers = http.Answers(
@@ -313,6 +325,7 @@ async def running_notify(
             session,
             town,
             tips,
+            Notices(pool, dispatches.clocks, clock),
             link_secret=LINK_SECRET,
             public_url=f"http://127.0.0.1:{port}/",
             secrets=signing,
@@ -328,6 +341,9 @@ async def running_notify(
             session=session,
             clock=clock,
             reports=Reports(town, clock=clock, chance=lambda: 0.5),
+            dispatches=dispatches,
+            acting=acting,
+            sweeper=Sweeper(pool, town, dispatches, metrics=metrics, clock=clock, appended=lambda: None),
             tips=tips,
             calls=made,
             metrics=metrics,

@@ -22,6 +22,7 @@ class Responsible(NamedTuple):
     rule: str
     reason: str
     acknowledge_by: datetime
+    answer_by: datetime | None
     resolve_by: datetime
     loop: bool = False
 
@@ -35,11 +36,6 @@ class Responsibility:
         self._routes = routes(municipality.rules)
         self.calendars = {unit.id: Calendar.of(municipality, unit) for unit in municipality.units.values()}
         self.last = self._routes[-1].unit
-
-    @property
-    def rules_version(self) -> str:
-        """The version of the folder that the rules are of."""
-        return self._municipality.version
 
     def first(self, report: ReportAccepted, accepted_at: datetime) -> Responsible:
         """Who is responsible by the rules. Raises KeyError where the category is not in the folder."""
@@ -84,7 +80,7 @@ class Responsibility:
     def _with(self, unit: str, rule: str, reason: str, category: str, start: datetime) -> Responsible:
         targets = self._municipality.categories[category].targets
         by = due(start, targets, self._calendar(unit))
-        return Responsible(unit, rule, reason, by.acknowledge_by, by.resolve_by)
+        return Responsible(unit, rule, reason, *by)
 
     def _calendar(self, unit: str) -> Calendar:
         return self.calendars[unit]

@@ -3,7 +3,7 @@
 import secrets
 from datetime import UTC, datetime
 
-from services.notify import calls, config, http, outgoing, queries, recovery
+from services.notify import calls, config, horizon, http, outgoing, queries, recovery
 from services.notify.acting import Acting
 from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
@@ -69,6 +69,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
         )
         service.also("clocks", sweeper.run)
+        service.also("horizon", lambda: horizon.keep_forgetting(service.pool, _now))
         service.answer(queries.totals)
         answers = http.Answers(
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed

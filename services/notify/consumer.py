@@ -97,13 +97,13 @@ class Reports:
 
     async def on_report_withdrawn(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit, but that it need do nothing more."""
-        await queries.end_dispatches(connection, report_ids, "withdrawn")
+        await queries.end_dispatches(connection, report_ids, "withdrawn", self._clock().date())
         await self._telling.readers(connection, report_ids, "withdrawn")
 
     async def on_report_erased(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit: there are no words left to send. Whoever was sent some is told, and
         asked to erase them."""
-        await queries.end_dispatches(connection, report_ids, "erased")
+        await queries.end_dispatches(connection, report_ids, "erased", self._clock().date())
         await self._telling.readers(connection, report_ids, "erased")
 
     async def on_report_answered(

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
@@ -118,14 +118,17 @@ async def note_report_versions(connection: Any, versions: Mapping[uuid.UUID, int
     )
 
 
-async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str) -> None:
-    """Set reports to `withdrawn` or `erased`; what is erased stays so. The rows are locked before."""
+async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date) -> None:
+    """Set reports to `withdrawn` or `erased`; what is erased stays so, since `today` (UTC). The rows are
+    locked before."""
     await connection.execute(
         """UPDATE dispatch SET status = $2, clock_at = NULL,
-                              report = CASE WHEN $2 = 'erased' THEN NULL ELSE report END
+                              report = CASE WHEN $2 = 'erased' THEN NULL ELSE report END,
+                              erased_on = CASE WHEN $2 = 'erased' THEN $3::date END
            WHERE report_id = ANY($1) AND status <> 'erased'""",
         list(report_ids),
         status,
+        today,
     )
 
 
@@ -452,14 +455,19 @@ async def past_due(connection: Any, hour: datetime) -> int:
 async def totals(connection: Any) -> dict[str, Any]:
     """What an operator holds against the other services' totals."""
     row = await connection.fetchrow(
-        """SELECT count(*) AS accepted,
-                  coalesce(lpad(to_hex(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64)::bigint)),
-                                16, '0'), repeat('0', 16)) AS digest,
-                  count(*) AS routed, count(delivered_at) AS delivered,
-                  count(acknowledged_at) AS acknowledged,
+        """WITH here AS (
+               SELECT count(*) AS accepted, count(delivered_at) AS delivered,
+                      count(acknowledged_at) AS acknowledged,
+                      coalesce(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64)), 0::bit(64))
+                          AS digest
+               FROM dispatch)
+           SELECT g.accepted + h.accepted AS accepted,
+                  lpad(to_hex((g.digest # h.digest)::bigint), 16, '0') AS digest,
+                  g.accepted + h.accepted AS routed, g.delivered + h.delivered AS delivered,
+                  g.acknowledged + h.acknowledged AS acknowledged,
                   (SELECT count(*) FROM delivery WHERE state = 'open') AS open_deliveries,
                   (SELECT count(*) FROM outbox)
                       + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
-           FROM dispatch"""
+           FROM here h, dispatch_gone g"""
     )
     return dict(row)

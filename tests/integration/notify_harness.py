@@ -65,6 +65,8 @@ class Arrival:
     webhook_id: str
     body: dict[str, Any]
     at: float
+    headers: dict[str, str]
+    content: bytes
 
     @property
     def data(self) -> dict[str, Any]:
@@ -84,7 +86,8 @@ class Units:
         unit = request.match_info["unit"]
         body = await request.read()
         verified = Verifier(signing_secret(unit)).verify(body, dict(request.headers))
-        self.arrivals.append(Arrival(unit, request.headers["webhook-id"], verified, time.monotonic()))
+        headers = dict(request.headers)
+        self.arrivals.append(Arrival(unit, headers["webhook-id"], verified, time.monotonic(), headers, body))
         return await self.answers.get(unit, plain())(request)
 
     async def seen(self, count: int, unit: str | None = None, seconds: float = 10) -> list[Arrival]:

@@ -1,6 +1,7 @@
 """A report's way from unit to unit, as the resident, the units and the topics see it: the real `tips` and
 `notify`, and units that listen; only Kafka is left out."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from tests.integration.notify_harness import (
     plain,
     running_notify,
 )
+from tests.integration.test_notify_inbound import post, signed
 from tests.integration.tips_server import Tips, new_key, running_tips
 
 UNIT, LAST = "public_space", "front_desk"
@@ -277,3 +279,10 @@ async def test_whoever_was_sent_words_is_told_that_they_are_erased(town: Town) -
     certificate = (await report.mine("GET", "/certificate")).body["certificate"]
     states = {one["reader"].split()[0]: one["state"] for one in certificate["sent_to"]}
     assert states == {f"unit:{UNIT}": "confirmed", f"unit:{LAST}": "waiting"}
+    # A system that could not say so at once says it later.
+    body = json.dumps(
+        {"type": "ibuurt.erased", "data": {"report_id": str(report.report_id), "erased": False}}
+    )
+    assert (await post(town.notify, body, signed(body, LAST), LAST))[0] == 204
+    certificate = (await report.mine("GET", "/certificate")).body["certificate"]
+    assert [one["state"] for one in certificate["sent_to"]] == ["confirmed", "cannot"]

@@ -9,6 +9,7 @@ from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
+from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
@@ -75,8 +76,9 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed
         )
         desk = http.Desk(service.pool, municipality, acting, tips, signing, _now, routed)
-        http.add_desk(service.internal, desk, settings.desk_token.get_secret_value())
-        await service.run(http.public_app(answers, desk))
+        digests = Digests(service.pool, municipality, dispatches.responsibility, _now)
+        http.add_internal(service.internal, desk, digests, settings.desk_token.get_secret_value())
+        await service.run(http.public_app(answers, desk, digests, link_secret))
 
 
 def applying(settings: config.Settings) -> Apply:

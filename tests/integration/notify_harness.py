@@ -27,6 +27,7 @@ from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
+from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
@@ -319,9 +320,10 @@ async def running_notify(
     async with outgoing.open_session(64) as session:
         tips = TipsApi(session, tips_url, NOTIFY_TOKEN, lambda: datetime.now(UTC))
         desk = http.Desk(pool, town, acting, tips, signing, clock, lambda: None)
-        server = HttpServer(http.public_app(answers, desk), "127.0.0.1", port)
+        digests = Digests(pool, town, dispatches.responsibility, clock)
+        server = HttpServer(http.public_app(answers, desk, digests, LINK_SECRET), "127.0.0.1", port)
         internal = new_app("notify, internal")
-        http.add_desk(internal, desk, DESK_TOKEN)
+        http.add_internal(internal, desk, digests, DESK_TOKEN)
         inside = HttpServer(internal, "127.0.0.1", internal_port)
         serving = [asyncio.create_task(one.run()) for one in (server, inside)]
         made = calls.Calls(

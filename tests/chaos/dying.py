@@ -94,11 +94,12 @@ def _places(service: str) -> dict[str, Place]:
         places["before the answer"] = Place(Storing, "_commit", always=True)
         places["between the words and their log"] = Place(disclosures, "record_readings", before=True)
     if service == "notify":
-        from services.notify import calls, delivery
+        from services.notify import delivery
         from services.notify import queries as deliveries
+        from services.notify.tips import Tips
 
         places["after a lease"] = Place(deliveries, "claim_deliveries")
-        places["between the words and the unit"] = Place(calls.Calls, "_fetch_words")
+        places["between the words and the unit"] = Place(Tips, "words")
         places["between a delivery and its record"] = Place(delivery, "record", before=True)
         places["before the record's commit"] = Place(delivery, "record", always=True)
     return {point: places[point] for point in POINTS[service]}
@@ -119,11 +120,16 @@ def _wrap(fuse: Fuse, point: str, place: Place) -> None:
     setattr(place.owner, place.function, wrapper)
 
 
-def main() -> None:
-    _, service, file = sys.argv
-    fuse = Fuse(Path(file))
+def wrap(service: str, file: Path) -> None:
+    """Give this process a fuse: what it imports of the service has the points."""
+    fuse = Fuse(file)
     for point, place in _places(service).items():
         _wrap(fuse, point, place)
+
+
+def main() -> None:
+    _, service, file = sys.argv
+    wrap(service, Path(file))
     sys.argv = [f"services.{service}"]
     runpy.run_module(f"services.{service}", run_name="__main__")
 

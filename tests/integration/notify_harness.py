@@ -301,7 +301,7 @@ async def running_notify(
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "notify")
     units = Units()
-    town = _town(units.port, ports or {})
+    town = town_at(units.port, ports)
     registry, clock = CollectorRegistry(), Clock()
     metrics = DeliveryMetrics(registry)
     app = web.Application()
@@ -366,8 +366,9 @@ async def running_notify(
             await pool.close()
 
 
-def _town(port: int, ports: dict[str, int]) -> Municipality:
-    original = ibuurt()
+def town_at(port: int, ports: dict[str, int] | None = None) -> Municipality:
+    """ibuurt with every unit on that port of this machine, but those of `ports`."""
+    original, ports = ibuurt(), ports or {}
     units = {
         name: unit.model_copy(
             update={

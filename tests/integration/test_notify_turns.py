@@ -147,7 +147,11 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     assert answer["report"]["waits_since"] is None
     # Three days from Thursday to Sunday, of which one and a half were worked.
     assert answer["report"]["resolve_by"] > asked["resolve_by"]
-    assert (await report.view())["resolve_by"] == answer["report"]["resolve_by"]
+    view = await report.view()
+    assert view["resolve_by"] == answer["report"]["resolve_by"]
+    assert view["timeline"][-1]["text"].startswith(
+        "Uw antwoord is binnen. Toezicht en Handhaving lost dit nu"
+    )
 
     day = (now + timedelta(days=9)).date().isoformat()
     await town.do(report, "plan", "inspection", day=day)

@@ -88,7 +88,7 @@ class Acting:
         to = await self._next(connection, dispatch, act, now) if moves else None
         after, events = advance(dispatch, act, now, self._municipality.version, to)
         if events:
-            await self._dispatches.update(connection, [after])
+            await self._dispatches.update(connection, [after], {report_id: dispatch})
             source = f"/{self._municipality.slug}/notify"
             said = [
                 Envelope.of(event, id=derived_id(act_id, type(event)), source=source, now=now)

@@ -117,7 +117,7 @@ class Sweeper:
                 if other := self._clocks.told_at(moment.level):
                     to_tell.add(other)
             after.append(dispatch)
-        await self._dispatches.update(connection, after)
+        await self._dispatches.update(connection, after, {one.report_id: one for one in found})
         await say(connection, said)
         notices = [(unit, name) for unit in sorted(to_tell) for name in self._channels.get(unit, ())]
         if notices:

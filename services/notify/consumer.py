@@ -175,7 +175,7 @@ class Reports:
             dispatches[dispatch.report_id] = dispatch
             said += [self._said(event, envelope, now) for event in events]
         if changed := [one for report_id, one in dispatches.items() if one != before[report_id]]:
-            await self._dispatches.update(connection, changed)
+            await self._dispatches.update(connection, changed, before)
         if said:
             await say(connection, said)
 

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from services.notify.core.steps import Dispatch
@@ -21,14 +21,15 @@ DISPATCH = """report_id, kind, category, unit, rule, reason, accepted_at, acknow
                answered_at, waits_since, delivered_at, acknowledged_at, resolved_at"""
 
 
-# When the clocks of a dispatch tell something next; None where they do not.
-NextClock = Callable[[Dispatch], datetime | None]
+# When the clocks of a dispatch tell something next; None where they do not, KEPT as it is.
+KEPT: Literal["kept"] = "kept"
+NextClock = datetime | Literal["kept"] | None
 
 
 async def insert_dispatches(
     connection: Any,
     rows: Sequence[tuple[ReportAccepted, Dispatch, ReportRouted]],
-    next_clock: NextClock,
+    next_clock: Callable[[Dispatch], datetime | None],
 ) -> set[uuid.UUID]:
     """Store where reports went; returns those that were not known yet."""
     new = await connection.fetch(
@@ -172,11 +173,11 @@ def dispatch_from(row: Mapping[str, Any]) -> Dispatch:
 
 
 async def update_dispatches(
-    connection: Any, dispatches: Sequence[Dispatch], rules_version: str, next_clock: NextClock
+    connection: Any, dispatches: Sequence[tuple[Dispatch, NextClock]], rules_version: str
 ) -> None:
-    """Write where reports stand now, by the rules of that version where they moved on. The rows are locked
-    before."""
-    rows = ((*_standing(one), next_clock(one)) for one in dispatches)
+    """Write where reports stand now, by the rules of that version where they moved on, and when their clocks
+    tell something next. The rows are locked before."""
+    rows = ((*_standing(one), clock is KEPT, None if clock is KEPT else clock) for one, clock in dispatches)
     await connection.execute(_UPDATE, *postgres.columns(rows, _STANDING_TYPES), rules_version)
 
 
@@ -193,7 +194,7 @@ _STANDING_TYPES = (
     *("uuid", "text", "text", "text", "timestamptz", "timestamptz", "text"),
     *("integer", "timestamptz", "timestamptz", "timestamptz", "integer", "text"),
     *("integer", "boolean", "date", "timestamptz", "timestamptz", "timestamptz"),
-    *("timestamptz", "timestamptz", "timestamptz", "timestamptz"),
+    *("timestamptz", "timestamptz", "timestamptz", "boolean", "timestamptz"),
 )
 _UPDATE = f"""
     UPDATE dispatch d
@@ -205,11 +206,11 @@ _UPDATE = f"""
         refused_by = string_to_array(n.refused_by, ','), level = n.level, reminded = n.reminded, day = n.day,
         seen_at = n.seen_at, answered_at = n.answered_at, waits_since = n.waits_since,
         delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at, resolved_at = n.resolved_at,
-        clock_at = n.clock_at
+        clock_at = CASE WHEN n.kept THEN d.clock_at ELSE n.clock_at END
     FROM unnest({postgres.arrays(_STANDING_TYPES)})
          AS n (report_id, unit, rule, reason, acknowledge_by, resolve_by, status, version, came_at,
                clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at, answered_at,
-               waits_since, delivered_at, acknowledged_at, resolved_at, clock_at)
+               waits_since, delivered_at, acknowledged_at, resolved_at, kept, clock_at)
     WHERE d.report_id = n.report_id"""  # noqa: S608 - types of columns
 
 

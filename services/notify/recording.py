@@ -66,7 +66,7 @@ async def record(
             ]
     if envelopes:
         moved = [dispatch for report_id, dispatch in standing.items() if dispatch != before[report_id]]
-        await dispatches.update(connection, moved)
+        await dispatches.update(connection, moved, before)
         await say(connection, envelopes)
         for envelope in envelopes:
             if envelope.event.kind == "issue":

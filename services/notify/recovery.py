@@ -97,5 +97,5 @@ async def _apply(
     ]
     if rows:
         await queries.insert_deliveries(connection, rows)
-    await keeping.update(connection, list(dispatches.values()))
+    await keeping.update(connection, list(dispatches.values()), before)
     await queries.close_deliveries(connection, settled)

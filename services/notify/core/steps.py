@@ -127,7 +127,9 @@ def advance(
         if step == "handed_over" and to is not None and to.loop:
             dispatch, escalated = escalate(dispatch, dispatch.level + 1, REFUSED_BY_ALL)
             events.append(escalated)
-    return replace(dispatch, status=found.after), tuple(events)
+    if dispatch.status != found.after:
+        dispatch = replace(dispatch, status=found.after)
+    return dispatch, tuple(events)
 
 
 def give_up(dispatch: Dispatch, channel: str, reason: str, attempts: int) -> Moved:

@@ -29,6 +29,11 @@ class Topic:
     settings: Mapping[str, str] = field(default_factory=dict)
     outsiders: bool = False
 
+    @property
+    def compacted(self) -> bool:
+        """Whether of each key only the newest record is sure to stay."""
+        return "compact" in self.settings.get("cleanup.policy", "")
+
     def dead_letters(self, group: str) -> str:
         """The topic that takes what `group` could not read here."""
         return f"{self.name}.dlt.{group}"
@@ -62,7 +67,7 @@ Place = tuple[str, int]
 TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS, STATISTICS)}
 SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
     "tips": (DISPATCHES,),
-    "notify": (REPORTS,),
+    "notify": (REPORTS, ISSUES, STATISTICS),
     "stats": (REPORTS, DISPATCHES),
 }
 # A dead letter is larger than its record, by the headers that say why.

@@ -100,16 +100,12 @@ async def _missing(
         if place in ends:
             # A topic that ends before what was acknowledged is a new one: compaction has taken nothing yet.
             renewed = ends[place] <= acknowledged.get(place, -1)
-            compacted = not renewed and _compacted(topics[place[0]])
+            compacted = not renewed and topics[place[0]].compacted
             there = 0 if from_number else await _there(consumer, compacted, place, ends[place])
             found = Missing(from_number or there + 1, row["last"], row["kept"])
             if found.first <= found.last:
                 missing[place] = found
     return missing
-
-
-def _compacted(topic: Topic) -> bool:
-    return "compact" in topic.settings.get("cleanup.policy", "")
 
 
 async def _there(consumer: AIOKafkaConsumer, compacted: bool, place: Place, end: int) -> int:
@@ -137,7 +133,7 @@ def _tell(missing: Mapping[Place, Missing], say: Say) -> None:
         if one.first < one.kept:
             needed = (
                 f"{typed(TOPICS[topic].writer, 'issues say-again --by NAME')} says every issue once more"
-                if _compacted(TOPICS[topic])
+                if TOPICS[topic].compacted
                 else "a group that lacks them needs `consumer accept-gap`, which its log names"
             )
             say(f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: {needed}")

@@ -29,11 +29,6 @@ class Topic:
     settings: Mapping[str, str] = field(default_factory=dict)
     outsiders: bool = False
 
-    @property
-    def compacted(self) -> bool:
-        """Whether of each key only the newest record is sure to stay."""
-        return "compact" in self.settings.get("cleanup.policy", "")
-
     def dead_letters(self, group: str) -> str:
         """The topic that takes what `group` could not read here."""
         return f"{self.name}.dlt.{group}"
@@ -419,3 +414,8 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         StatisticsReleased,
     )
 }
+
+
+def is_compacted(topic: Topic) -> bool:
+    """Whether of each key only the newest record is sure to stay."""
+    return "compact" in topic.settings.get("cleanup.policy", "")

@@ -10,11 +10,9 @@ from aiokafka import ConsumerRecord
 
 from shared.cloudevents import Envelope, from_record, number_of
 from shared.errors import Poison
-from shared.events import TOPICS, Event, Place
+from shared.events import TOPICS, Event, Place, is_compacted
 from shared.fence import Fence, Verdict
 
-# What is judged otherwise in a compacted topic.
-_COMPACTED = frozenset({Verdict.EARLY, Verdict.REPEAT})
 # A few milliseconds' work.
 AT_ONCE = 100
 
@@ -83,7 +81,7 @@ def _examine_one(plan: Plan, record: ConsumerRecord, current: Fence) -> Fence:
         fault = poison
     verdict = current.judge(record.offset, number, event_id)
     again = False
-    if verdict in _COMPACTED and TOPICS[record.topic].compacted:
+    if verdict in (Verdict.EARLY, Verdict.REPEAT) and is_compacted(TOPICS[record.topic]):
         if verdict is Verdict.EARLY and current.follows_a_hole(record.offset, number):
             verdict = Verdict.NEWS
         # Compaction may have taken its first copy, and its number was passed over then.

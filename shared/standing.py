@@ -19,7 +19,7 @@ from shared import fence, kafka
 from shared.cloudevents import number_of
 from shared.cluster import Where
 from shared.errors import Poison, typed
-from shared.events import TOPICS, Place
+from shared.events import TOPICS, Place, is_compacted
 from shared.fence import Fence
 from shared.metrics import ConsumerMetrics
 from shared.subscription import UNREADABLE, Subscription
@@ -149,7 +149,7 @@ async def standing(reader: AIOKafkaConsumer, place: Place, at: Fence) -> int | N
         # Retention has taken what was applied. A topic that was made anew begins with offset 0.
         return at.next_offset
     last = at.next_offset - 1
-    hole = last in extent and TOPICS[place[0]].compacted
+    hole = last in extent and is_compacted(TOPICS[place[0]])
     if last in extent:
         async for _, number, event_id in numbers(reader, place, last, last + 1):
             hole = False

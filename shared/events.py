@@ -62,7 +62,7 @@ Place = tuple[str, int]
 TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS, STATISTICS)}
 SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
     "tips": (DISPATCHES,),
-    "notify": (REPORTS,),
+    "notify": (REPORTS, ISSUES, STATISTICS),
     "stats": (REPORTS, DISPATCHES),
 }
 # A dead letter is larger than its record, by the headers that say why.
@@ -416,3 +416,8 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         StatisticsReleased,
     )
 }
+
+
+def is_compacted(topic: Topic) -> bool:
+    """Whether of each key only the newest record is sure to stay."""
+    return "compact" in topic.settings.get("cleanup.policy", "")

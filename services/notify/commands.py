@@ -1,4 +1,4 @@
-"""The commands that only `notify` has: `explain`, `simulate`."""
+"""The commands that only `notify` has: `explain`, `simulate`, and `subscriptions`."""
 
 import argparse
 import uuid
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.notify import explaining
+from services.notify import explaining, subscription_commands
 from shared import municipality
 from shared.command import Program, add_command, on_database, say
 from shared.events import hour_of
@@ -34,6 +34,7 @@ def extend(commands: Any) -> None:
     trying.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="its first day")
     trying.add_argument("--to", dest="last", type=date.fromisoformat, help="its last day; today by default")
     _add_folder(trying, required=True)
+    subscription_commands.extend(commands)
 
 
 def _add_folder(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

@@ -26,14 +26,14 @@ async def keep_issues(connection: Any, issues: Sequence[IssueChanged]) -> None:
     """Keep what is public of issues; what is older than what is there changes nothing."""
     newest = {one.issue_id: one for one in sorted(issues, key=lambda one: one.version)}
     await connection.execute(
-        """INSERT INTO public_issue (issue_id, version, category, areas, latitude, longitude, status, page)
+        """INSERT INTO placed_issue (issue_id, version, category, areas, latitude, longitude, status, page)
            SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::jsonb[], $5::float8[],
                                 $6::float8[], $7::text[], $8::text[])
            ON CONFLICT (issue_id) DO UPDATE
            SET version = excluded.version, category = excluded.category, areas = excluded.areas,
                latitude = excluded.latitude, longitude = excluded.longitude, status = excluded.status,
                page = excluded.page
-           WHERE public_issue.version < excluded.version""",
+           WHERE placed_issue.version < excluded.version""",
         list(newest),
         [one.version for one in newest.values()],
         [one.category for one in newest.values()],
@@ -47,7 +47,7 @@ async def keep_issues(connection: Any, issues: Sequence[IssueChanged]) -> None:
 
 async def forget_issues(connection: Any, issue_ids: Sequence[uuid.UUID]) -> None:
     """Forget issues that are public no more."""
-    await connection.execute("DELETE FROM public_issue WHERE issue_id = ANY($1)", list(issue_ids))
+    await connection.execute("DELETE FROM placed_issue WHERE issue_id = ANY($1)", list(issue_ids))
 
 
 async def open_issues(connection: Any) -> list[Public]:
@@ -55,7 +55,7 @@ async def open_issues(connection: Any) -> list[Public]:
     rows = await connection.fetch(
         """SELECT category, areas, latitude, longitude, page FROM (
                SELECT *, count(*) OVER (PARTITION BY latitude, longitude) AS there
-               FROM public_issue WHERE status = ANY($1) AND latitude IS NOT NULL) AS placed
+               FROM placed_issue WHERE status = ANY($1) AND latitude IS NOT NULL) AS placed
            WHERE there > 1 ORDER BY issue_id""",
         list(OPEN),
     )

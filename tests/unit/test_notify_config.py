@@ -53,5 +53,5 @@ def test_every_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.delenv(f"IBUURT_{name.upper()}", raising=False)
     with pytest.raises(Refusal) as caught:
         Settings.read()
-    for name in ("TIPS_URL", "TIPS_TOKEN", "LINK_SECRET", "WEBHOOK_SECRETS", "PUBLIC_URL"):
+    for name in ("TIPS_URL", "TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET", "WEBHOOK_SECRETS"):
         assert f"IBUURT_{name}:" in str(caught.value)

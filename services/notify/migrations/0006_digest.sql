@@ -1,5 +1,5 @@
--- What is public of issues, as the topic says it: where several lie at one place.
-CREATE TABLE public_issue (
+-- What is public of issues, as the topic says it, for where several lie at one place.
+CREATE TABLE placed_issue (
     issue_id uuid PRIMARY KEY,
     version integer NOT NULL,
     category text NOT NULL,
@@ -9,4 +9,4 @@ CREATE TABLE public_issue (
     status text NOT NULL,
     page text NOT NULL
 );
-CREATE INDEX public_issue_place ON public_issue (latitude, longitude) WHERE latitude IS NOT NULL;
+CREATE INDEX placed_issue_place ON placed_issue (latitude, longitude) WHERE latitude IS NOT NULL;

@@ -98,4 +98,7 @@ async def _apply(
     if rows:
         await queries.insert_deliveries(connection, rows)
     await keeping.update(connection, list(dispatches.values()), before)
+    known = [(event, at) for event, at in said if event.report_id in dispatches]
+    if known:
+        await queries.insert_steps(connection, known)
     await queries.close_deliveries(connection, settled)

@@ -20,6 +20,9 @@ from shared.events import (
     ReportAcknowledged,
     ReportDelivered,
     ReportErased,
+    ReportHandedOver,
+    ReportPlanned,
+    ReportRefused,
     ReportReopened,
     ReportResolved,
     ReportRouted,
@@ -260,6 +263,51 @@ async def test_a_report_of_a_unit_that_the_folder_lacks_is_restored_without_a_de
             await notify_recovery.take_back(connection, history, town, NOW)
         assert await pool.fetchval("SELECT unit FROM dispatch") == "gone"
         assert await pool.fetchval("SELECT count(*) FROM delivery") == 0
+
+
+async def test_a_report_that_moved_on_after_the_backup_is_where_it_is(
+    infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """Handed over, delivered there and planned: the turn, its times and its steps are taken back; nothing
+    goes to either unit again, and what was open for the first is cancelled."""
+    town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
+    dsn = await database()
+    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
+    known, unknown = _accepted(town), _accepted(town)
+    later = NOW + timedelta(hours=5)
+    async with await postgres.open_pool(dsn, "test") as pool:
+        async with pool.acquire() as connection, connection.transaction():
+            # In the backup, with its delivery open.
+            await Reports(town, clock=lambda: NOW, chance=lambda: 0.0).apply(connection, [known])
+        said = []
+        for one in (known, unknown):
+            about: dict[str, Any] = {"report_id": one.event.report_id, "kind": "issue"}
+            first = _routed(one, "public_space")
+            second = first.model_copy(update={"version": 5, "unit": "front_desk", "resolve_by": later})
+            said += [
+                first,
+                ReportDelivered(**about, version=2, unit="public_space", channel="webhook"),
+                ReportRefused(**about, version=3, unit="public_space", reason="not_our_task"),
+                ReportHandedOver(
+                    **about, version=4, unit="public_space", to_unit="front_desk", reason="not_our_task"
+                ),
+                second,
+                ReportDelivered(**about, version=6, unit="front_desk", channel="webhook"),
+                ReportAcknowledged(**about, version=7, unit="front_desk", by="desk", took="1h"),
+                ReportPlanned(**about, version=8, unit="front_desk", day=NOW.date()),
+            ]
+        own = [_said(event, "notify") for event in said]
+        async with pool.acquire() as connection, connection.transaction():
+            history = History(own, [known, unknown], deliver_again=False)
+            await notify_recovery.take_back(connection, history, town, NOW)
+        for row in await pool.fetch("SELECT * FROM dispatch"):
+            stands = row["unit"], row["status"], row["turn"], row["version"]
+            assert stands == ("front_desk", "planned", 2, 8)
+            assert (row["refused_by"], row["resolve_by"], row["day"]) == (["public_space"], later, NOW.date())
+            assert row["clock_at"] is not None
+        assert await pool.fetchval("SELECT count(*) FROM delivery WHERE state = 'open'") == 0
+        steps = await pool.fetch("SELECT step FROM report_step ORDER BY report_id, version")
+        assert [one["step"] for one in steps] == [type(event).__name__ for event in said]
 
 
 def _routed(accepted: Envelope[Any], unit: str) -> ReportRouted:

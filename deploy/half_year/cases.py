@@ -85,6 +85,7 @@ class Case:
 def read_cases(file: Path, town: Municipality, export: Export, rows: int | None = None) -> list[Case]:
     """The requests of a 311 export (CSV, may be gzipped), the first `rows` of them. Raises Refusal that names
     what is wrong with the file, and where."""
+    _check(town, export)
     cases = []
     try:
         for number, row in enumerate(_rows(file), 1):
@@ -105,6 +106,19 @@ def read_cases(file: Path, town: Municipality, export: Export, rows: int | None 
             f"{file} has no rows; give a CSV with a line of names and a request on each line after it"
         )
     return cases
+
+
+def _check(town: Municipality, export: Export) -> None:
+    for table, column, known, what in (
+        ("types", export.types, town.categories, "category"),
+        ("departments", export.departments, town.units, "unit"),
+        ("subjects", export.subjects, town.units, "unit"),
+    ):
+        for name, meant in column.items():
+            if meant not in known:
+                raise Refusal(
+                    f"types.toml: {table}: {name}: {meant!r} is no {what} of the folder; name one of its own"
+                )
 
 
 def _rows(file: Path) -> Iterator[Mapping[str, str]]:

@@ -21,6 +21,7 @@ from services.notify.consumer import Reports
 from services.notify.core.acts import Act
 from services.notify.core.responsible import Responsibility
 from shared import postgres
+from shared.cloudevents import Envelope
 from shared.municipality import Municipality
 
 ROOT = Path(__file__).parents[2]
@@ -76,9 +77,9 @@ class Play:
     def __post_init__(self) -> None:
         self._responsibility = Responsibility(self.town)
         self._clock = _Clock(datetime.min)  # noqa: DTZ901 - set before it is read
-        never = 0.5  # how long a tip's delivery waits is no part of this
-        self._notify = Reports(self.town, clock=self._clock, chance=lambda: never)
-        self._acting = Acting(self.town, clock=self._clock, chance=lambda: never)
+        # The chance is how long a tip's delivery waits, and nothing is delivered here.
+        self._notify = Reports(self.town, clock=self._clock, chance=lambda: 0.5)
+        self._acting = Acting(self.town, clock=self._clock, chance=lambda: 0.5)
         # Why and how is not told by the export: the folder's first code of each.
         self._reason, self._outcome = next(iter(self.town.refusals)), next(iter(self.town.outcomes))
 
@@ -98,8 +99,8 @@ class Play:
 
     async def _open(self, cases: Sequence[Case]) -> None:
         self._clock.now = cases[-1].opened
-        envelopes = [self.announcing.accepted(case) for case in cases]
-        await self._notify.on_report_accepted(self.connection, envelopes)
+        envelopes: list[Envelope[Any]] = [self.announcing.accepted(case) for case in cases]
+        await self._notify.apply(self.connection, envelopes)
         for envelope, case in zip(envelopes, cases, strict=True):
             report_id = self.reports[case.number] = envelope.event.report_id
             # Acting refuses where it is with another unit than this.

@@ -2,6 +2,7 @@
 explanation covers a mistake of ours."""
 
 import csv
+import dataclasses
 import gzip
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -152,6 +153,22 @@ def test_a_file_that_is_no_export_is_refused(
     make(file)
     with pytest.raises(Refusal) as refused:
         read_cases(file, town, export)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"types": {"Potholes": "hole"}}, "types: Potholes: 'hole' is no category of the folder"),
+        ({"subjects": {"Police": "bpd"}}, "subjects: Police: 'bpd' is no unit of the folder"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_folder_is_refused(
+    wrong: dict[str, dict[str, str]], says: str, town: Municipality, export: Export
+) -> None:
+    """With the entry that is wrong."""
+    with pytest.raises(Refusal) as refused:
+        read_cases(SAMPLE, town, dataclasses.replace(export, **wrong))  # type: ignore[arg-type]
     assert says in str(refused.value)
 
 

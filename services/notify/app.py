@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,10 +38,11 @@ async def serve(settings: config.Settings, service: Service) -> None:
     chance = secrets.SystemRandom().random
     relay = service.send()
     dispatches = Dispatches(municipality)
-    async with AsyncExitStack() as opened:
-        session = await opened.enter_async_context(outgoing.open_session(settings.delivery_concurrency))
+    async with (
+        outgoing.open_session(settings.delivery_concurrency) as session,
         # Of their own, so that subscribers that hang take no connection from units.
-        calling = await opened.enter_async_context(outgoing.open_session(settings.subscription_concurrency))
+        outgoing.open_session(settings.subscription_concurrency) as calling,
+    ):
         tips = Tips(session, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         deliveries = calls.Calls(
             session,

@@ -230,6 +230,42 @@ async def test_of_each_key_the_order_is_kept_whatever_fails(subs: Subscriptions,
     assert subs.elsewhere == 0
 
 
+@pytest.mark.parametrize("seed", range(2))
+async def test_nothing_of_an_issue_comes_after_the_word_that_it_is_gone(
+    subs: Subscriptions, seed: int
+) -> None:
+    """Forty issues end at random moments while two workers call a subscriber that is slow now and then, and
+    fails four calls of ten: it stores each state before the next, and the word last."""
+    dice, fails = random.Random(seed), sometimes(0.4, seed)
+    stored: dict[str, list[int]] = {}
+
+    async def store(request: web.Request) -> web.StreamResponse:
+        data = (await request.json())["data"]
+        await asyncio.sleep(dice.random() * 0.05)
+        answer = await fails(request)
+        # Also where it fails to say so: the answer is lost, the state is not.
+        stored.setdefault(data["issue_id"], []).append(data.get("version", 0))
+        return answer
+
+    await subs.subscribe()
+    subs.answers["parks"] = store
+    issues = [uuid.UUID(int=number) for number in range(40)]
+    subs.work(base=0.01, cap=0.03, per_subscription=16)
+    subs.work(base=0.01, cap=0.03, per_subscription=16)
+    for version in range(1, 9):
+        await subs.apply(*(changed(one, version) for one in issues))
+        await asyncio.sleep(dice.random() * 0.05)
+    for issue in dice.sample(issues, len(issues)):
+        await subs.apply(gone(issue))
+    await subs.settled(seconds=40)
+    for issue in issues:
+        told = stored[str(issue)]
+        states = [version for version in told if version]
+        assert states == sorted(states)
+        assert told == states + [0] * (len(told) - len(states))
+        assert told[-1] == 0
+
+
 async def test_while_one_key_waits_the_others_go(subs: Subscriptions) -> None:
     """The subscriber refuses one issue for ever (a 422 says that it works): its later states wait behind,
     every other issue arrives at once."""

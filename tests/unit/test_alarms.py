@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from services.notify.metrics import DeliveryMetrics
+from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
 from services.tips.metrics import TipsMetrics
 from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 
@@ -34,6 +34,7 @@ def declared() -> frozenset[str]:
     ProcessCollector(registry=registry)
     for metrics in (RelayMetrics, ConsumerMetrics, SurroundingsMetrics, TipsMetrics, DeliveryMetrics):
         metrics(registry)
+    SubscriptionMetrics(registry)
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     return frozenset(
         metric.name + ending for metric in registry.collect() for ending in endings[metric.type]

@@ -53,5 +53,6 @@ def test_every_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.delenv(f"IBUURT_{name.upper()}", raising=False)
     with pytest.raises(Refusal) as caught:
         Settings.read()
-    for name in ("TIPS_URL", "TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET", "WEBHOOK_SECRETS"):
+    secrets = ("TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET", "WEBHOOK_SECRETS")
+    for name in ("TIPS_URL", *secrets, "PUBLIC_URL"):
         assert f"IBUURT_{name}:" in str(caught.value)

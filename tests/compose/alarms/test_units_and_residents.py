@@ -85,6 +85,23 @@ def test_a_unit_that_keeps_silent(deployment: Deployment, watch: Watch, town: To
     row.quiets(SOON)
 
 
+def test_a_subscriber_that_fails_for_days(deployment: Deployment, watch: Watch) -> None:
+    """That it did is written into its row, since nobody waits so long for a test."""
+    typed(
+        deployment,
+        "docker compose run --rm --no-deps notify subscriptions add --name open-data "
+        "--contact data@city.example --url https://data.city.example/ibuurt --type StatisticsReleased "
+        "--by NAME",
+    )
+    row = watch.fault("SubscriptionDisabled", "a subscriber's system fails for five days")
+    failing = "UPDATE subscription SET disabled_at = now(), disabled_why = 'failing'"
+    psql(deployment, "notify", failing)
+    row.fires(SOON)
+    enable = "docker compose run --rm --no-deps notify subscriptions enable parks-gis --by NAME"
+    row.mends(enable, **{"parks-gis": "open-data"})
+    row.quiets(SOON)
+
+
 def test_a_mail_server_that_refuses(watch: Watch, deployment: Deployment, town: Town) -> None:
     """A policy against our sender, which no resident can mend."""
     row = watch.fault("EmailBlocked", "the mail server refuses our sender")

@@ -3,16 +3,19 @@
 import secrets
 from datetime import UTC, datetime
 
-from services.notify import calls, config, http, outgoing, queries, recovery
+from services.notify import calls, config, dead_ends, http, outgoing, queries, recovery
 from services.notify.acting import Acting
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
+from services.notify.core.letters import Writer
 from services.notify.delivery import Limits, Worker
+from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics
 from services.notify.tips import Tips
 from shared import municipality as municipalities
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS
+from shared.mail import server_of
 from shared.mending.recover import Recover
 from shared.service import Service
 
@@ -22,13 +25,17 @@ async def serve(settings: config.Settings, service: Service) -> None:
     municipality = municipalities.read(settings.municipality)
     service.municipality = f"{municipality.slug} {municipality.version}"
     signing = config.read_webhook_secrets(settings.webhook_secrets, municipality)
+    config.check_mail(settings, municipality)
     metrics = DeliveryMetrics(service.registry)
     source = f"/{municipality.slug}/notify"
     link_secret = settings.link_secret.get_secret_value()
     chance = secrets.SystemRandom().random
     relay = service.send()
-    async with outgoing.open_session(settings.delivery_concurrency) as session:
-        tips = Tips(session, settings.tips_url, settings.tips_token.get_secret_value(), _now)
+    async with (
+        outgoing.open_session(settings.delivery_concurrency) as to_tips,
+        outgoing.open_guarded_session(settings.delivery_concurrency, settings.private_networks) as session,
+    ):
+        tips = Tips(to_tips, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         deliveries = calls.Calls(
             session,
             municipality,
@@ -37,11 +44,13 @@ async def serve(settings: config.Settings, service: Service) -> None:
             public_url=settings.public_url,
             secrets=signing,
             clock=_now,
+            emails=Emails(server_of(settings), Writer(municipality, settings.email_from), _now),
         )
         worker = Worker(
             service.pool,
             deliveries.deliver,
             units=tuple(municipality.units),
+            fallbacks=dead_ends.names_of(municipality),
             source=source,
             rules_version=municipality.version,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),

@@ -94,11 +94,12 @@ def _places(service: str) -> dict[str, Place]:
         places["before the answer"] = Place(Storing, "_commit", always=True)
         places["between the words and their log"] = Place(disclosures, "record_readings", before=True)
     if service == "notify":
-        from services.notify import calls, delivery
+        from services.notify import delivery
         from services.notify import queries as deliveries
+        from services.notify.tips import Tips
 
         places["after a lease"] = Place(deliveries, "claim_deliveries")
-        places["between the words and the unit"] = Place(calls.Calls, "_fetch_words")
+        places["between the words and the unit"] = Place(Tips, "words")
         places["between a delivery and its record"] = Place(delivery, "record", before=True)
         places["before the record's commit"] = Place(delivery, "record", always=True)
     return {point: places[point] for point in POINTS[service]}

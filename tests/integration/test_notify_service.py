@@ -38,6 +38,7 @@ def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, sec
         tips_token=NOTIFY_TOKEN,
         link_secret="l" * 32,
         webhook_secrets=str(secrets),
+        private_networks="127.0.0.0/8",
     )
 
 

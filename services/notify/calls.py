@@ -61,10 +61,12 @@ class Calls:
         if isinstance(channel, Desk):
             # It is in the unit's list already.
             return Delivered(tips_asked=False)
+        if not self._can_send(delivery.unit, channel):
+            return Failed("no_channel", tips_asked=False)
         about, level = about_of(delivery.step), self._level(delivery)
         words = about in ("route", "message") and level == "words"
         given: Mapping[str, Any] = {}
-        if channel is not None and words:
+        if words:
             ask = self._tips.messages if about == "message" else self._tips.words
             found = await ask(delivery.report_id, _reader(delivery))
             if isinstance(found, Failed | Gone):
@@ -76,6 +78,11 @@ class Calls:
         if isinstance(outcome, Delivered):
             return replace(outcome, words=words, tips_asked=words)
         return replace(outcome, tips_asked=words) if isinstance(outcome, Failed) else outcome
+
+    def _can_send(self, unit: str, channel: Channel | None) -> bool:
+        if isinstance(channel, Email):
+            return self._emails is not None
+        return isinstance(channel, Webhook) and self._webhooks.sign_for(unit)
 
     def _level(self, delivery: Delivery) -> Level:
         kind = kind_of(delivery.channel)
@@ -90,7 +97,7 @@ class Calls:
     ) -> Outcome:
         if isinstance(channel, Email) and self._emails:
             return await self._emails.send(delivery, channel, level, given, self._link(delivery))
-        if isinstance(channel, Webhook) and self._webhooks.sign_for(delivery.unit):
+        if isinstance(channel, Webhook):
             return await self._webhooks.send(delivery, channel, level, given, self._link(delivery))
         return Failed("no_channel")
 

@@ -78,6 +78,8 @@ def _simulate(program: Program, given: argparse.Namespace) -> None:
 
 def _bounce(program: Program, _given: argparse.Namespace) -> None:
     found = read_bounce(sys.stdin.buffer.read(BOUNCE_BYTES))
+    while sys.stdin.buffer.read(BOUNCE_BYTES):
+        pass  # a mail server that cannot write all of it takes the command for broken
     if found is None or found.delivery_id is None:
         raise Refusal(
             "this is no delivery status notification about an e-mail of ours; give one on standard input as "

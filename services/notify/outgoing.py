@@ -9,6 +9,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from services.notify.core.addresses import Network, may_be_called
 
+ADDRESS_REFUSED = "address_refused"
 _REFUSED = "calls may not go to this address"
 
 
@@ -104,7 +105,7 @@ def reason(error: Exception, status: int = 0) -> str:
         return f"http_{status}"
     # A number that is no address as it is usually written, such as 0177.0.0.1, is not taken for one.
     if isinstance(error, aiohttp.InvalidURL) or isinstance(getattr(error, "os_error", None), AddressRefused):
-        return "address_refused"
+        return ADDRESS_REFUSED
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
         return "tls"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

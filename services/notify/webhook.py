@@ -93,7 +93,11 @@ class Webhooks:
                     media_type = answer.content_type
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # With a 2xx the unit has the report, whatever became of the rest of its answer.
-            return Delivered() if _taken(status) else Failed(outgoing.reason(error, status), unit_up=False)
+            if _taken(status):
+                return Delivered()
+            reason = outgoing.reason(error, status)
+            # Whoever was not called is not known to be down: the address is somebody's mistake.
+            return Failed(reason, unit_up=None if reason == outgoing.ADDRESS_REFUSED else False)
         if not _taken(status):
             up = status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _BUSY
             return Failed(f"http_{status}", unit_up=up)

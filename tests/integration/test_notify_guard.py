@@ -148,10 +148,10 @@ async def test_a_refused_address_is_seen_and_given_up(database: MakeDatabase, ti
 
     async with running_notify(await database(), tips.internal_url, change=wrong) as notify:
         await send(tips, notify)
-        notify.work(retrying=Retrying(0.02, 0.05, 3))
+        notify.work(retrying=Retrying(0.02, 0.05, 7))
         await notify.settled()
         (failed,) = await notify.said(DeliveryFailed)
         assert isinstance(failed, DeliveryFailed)
-        assert (failed.reason, failed.attempts) == ("address_refused", 3)
+        assert (failed.reason, failed.attempts) == ("address_refused", 7)
         assert kinds(await notify.said())[-2:] == ["DeliveryFailed", "ReportEscalated"]
         assert notify.metric("delivery_circuit_open", destination="public_space") == 0

@@ -81,6 +81,15 @@ def test_another_message_is_none() -> None:
     assert read_bounce(notification(message_id="<other@elsewhere.example>")) == Bounce(None, failed=True)
 
 
+def test_parts_in_parts_without_end_are_no_notification() -> None:
+    """A megabyte of them."""
+    begin = b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n'
+    assert read_bounce(b"".join(begin % (number, number) for number in range(15_000))) is None
+    nested = b"Content-Type: message/rfc822\r\n\r\n" * 30_000
+    head = notification().split(b"--b1\r\nContent-Type: message/rfc822")[0]
+    assert read_bounce(head + b"--b1\r\n" + nested) in (None, Bounce(None, failed=True))
+
+
 @given(st.binary(max_size=400), st.integers(0, 900))
 def test_no_notification_is_an_error(noise: bytes, place: int) -> None:
     """Whatever is put into one, wherever."""

@@ -22,6 +22,14 @@ class Bounce:
 
 def read_bounce(content: bytes) -> Bounce | None:
     """What an e-mail says as a delivery status notification; None where it is none."""
+    try:
+        return _read(content)
+    except RecursionError:
+        # Parts in parts without end: nobody's mail server writes so.
+        return None
+
+
+def _read(content: bytes) -> Bounce | None:
     message = email.message_from_bytes(content, policy=compat32)
     if message.get_content_type() != "multipart/report":
         return None

@@ -11,14 +11,17 @@ PARTS ?= kills network clocks containers
 KILLS ?= 800
 SEED ?= 7
 
-.PHONY: help demo run test bench chaos check contract format lock clean
+.PHONY: help demo half-year run test bench chaos check contract format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready ## replay 5,000 real requests through the whole system and print the ledger (ARGS="--rows 500")
 	@$(RUN) -m deploy.local demo $(ARGS)
+
+half-year: $(VENV)/ready ## Boston's requests through routing and clocks, held against what the city did (ARGS="--file EXPORT")
+	@$(RUN) -m deploy.half_year $(ARGS)
 
 run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
 	@$(RUN) -m deploy.local run $(ARGS)

@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from bench import apply, catchup, hostile, intake, issues, latency, photos, relay
+from bench import apply, catchup, clocks, delivery, hostile, intake, issues, latency, photos, relay
 from bench.common import Options, Result
 from deploy.local.processes import ChildFailed
 from shared.command import collect_rarely
@@ -24,6 +24,8 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "intake": intake.run,
     "photos": photos.run,
     "hostile": hostile.run,
+    "clocks": clocks.run,
+    "delivery": delivery.run,
 }
 SIZES = (0.001, 10.0)
 

@@ -62,7 +62,7 @@ Place = tuple[str, int]
 TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS, STATISTICS)}
 SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
     "tips": (DISPATCHES,),
-    "notify": (REPORTS,),
+    "notify": (REPORTS, ISSUES, STATISTICS),
     "stats": (REPORTS, DISPATCHES),
 }
 # A dead letter is larger than its record, by the headers that say why.
@@ -226,7 +226,8 @@ class ReportErased(ReportEvent):
 
 
 class ReportRouted(ReportEvent):
-    """A unit is responsible, chosen by a rule; due times follow the category's targets."""
+    """A unit is responsible, chosen by a rule; due times follow the category's targets, `answer_by` where it
+    promises an answer."""
 
     topic = DISPATCHES
     type = "ibuurt.ReportRouted.v1"
@@ -236,6 +237,7 @@ class ReportRouted(ReportEvent):
     reason: Code
     acknowledge_by: Moment
     resolve_by: Moment
+    answer_by: Moment | None = None
 
 
 class ReportDelivered(ReportEvent):
@@ -414,3 +416,8 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         StatisticsReleased,
     )
 }
+
+
+def is_compacted(topic: Topic) -> bool:
+    """Whether of each key only the newest record is sure to stay."""
+    return "compact" in topic.settings.get("cleanup.policy", "")

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 
 from shared.cloudevents import Envelope, from_record, number_of
 from shared.errors import Poison
-from shared.events import Event, Place
+from shared.events import TOPICS, Event, Place, is_compacted
 from shared.fence import Fence, Verdict
 
 # A few milliseconds' work.
@@ -42,7 +42,10 @@ class Plan:
 
 def examine(records: Sequence[ConsumerRecord], fences: Mapping[Place, Fence]) -> Plan:
     """Judge each record against its partition's fence, in order. Pure. Raises KeyError where a partition has
-    none."""
+    none.
+
+    Of a compacted topic what compaction took is passed over, and a repeat is news once more: whoever applies
+    it knows by its version whether it has it."""
     plan = Plan(records)
     _examine_part(plan, records, fences)
     return plan
@@ -77,17 +80,23 @@ def _examine_one(plan: Plan, record: ConsumerRecord, current: Fence) -> Fence:
     except Poison as poison:
         fault = poison
     verdict = current.judge(record.offset, number, event_id)
-    if verdict is Verdict.NEWS:
+    again = False
+    if verdict in (Verdict.EARLY, Verdict.REPEAT) and is_compacted(TOPICS[record.topic]):
+        if verdict is Verdict.EARLY and current.follows_a_hole(record.offset, number):
+            verdict = Verdict.NEWS
+        # Compaction may have taken its first copy, and its number was passed over then.
+        again = verdict is Verdict.REPEAT and fault is None
+    if verdict is Verdict.NEWS or again:
         try:
             envelope = from_record(record.topic, record.key, record.value, record.headers, event_id)
             plan.news.append((record, envelope))
         except Poison as poison:
             fault = poison
-    else:
-        if verdict is Verdict.REPEAT:
-            fault = None
-        elif verdict is Verdict.CONFLICT:
-            fault = Poison("number_used_twice", "another writer, or a database restored from a backup")
+    if verdict is Verdict.REPEAT:
+        fault = None
+    elif verdict is Verdict.CONFLICT:
+        fault = Poison("number_used_twice", "another writer, or a database restored from a backup")
+    if verdict is not Verdict.NEWS:
         plan.passed_over[verdict, record.topic] = plan.passed_over.get((verdict, record.topic), 0) + 1
     if fault:
         plan.poison.append((record, fault))

@@ -60,6 +60,12 @@ class Fence(NamedTuple):
             return Verdict.CONFLICT
         return Verdict.REPEAT
 
+    def follows_a_hole(self, offset: int, number: int | None) -> bool:
+        """Whether compaction explains why the numbers before `number` are not there: an offset is missing
+        for each of them. What was never there, or comes later, leaves no offsets out."""
+        missing = (number or 0) - self.sequence - 1
+        return not self.early and 0 < missing <= offset - self.next_offset
+
     def after(self, verdict: Verdict, offset: int, number: int | None, event_id: uuid.UUID | None) -> "Fence":
         """The fence once that record at `offset` is dealt with."""
         if verdict is Verdict.NEWS:

@@ -19,7 +19,7 @@ from shared import fence, kafka
 from shared.cloudevents import number_of
 from shared.cluster import Where
 from shared.errors import Poison, typed
-from shared.events import TOPICS, Place
+from shared.events import TOPICS, Place, is_compacted
 from shared.fence import Fence
 from shared.metrics import ConsumerMetrics
 from shared.subscription import UNREADABLE, Subscription
@@ -149,11 +149,15 @@ async def standing(reader: AIOKafkaConsumer, place: Place, at: Fence) -> int | N
         # Retention has taken what was applied. A topic that was made anew begins with offset 0.
         return at.next_offset
     last = at.next_offset - 1
+    hole = last in extent and is_compacted(TOPICS[place[0]])
     if last in extent:
         async for _, number, event_id in numbers(reader, place, last, last + 1):
+            hole = False
             if number == at.sequence and at.event_id in {None, event_id}:
                 return at.next_offset
-    return await _search(reader, place, at, extent)
+    found = await _search(reader, place, at, extent)
+    # Where compaction took what was applied, all before that offset was dealt with.
+    return at.next_offset if hole and found is not None and found >= at.next_offset else found
 
 
 async def _search(reader: AIOKafkaConsumer, place: Place, at: Fence, extent: range) -> int | None:

@@ -66,10 +66,11 @@ def read_requests(file: Path, municipality: Path, rows: int) -> Iterator[Request
         for number, row in enumerate(csv.DictReader(lines)):
             if number == rows:
                 return
-            yield _request(row, town, types)
+            yield request_of(row, town, types)
 
 
-def _request(row: Mapping[str, str], town: Municipality, types: Mapping[str, str]) -> Request:
+def request_of(row: Mapping[str, str], town: Municipality, types: Mapping[str, str]) -> Request:
+    """A row of the export as that municipality's report. Raises KeyError for a type not in `types`."""
     category = town.categories[types[row["type"]]]
     marker = f"marker-{secrets.token_hex(8)}"
     common = {

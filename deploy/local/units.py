@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -40,6 +41,8 @@ class Units:
     secrets: Mapping[str, str] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     last_link: dict[str, str] = field(default_factory=dict)
+    # What else they were told: unit, type, and what it says.
+    told: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     died: str = ""
     refused: int = 0
     forged: int = 0
@@ -82,7 +85,11 @@ class Units:
         except WebhookVerificationError:
             self.forged += 1
             return web.json_response({"error": "the signature is wrong"}, status=401)
-        data = json.loads(body)["data"]
+        said = json.loads(body)
+        data = said["data"]
+        if said["type"] != "ibuurt.report":
+            self.told.append((unit, said["type"], data))
+            return web.json_response({"erased": True})
         self.last_link[data["report_id"]] = data["answer_url"]
         found = MARKER.search(data["description"])
         marker = found.group() if found else ""

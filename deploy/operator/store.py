@@ -49,6 +49,7 @@ def names(units: Iterable[str]) -> list[str]:
         *PERMANENT,
         "notify_token",
         "link_secret",
+        "subscription_secret",
         "postgres",
         *(f"database_{role}" for role in database_roles()),
         "kafka_broker",
@@ -236,6 +237,7 @@ def _own(store: Store, service: str) -> dict[str, str]:
             "ibuurt_tips_token": store.get("notify_token"),
             "ibuurt_link_secret": store.get("link_secret"),
             f"ibuurt_{MAIL}": store.given(MAIL),
+            "ibuurt_subscription_secret": store.get("subscription_secret"),
         }
     return {}
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from services.notify import queries
 from services.notify.core.acts import Act, transition
 from services.notify.core.deliveries import route_step
-from services.notify.core.responsible import Responsibility, Responsible
+from services.notify.core.responsible import Responsible
 from services.notify.core.steps import Dispatch, advance
+from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from services.notify.telling import Telling
 from shared.cloudevents import Envelope, derived_id
@@ -62,7 +63,8 @@ class Acting:
         chance: Callable[[], float],
     ) -> None:
         self._municipality = municipality
-        self._responsibility = Responsibility(municipality)
+        self._dispatches = Dispatches(municipality)
+        self._responsibility = self._dispatches.responsibility
         self._telling = Telling(municipality, clock=clock, chance=chance)
         self._clock = clock
 
@@ -86,7 +88,7 @@ class Acting:
         to = await self._next(connection, dispatch, act, now) if moves else None
         after, events = advance(dispatch, act, now, self._municipality.version, to)
         if events:
-            await queries.update_dispatches(connection, [after], self._municipality.version)
+            await self._dispatches.update(connection, [after], {report_id: dispatch})
             source = f"/{self._municipality.slug}/notify"
             said = [
                 Envelope.of(event, id=derived_id(act_id, type(event)), source=source, now=now)

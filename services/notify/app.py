@@ -1,20 +1,41 @@
 """The composition root of notify: reads the surroundings, wires the parts, runs them."""
 
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from services.notify import calls, config, dead_ends, http, outgoing, queries, recovery
+from services.notify import (
+    calls,
+    config,
+    dead_ends,
+    horizon,
+    http,
+    outgoing,
+    public_issues,
+    queries,
+    recovery,
+)
 from services.notify.acting import Acting
+from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.core.letters import Writer
 from services.notify.delivery import Limits, Worker
+from services.notify.digests import Digests
+from services.notify.dispatches import Dispatches
 from services.notify.emails import Emails
-from services.notify.metrics import DeliveryMetrics
+from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
+from services.notify.noticing import Notices
+from services.notify.subscribing import Subscribers
+from services.notify.subscription_calls import SubscriptionCalls
+from services.notify.subscription_worker import Manner, SubscriptionWorker
 from services.notify.tips import Tips
 from shared import municipality as municipalities
+from shared.cloudevents import Envelope
 from shared.consumer import Apply
-from shared.events import SUBSCRIPTIONS
+from shared.events import SUBSCRIPTIONS, Event
 from shared.mail import server_of
 from shared.mending.recover import Recover
 from shared.service import Service
@@ -31,15 +52,22 @@ async def serve(settings: config.Settings, service: Service) -> None:
     link_secret = settings.link_secret.get_secret_value()
     chance = secrets.SystemRandom().random
     relay = service.send()
-    async with (
-        outgoing.open_session(settings.delivery_concurrency) as to_tips,
-        outgoing.open_guarded_session(settings.delivery_concurrency, settings.private_networks) as session,
-    ):
+    dispatches = Dispatches(municipality)
+    async with AsyncExitStack() as opened:
+        to_tips = await opened.enter_async_context(outgoing.open_session(settings.delivery_concurrency))
+        session = await opened.enter_async_context(
+            outgoing.open_guarded_session(settings.delivery_concurrency, settings.private_networks)
+        )
+        # Of their own, so that subscribers that hang take no connection from units.
+        calling = await opened.enter_async_context(
+            outgoing.open_guarded_session(settings.subscription_concurrency, settings.private_networks)
+        )
         tips = Tips(to_tips, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         deliveries = calls.Calls(
             session,
             municipality,
             tips,
+            Notices(service.pool, dispatches.clocks, _now),
             link_secret=link_secret,
             public_url=settings.public_url,
             secrets=signing,
@@ -52,7 +80,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             units=tuple(municipality.units),
             fallbacks=dead_ends.names_of(municipality),
             source=source,
-            rules_version=municipality.version,
+            dispatches=dispatches,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),
             retrying=Retrying(settings.retry_base_seconds, settings.retry_cap_seconds, settings.max_attempts),
             metrics=metrics,
@@ -60,36 +88,77 @@ async def serve(settings: config.Settings, service: Service) -> None:
             chance=chance,
             appended=relay.wake,
         )
-        reports = Reports(municipality, clock=_now, chance=chance)
+        subscriptions = SubscriptionWorker(
+            service.pool,
+            SubscriptionCalls(calling, settings.subscription_secret.get_secret_value(), _now).send,
+            manner=_manner(settings),
+            metrics=SubscriptionMetrics(service.registry),
+            clock=_now,
+            chance=chance,
+        )
         acting = Acting(municipality, clock=_now, chance=chance)
 
         def routed() -> None:
             relay.wake()
             worker.wake()
 
-        service.consume(SUBSCRIPTIONS["notify"], reports.apply, routed)
+        def applied() -> None:
+            routed()
+            subscriptions.wake()
+
+        service.consume(
+            SUBSCRIPTIONS["notify"], _apply(Reports(municipality, clock=_now, chance=chance)), applied
+        )
         service.also("deliveries", worker.run)
+        sweeper = Sweeper(
+            service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
+        )
+        service.also("clocks", sweeper.run)
+        service.also("horizon", lambda: horizon.keep_forgetting(service.pool, _now))
+        service.also("subscriptions", subscriptions.run)
         service.answer(queries.totals)
         answers = http.Answers(
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed
         )
         desk = http.Desk(service.pool, municipality, acting, tips, signing, _now, routed)
-        http.add_desk(service.internal, desk, settings.desk_token.get_secret_value())
-        await service.run(http.public_app(answers, desk))
+        digests = Digests(service.pool, municipality, dispatches.responsibility, _now)
+        http.add_internal(service.internal, desk, digests, settings.desk_token.get_secret_value())
+        await service.run(http.public_app(answers, desk, digests, link_secret))
 
 
 def applying(settings: config.Settings) -> Apply:
-    """What it does with reports; a worker that runs finds what falls due. Raises Refusal for a folder that
-    cannot be used."""
+    """What it does with reports and with public events; a worker that runs finds what falls due. Raises
+    Refusal for a folder that cannot be used."""
     chance = secrets.SystemRandom().random
     municipality = municipalities.read(settings.municipality)
-    return Reports(municipality, clock=_now, chance=chance).apply
+    return _apply(Reports(municipality, clock=_now, chance=chance))
 
 
 def recovering(settings: config.Settings) -> Recover:
     """What it takes back from its own topic. Raises Refusal for a folder that cannot be used."""
     municipality = municipalities.read(settings.municipality)
     return lambda connection, history: recovery.take_back(connection, history, municipality, _now())
+
+
+def _apply(reports: Reports) -> Apply:
+    subscribers = Subscribers(_now)
+
+    async def apply(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
+        await reports.apply(connection, envelopes)
+        await public_issues.apply(connection, envelopes)
+        await subscribers.apply(connection, envelopes)
+
+    return apply
+
+
+def _manner(settings: config.Settings) -> Manner:
+    return Manner(
+        settings.subscription_concurrency,
+        settings.subscription_at_once,
+        settings.retry_base_seconds,
+        settings.retry_cap_seconds,
+        timedelta(days=settings.subscription_disable_days),
+    )
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ from services.notify import dead_ends, queries
 from services.notify.core import steps
 from services.notify.core.deliveries import about_of, kind_of
 from services.notify.dead_ends import Dead
+from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportEvent
@@ -24,6 +25,9 @@ async def bounce(
     known = await queries.delivery_known(connection, delivery_id)
     if known is None or kind_of(known[2]) != "email":
         return None
+    if known[0] is None:
+        # A notice, which is of no report; the next one goes all the same.
+        return await queries.turn_down(connection, delivery_id, BOUNCED) is not None
     one = Dead(delivery_id, *known)
     dispatches = await queries.lock_dispatches(connection, [one.report_id])
     attempts = await queries.turn_down(connection, delivery_id, BOUNCED)
@@ -40,7 +44,7 @@ async def bounce(
     for _, (after, said) in await dead_ends.follow(connection, [one], standing, names, now):
         dispatch, events = after, [*events, *said]
     if dispatch != before:
-        await queries.update_dispatches(connection, [dispatch], municipality.version)
+        await Dispatches(municipality).update(connection, [dispatch], {before.report_id: before})
     source = f"/{municipality.slug}/notify"
     await say(
         connection,

@@ -23,9 +23,10 @@ from services.notify.core.deliveries import (
 )
 from services.notify.core.links import LINK_DAYS, Link, write_token
 from services.notify.emails import Emails
+from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from services.notify.webhook import WEBHOOK_SECONDS, Webhooks
-from shared.municipality import Channel, Desk, Email, Level, Municipality, Webhook
+from shared.municipality import Channel, Desk, Email, Extent, Municipality, Webhook
 
 
 class Calls:
@@ -36,6 +37,7 @@ class Calls:
         session: aiohttp.ClientSession,
         municipality: Municipality,
         tips: Tips,
+        notices: Notices,
         *,
         link_secret: str,
         public_url: str,
@@ -51,6 +53,7 @@ class Calls:
         self._tips = tips
         self._webhooks = Webhooks(session, secrets, clock, webhook_seconds)
         self._emails = emails
+        self._notices = notices
         self._link_secret = link_secret
         self._public_url = public_url.rstrip("/")
         self._clock = clock
@@ -66,7 +69,12 @@ class Calls:
         about, level = about_of(delivery.step), self._level(delivery)
         words = about in ("route", "message") and level == "words"
         given: Mapping[str, Any] = {}
-        if words:
+        if about == "notice":
+            told = await self._notices.of(delivery.unit)
+            if told is None:
+                return Gone()
+            given = told
+        elif words:
             ask = self._tips.messages if about == "message" else self._tips.words
             found = await ask(delivery.report_id, _reader(delivery))
             if isinstance(found, Failed | Gone):
@@ -84,7 +92,7 @@ class Calls:
             return self._emails is not None
         return isinstance(channel, Webhook) and self._webhooks.sign_for(unit)
 
-    def _level(self, delivery: Delivery) -> Level:
+    def _level(self, delivery: Delivery) -> Extent:
         kind = kind_of(delivery.channel)
         category = self._categories.get(delivery.category)
         if category is None:
@@ -93,7 +101,7 @@ class Calls:
         return category.leaving("email" if kind == "email" else "webhook")
 
     async def _send(
-        self, delivery: Delivery, channel: Channel | None, level: Level, given: Mapping[str, Any]
+        self, delivery: Delivery, channel: Channel | None, level: Extent, given: Mapping[str, Any]
     ) -> Outcome:
         if isinstance(channel, Email) and self._emails:
             return await self._emails.send(delivery, channel, level, given, self._link(delivery))

@@ -1,4 +1,4 @@
-"""The commands that only `notify` has: `explain`, `simulate`, `bounce`."""
+"""The commands that only `notify` has: `explain`, `simulate`, `bounce`, and `subscriptions`."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.notify import bouncing, explaining
+from services.notify import bouncing, explaining, subscription_commands
 from services.notify.core.bounces import read_bounce
 from shared import municipality, postgres
 from shared.command import Program, add_command, on_database, say
@@ -43,6 +43,7 @@ def extend(commands: Any) -> None:
     _add_folder(trying, required=True)
     does = "take a delivery status notification from standard input: what came back is given up"
     add_command(commands, "bounce", does, _bounce)
+    subscription_commands.extend(commands)
 
 
 def _add_folder(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

@@ -30,6 +30,15 @@ class Settings(ServiceSettings, MailSettings):
         description="folder with one file per unit id that holds whsec_<base64>; while a secret is being "
         "replaced, the new and the old one, each on a line"
     )
+    subscription_secret: SecretStr = Field(
+        min_length=32,
+        description="what the secrets of webhook subscriptions follow from; a new one changes all of them",
+    )
+    subscription_concurrency: int = Field(16, ge=1, le=500, description="calls of subscriptions at once")
+    subscription_at_once: int = Field(4, ge=1, le=500, description="calls at once to one subscription")
+    subscription_disable_days: float = Field(
+        5, gt=0, le=365, description="days of nothing but failures after which a subscription is disabled"
+    )
     public_url: str = Field(pattern=r"^https?://", description="where units reach the public port")
     private_networks: Networks = Field(
         (),

@@ -11,8 +11,8 @@ import structlog
 from services.notify import queries
 from services.notify.core.acts import Act, Impossible
 from services.notify.core.deliveries import NewDelivery, route_step
-from services.notify.core.responsible import Responsibility
 from services.notify.core.steps import Dispatch, Moved, advance, first_step, go_on
+from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from services.notify.telling import Telling
 from shared.cloudevents import Envelope, derived_id
@@ -44,7 +44,8 @@ class Reports:
         chance: Callable[[], float],
     ) -> None:
         self._municipality = municipality
-        self._responsibility = Responsibility(municipality)
+        self._dispatches = Dispatches(municipality)
+        self._responsibility = self._dispatches.responsibility
         self._telling = Telling(municipality, clock=clock, chance=chance)
         self._clock = clock
 
@@ -73,7 +74,7 @@ class Reports:
         first = {envelope.event.report_id: envelope for envelope in reversed(envelopes)}
         routed = {report_id: self._routed(envelope) for report_id, envelope in first.items()}
         rows = [(first[report_id].event, *decided) for report_id, decided in routed.items()]
-        new = await queries.insert_dispatches(connection, rows)
+        new = await self._dispatches.insert(connection, rows)
         if not new:
             return
         await queries.insert_deliveries(
@@ -96,13 +97,13 @@ class Reports:
 
     async def on_report_withdrawn(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit, but that it need do nothing more."""
-        await queries.end_dispatches(connection, report_ids, "withdrawn")
+        await queries.end_dispatches(connection, report_ids, "withdrawn", self._clock().date())
         await self._telling.readers(connection, report_ids, "withdrawn")
 
     async def on_report_erased(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit: there are no words left to send. Whoever was sent some is told, and
         asked to erase them."""
-        await queries.end_dispatches(connection, report_ids, "erased")
+        await queries.end_dispatches(connection, report_ids, "erased", self._clock().date())
         await self._telling.readers(connection, report_ids, "erased")
 
     async def on_report_answered(
@@ -174,7 +175,7 @@ class Reports:
             dispatches[dispatch.report_id] = dispatch
             said += [self._said(event, envelope, now) for event in events]
         if changed := [one for report_id, one in dispatches.items() if one != before[report_id]]:
-            await queries.update_dispatches(connection, changed, self._municipality.version)
+            await self._dispatches.update(connection, changed, before)
         if said:
             await say(connection, said)
 

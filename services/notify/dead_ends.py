@@ -53,9 +53,11 @@ async def follow(
     rows: list[NewDelivery] = []
     last: dict[tuple[uuid.UUID, str], Dead] = {}
     for one in dead:
+        if about_of(one.step) not in ("route", "message"):
+            continue  # there is nothing left to do
         dispatch = dispatches[one.report_id]
-        if one.unit != dispatch.unit or about_of(one.step) not in ("route", "message"):
-            continue  # it has moved on, or there is nothing left to do
+        if one.unit != dispatch.unit:
+            continue  # it has moved on
         if dispatch.status in ("withdrawn", "erased"):
             continue
         if not one.channel.startswith(FALLBACK):

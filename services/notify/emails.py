@@ -15,7 +15,7 @@ import aiosmtplib
 from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome
 from services.notify.core.letters import Writer
 from shared.mail import MailServer, hand_over
-from shared.municipality import Email, Level
+from shared.municipality import Email, Extent
 
 # With the words before it, less than a lease (delivery.py).
 SMTP_SECONDS = 20.0
@@ -41,7 +41,7 @@ class Emails:
         self._seconds = seconds
 
     async def send(
-        self, delivery: Delivery, channel: Email, level: Level, given: Mapping[str, Any], link: str
+        self, delivery: Delivery, channel: Email, level: Extent, given: Mapping[str, Any], link: str
     ) -> Outcome:
         """Send a delivery's e-mail. `given` is what `tips` gave, nothing unless `level` is words."""
         message = self._writer.write(delivery, channel.address, level, given, link, self._clock())

@@ -38,3 +38,34 @@ class DeliveryMetrics:
         self.past_due = Gauge(
             "unacknowledged_past_due", "Reports not acknowledged in time", registry=registry
         )
+        # Times that a report's missed target was told to a level; tips and issues together.
+        self.escalated = Counter("reports_escalated", "Missed targets told", registry=registry)
+
+
+class SubscriptionMetrics:
+    """What goes to webhook subscriptions: public events, so a subscription's name may stand here."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # Calls by what became of the delivery: done, open (it is tried again), late (it was gone or taken by
+        # another worker before that was recorded).
+        self.attempts = Counter(
+            "subscription_deliveries", "Calls of subscriptions by result", ("result",), registry=registry
+        )
+        for result in ("done", "open", "late"):
+            self.attempts.labels(result)
+        # Events that have not reached their subscribers, those of disabled subscriptions included.
+        self.open = Gauge("subscription_deliveries_open", "Open deliveries", registry=registry)
+        # Seconds since the oldest of them came, without those of disabled subscriptions.
+        self.oldest = Gauge(
+            "subscription_delivery_oldest_seconds", "Age of the oldest waiting event", registry=registry
+        )
+        # 1 while a subscriber is tried with one call at a time because it kept failing.
+        self.circuit = Gauge(
+            "subscription_circuit_open", "Whether calls are held back", ("subscription",), registry=registry
+        )
+        # Subscriptions that are not called: failing (for days nothing but failures) or command.
+        self.disabled = Gauge(
+            "subscriptions_disabled", "Subscriptions not called", ("why",), registry=registry
+        )
+        for why in ("failing", "command"):
+            self.disabled.labels(why)

@@ -2,9 +2,9 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from services.notify.core.steps import Dispatch
@@ -16,23 +16,31 @@ class Reused(Exception):  # noqa: N818 - an outcome
     """Something else was done under this id before."""
 
 
-_DISPATCH = """report_id, kind, category, unit, rule, reason, accepted_at, acknowledge_by, resolve_by, status,
-               version, turn, refused_by, level, day, seen_at, waits_since, delivered_at, acknowledged_at,
-               resolved_at"""
+DISPATCH = """report_id, kind, category, unit, rule, reason, accepted_at, acknowledge_by, resolve_by, status,
+               version, came_at, clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at,
+               answered_at, waits_since, delivered_at, acknowledged_at, resolved_at"""
+
+
+# When the clocks of a dispatch tell something next; None where they do not, KEPT as it is.
+KEPT: Literal["kept"] = "kept"
+NextClock = datetime | Literal["kept"] | None
 
 
 async def insert_dispatches(
-    connection: Any, rows: Sequence[tuple[ReportAccepted, Dispatch, ReportRouted]]
+    connection: Any,
+    rows: Sequence[tuple[ReportAccepted, Dispatch, ReportRouted]],
+    next_clock: Callable[[Dispatch], datetime | None],
 ) -> set[uuid.UUID]:
     """Store where reports went; returns those that were not known yet."""
     new = await connection.fetch(
         """INSERT INTO dispatch (report_id, kind, category, areas, language, unit, rule, rules_version,
                                  reason, accepted_at, acknowledge_by, resolve_by, status, version,
-                                 report_version, report)
+                                 report_version, report, came_at, clocks_until, answer_by, clock_at)
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[],
                                 $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[],
                                 $12::timestamptz[], $13::text[], $14::integer[], $15::integer[],
-                                $16::jsonb[])
+                                $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[],
+                                $20::timestamptz[])
            ON CONFLICT (report_id) DO NOTHING RETURNING report_id""",
         [report.report_id for report, _, _ in rows],
         [report.kind for report, _, _ in rows],
@@ -50,6 +58,10 @@ async def insert_dispatches(
         [dispatch.version for _, dispatch, _ in rows],
         [report.version for report, _, _ in rows],
         [report.model_dump_json() for report, _, _ in rows],
+        [dispatch.came_at for _, dispatch, _ in rows],
+        [dispatch.clocks_until for _, dispatch, _ in rows],
+        [dispatch.answer_by for _, dispatch, _ in rows],
+        [next_clock(dispatch) for _, dispatch, _ in rows],
     )
     return {row["report_id"] for row in new}
 
@@ -107,13 +119,17 @@ async def note_report_versions(connection: Any, versions: Mapping[uuid.UUID, int
     )
 
 
-async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str) -> None:
-    """Set reports to `withdrawn` or `erased`; what is erased stays so. The rows are locked before."""
+async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date) -> None:
+    """Set reports to `withdrawn` or `erased`; what is erased stays so, since `today` (UTC). The rows are
+    locked before."""
     await connection.execute(
-        """UPDATE dispatch SET status = $2, report = CASE WHEN $2 = 'erased' THEN NULL ELSE report END
+        """UPDATE dispatch SET status = $2, clock_at = NULL,
+                              report = CASE WHEN $2 = 'erased' THEN NULL ELSE report END,
+                              erased_on = CASE WHEN $2 = 'erased' THEN $3::date END
            WHERE report_id = ANY($1) AND status <> 'erased'""",
         list(report_ids),
         status,
+        today,
     )
 
 
@@ -139,54 +155,62 @@ async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], wh
 async def lock_dispatches(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Dispatch]:
     """Read and lock reports, always in the same order, so that nobody waits in a circle."""
     rows = await connection.fetch(
-        f"SELECT {_DISPATCH} FROM dispatch WHERE report_id = ANY($1) ORDER BY report_id FOR UPDATE",  # noqa: S608 - a constant
+        f"SELECT {DISPATCH} FROM dispatch WHERE report_id = ANY($1) ORDER BY report_id FOR UPDATE",  # noqa: S608 - a constant
         list(report_ids),
     )
-    return {row["report_id"]: _dispatch(row) for row in rows}
+    return {row["report_id"]: dispatch_from(row) for row in rows}
 
 
 async def dispatch_of(connection: Any, report_id: uuid.UUID) -> Dispatch | None:
     """Read one report's dispatch."""
-    row = await connection.fetchrow(f"SELECT {_DISPATCH} FROM dispatch WHERE report_id = $1", report_id)  # noqa: S608 - a constant
-    return _dispatch(row) if row else None
+    row = await connection.fetchrow(f"SELECT {DISPATCH} FROM dispatch WHERE report_id = $1", report_id)  # noqa: S608 - a constant
+    return dispatch_from(row) if row else None
 
 
-def _dispatch(row: Any) -> Dispatch:
+def dispatch_from(row: Mapping[str, Any]) -> Dispatch:
+    """A row of DISPATCH."""
     return Dispatch(**{**row, "refused_by": tuple(row["refused_by"])})
 
 
-async def update_dispatches(connection: Any, dispatches: Sequence[Dispatch], rules_version: str) -> None:
-    """Write where reports stand now, by the rules of that version where they moved on. The rows are locked
-    before."""
-    columns = postgres.columns(map(_standing, dispatches), _STANDING_TYPES)
-    await connection.execute(_UPDATE, *columns, rules_version)
+async def update_dispatches(
+    connection: Any, dispatches: Sequence[tuple[Dispatch, NextClock]], rules_version: str
+) -> None:
+    """Write where reports stand now, by the rules of that version where they moved on, and when their clocks
+    tell something next. The rows are locked before."""
+    rows = ((*_standing(one), clock is KEPT, None if clock is KEPT else clock) for one, clock in dispatches)
+    await connection.execute(_UPDATE, *postgres.columns(rows, _STANDING_TYPES), rules_version)
 
 
 def _standing(one: Dispatch) -> tuple[Any, ...]:
     return (
         *(one.report_id, one.unit, one.rule, one.reason, one.acknowledge_by, one.resolve_by, one.status),
-        *(one.version, one.turn, ",".join(one.refused_by), one.level, one.day, one.seen_at, one.waits_since),
+        *(one.version, one.came_at, one.clocks_until, one.answer_by, one.turn, ",".join(one.refused_by)),
+        *(one.level, one.reminded, one.day, one.seen_at, one.answered_at, one.waits_since),
         *(one.delivered_at, one.acknowledged_at, one.resolved_at),
     )
 
 
 _STANDING_TYPES = (
     *("uuid", "text", "text", "text", "timestamptz", "timestamptz", "text"),
-    *("integer", "integer", "text", "integer", "date", "timestamptz", "timestamptz"),
-    *("timestamptz", "timestamptz", "timestamptz"),
+    *("integer", "timestamptz", "timestamptz", "timestamptz", "integer", "text"),
+    *("integer", "boolean", "date", "timestamptz", "timestamptz", "timestamptz"),
+    *("timestamptz", "timestamptz", "timestamptz", "boolean", "timestamptz"),
 )
 _UPDATE = f"""
     UPDATE dispatch d
-    SET rules_version = CASE WHEN d.turn = n.turn THEN d.rules_version ELSE $18 END,
+    SET rules_version = CASE WHEN d.turn = n.turn THEN d.rules_version ELSE ${len(_STANDING_TYPES) + 1} END,
         unit = n.unit, rule = n.rule, reason = n.reason, acknowledge_by = n.acknowledge_by,
-        resolve_by = n.resolve_by, status = n.status, version = n.version, turn = n.turn,
+        resolve_by = n.resolve_by, status = n.status, version = n.version, came_at = n.came_at,
+        clocks_until = n.clocks_until, answer_by = n.answer_by, turn = n.turn,
         -- an array of arrays would need all of them as long
-        refused_by = string_to_array(n.refused_by, ','), level = n.level, day = n.day, seen_at = n.seen_at,
-        waits_since = n.waits_since, delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at,
-        resolved_at = n.resolved_at
+        refused_by = string_to_array(n.refused_by, ','), level = n.level, reminded = n.reminded, day = n.day,
+        seen_at = n.seen_at, answered_at = n.answered_at, waits_since = n.waits_since,
+        delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at, resolved_at = n.resolved_at,
+        clock_at = CASE WHEN n.kept THEN d.clock_at ELSE n.clock_at END
     FROM unnest({postgres.arrays(_STANDING_TYPES)})
-         AS n (report_id, unit, rule, reason, acknowledge_by, resolve_by, status, version, turn, refused_by,
-               level, day, seen_at, waits_since, delivered_at, acknowledged_at, resolved_at)
+         AS n (report_id, unit, rule, reason, acknowledge_by, resolve_by, status, version, came_at,
+               clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at, answered_at,
+               waits_since, delivered_at, acknowledged_at, resolved_at, kept, clock_at)
     WHERE d.report_id = n.report_id"""  # noqa: S608 - types of columns
 
 
@@ -237,7 +261,7 @@ async def listed(
     """A page of a unit's reports of these statuses, what is to be solved first before; `after` is the last
     one of the page before."""
     rows = await connection.fetch(
-        f"""SELECT {_DISPATCH}, areas, language FROM dispatch
+        f"""SELECT {DISPATCH}, areas, language FROM dispatch
             WHERE unit = $1 AND status = ANY($2)
               AND ($3::uuid IS NULL OR (resolve_by, report_id) > (
                   SELECT resolve_by, report_id FROM dispatch WHERE report_id = $3))
@@ -252,7 +276,7 @@ async def listed(
 
 def _listed(row: dict[str, Any]) -> Listed:
     areas, language = json.loads(row.pop("areas")), row.pop("language")
-    return Listed(_dispatch(row), areas, language)
+    return Listed(dispatch_from(row), areas, language)
 
 
 async def note_act(connection: Any, act_id: uuid.UUID, report_id: uuid.UUID, digest: bytes) -> bool:
@@ -291,18 +315,22 @@ async def claim_deliveries(
     first; nothing of what is held already."""
     rows = await connection.fetch(
         """WITH due AS (
-               SELECT d.id FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
+               SELECT d.id, d.report_id FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
                CROSS JOIN LATERAL (
-                   SELECT id, next_attempt_at FROM delivery
+                   SELECT id, report_id, next_attempt_at FROM delivery
                    WHERE state = 'open' AND destination = u.destination AND next_attempt_at <= $4
                          AND id <> ALL($6)
                    ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
                ORDER BY d.next_attempt_at LIMIT $3)
            UPDATE delivery d SET next_attempt_at = $5
-           FROM due, dispatch p WHERE d.id = due.id AND p.report_id = d.report_id
-           RETURNING d.id, d.report_id, d.unit, d.channel, d.step, d.attempts, d.due_at,
-                     d.next_attempt_at AS leased_until, p.kind, p.category, p.areas, p.language,
-                     p.accepted_at, p.acknowledge_by, p.resolve_by""",
+           FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
+           -- a notice is of no report, and nothing tells when it went but that it was late
+           RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.step, d.attempts,
+                     d.due_at, d.next_attempt_at AS leased_until, coalesce(p.kind, 'tip') AS kind,
+                     coalesce(p.category, '') AS category, coalesce(p.areas, '{}') AS areas,
+                     coalesce(p.language, '') AS language, coalesce(p.accepted_at, d.due_at) AS accepted_at,
+                     coalesce(p.acknowledge_by, d.due_at) AS acknowledge_by,
+                     coalesce(p.resolve_by, d.due_at) AS resolve_by""",
         list(rooms),
         list(rooms.values()),
         limit,
@@ -337,6 +365,19 @@ async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Set
     return {row["id"] for row in rows}
 
 
+async def renew_notices(connection: Any, ids: Sequence[uuid.UUID], due_at: datetime) -> None:
+    """Of notices that are settled, and to which something was added while they were on their way, put the
+    next one down."""
+    await connection.execute(
+        """INSERT INTO delivery (id, unit, channel, step, due_at, next_attempt_at)
+           SELECT gen_random_uuid(), unit, channel, 'notice', $2, $2
+           FROM delivery WHERE id = ANY($1) AND again AND state <> 'open'
+           ON CONFLICT DO NOTHING""",
+        list(ids),
+        due_at,
+    )
+
+
 async def close_deliveries(connection: Any, states: Mapping[uuid.UUID, str]) -> None:
     """Write what open deliveries of reports became, `done` or `dead`, by their ids. What is done may have
     taken words along."""
@@ -361,8 +402,8 @@ async def reached(connection: Any, told: Iterable[tuple[uuid.UUID, str, str]]) -
     return {row["report_id"] for row in rows}
 
 
-async def delivery_known(connection: Any, delivery_id: uuid.UUID) -> tuple[uuid.UUID, str, str, str] | None:
-    """The report, unit, channel and step of a delivery; None where there is none."""
+async def delivery_known(connection: Any, delivery_id: uuid.UUID) -> tuple[Any, str, str, str] | None:
+    """The report, None for a notice, the unit, channel and step of a delivery; None where there is none."""
     row = await connection.fetchrow(
         "SELECT report_id, unit, channel, step FROM delivery WHERE id = $1", delivery_id
     )
@@ -403,10 +444,10 @@ async def bring_forward(
     """
     brought = await connection.execute(
         """UPDATE delivery d SET next_attempt_at = $1::timestamptz, due_at = least(d.due_at, $1)
-           FROM dispatch p
-           WHERE p.report_id = d.report_id AND d.state = 'open'
+           FROM delivery o LEFT JOIN dispatch p USING (report_id)
+           WHERE o.id = d.id AND d.state = 'open'
              AND d.next_attempt_at > $1::timestamptz + CASE
-                 WHEN p.kind <> 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
+                 WHEN p.kind IS DISTINCT FROM 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
                  WHEN d.due_at = date_trunc('hour', d.due_at, 'UTC') THEN interval '0'
                  ELSE $3::interval END""",
         now,
@@ -448,14 +489,19 @@ async def past_due(connection: Any, hour: datetime) -> int:
 async def totals(connection: Any) -> dict[str, Any]:
     """What an operator holds against the other services' totals."""
     row = await connection.fetchrow(
-        """SELECT count(*) AS accepted,
-                  coalesce(lpad(to_hex(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64)::bigint)),
-                                16, '0'), repeat('0', 16)) AS digest,
-                  count(*) AS routed, count(delivered_at) AS delivered,
-                  count(acknowledged_at) AS acknowledged,
+        """WITH here AS (
+               SELECT count(*) AS accepted, count(delivered_at) AS delivered,
+                      count(acknowledged_at) AS acknowledged,
+                      coalesce(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64)), 0::bit(64))
+                          AS digest
+               FROM dispatch)
+           SELECT g.accepted + h.accepted AS accepted,
+                  lpad(to_hex((g.digest # h.digest)::bigint), 16, '0') AS digest,
+                  g.accepted + h.accepted AS routed, g.delivered + h.delivered AS delivered,
+                  g.acknowledged + h.acknowledged AS acknowledged,
                   (SELECT count(*) FROM delivery WHERE state = 'open') AS open_deliveries,
                   (SELECT count(*) FROM outbox)
                       + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
-           FROM dispatch"""
+           FROM here h, dispatch_gone g"""
     )
     return dict(row)

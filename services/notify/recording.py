@@ -11,9 +11,18 @@ import structlog
 from services.notify import dead_ends, queries
 from services.notify.core import steps
 from services.notify.core.acts import Act, Impossible
-from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Settlement, about_of
+from services.notify.core.deliveries import (
+    NOTICE_WAIT,
+    Delivered,
+    Delivery,
+    Failed,
+    Outcome,
+    Settlement,
+    about_of,
+)
 from services.notify.core.steps import Dispatch, Moved
 from services.notify.dead_ends import Dead
+from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportEvent
@@ -33,7 +42,7 @@ async def record(
     connection: Any,
     results: Sequence[Result],
     source: str,
-    rules_version: str,
+    dispatches: Dispatches,
     now: datetime,
     fallbacks: Mapping[str, Sequence[str]],
 ) -> set[uuid.UUID]:
@@ -43,16 +52,21 @@ async def record(
     cancelled. The ids of the events follow from the delivery's, so that saying it again says the same.
     `fallbacks` are by unit the names of the channels that are used where another is given up.
     """
-    dispatches = await queries.lock_dispatches(connection, {result.delivery.report_id for result in results})
+    about = {result.delivery.report_id for result in results}
+    standing = await queries.lock_dispatches(connection, about)
     changed = await queries.settle_deliveries(
         connection, {result.delivery.id: result.settlement for result in results}
     )
-    before = dict(dispatches)
+    notices = [one.delivery.id for one in results if about_of(one.delivery.step) == "notice"]
+    if notices:
+        await queries.renew_notices(connection, notices, now + NOTICE_WAIT)
+    before = dict(standing)
     envelopes: list[Envelope[ReportEvent]] = []
     for result in results:
-        if result.delivery.id in changed:
-            dispatch, events = _follows(dispatches[result.delivery.report_id], result, now, rules_version)
-            dispatches[dispatch.report_id] = dispatch
+        dispatch = standing.get(result.delivery.report_id)
+        if result.delivery.id in changed and dispatch:
+            dispatch, events = _follows(dispatch, result, now, dispatches.rules_version)
+            standing[dispatch.report_id] = dispatch
             envelopes += [
                 Envelope.of(event, id=derived_id(result.delivery.id, type(event)), source=source, now=now)
                 for event in events
@@ -62,14 +76,14 @@ async def record(
         for one, _, settlement in results
         if one.id in changed and settlement.state == "dead"
     ]
-    for one, (dispatch, events) in await dead_ends.follow(connection, dead, dispatches, fallbacks, now):
-        dispatches[dispatch.report_id] = dispatch
+    for one, (dispatch, events) in await dead_ends.follow(connection, dead, standing, fallbacks, now):
+        standing[dispatch.report_id] = dispatch
         envelopes += [
             Envelope.of(event, id=derived_id(one.id, type(event)), source=source, now=now) for event in events
         ]
     if envelopes:
-        moved = [dispatch for report_id, dispatch in dispatches.items() if dispatch != before[report_id]]
-        await queries.update_dispatches(connection, moved, rules_version)
+        moved = [dispatch for report_id, dispatch in standing.items() if dispatch != before[report_id]]
+        await dispatches.update(connection, moved, before)
         await say(connection, envelopes)
         for envelope in envelopes:
             if envelope.event.kind == "issue":

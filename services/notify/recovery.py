@@ -15,6 +15,7 @@ from services.notify.core.deliveries import (
     route_step,
 )
 from services.notify.core.steps import dispatched, follow
+from services.notify.dispatches import Dispatches
 from shared.cloudevents import Envelope
 from shared.errors import Refusal
 from shared.events import (
@@ -53,8 +54,9 @@ async def take_back(
         for one, (accepted, at) in heard.items()
         if one in routed
     ]
-    new = await queries.insert_dispatches(connection, rows) if rows else set()
-    await _apply(connection, history.own, municipality, now)
+    dispatches = Dispatches(municipality)
+    new = await dispatches.insert(connection, rows) if rows else set()
+    await _apply(connection, history.own, dispatches, municipality, now)
     open_by_unit = await queries.open_deliveries(connection)
     if open_by_unit and not history.deliver_again:
         waiting = ", ".join(f"{count} to {unit}" for unit, count in sorted(open_by_unit.items()))
@@ -71,7 +73,11 @@ async def take_back(
 
 
 async def _apply(
-    connection: Any, own: Sequence[Envelope[Event]], municipality: Municipality, now: datetime
+    connection: Any,
+    own: Sequence[Envelope[Event]],
+    keeping: Dispatches,
+    municipality: Municipality,
+    now: datetime,
 ) -> None:
     """Follow what was said, and put the deliveries down of the turns in which reports are now."""
     said = [(one.event, one.time) for one in own if isinstance(one.event, ReportEvent)]
@@ -108,5 +114,5 @@ async def _apply(
     ]
     if rows:
         await queries.insert_deliveries(connection, rows)
-    await queries.update_dispatches(connection, list(dispatches.values()), municipality.version)
+    await keeping.update(connection, list(dispatches.values()), before)
     await queries.close_deliveries(connection, settled)

@@ -22,7 +22,7 @@ from services.notify.core.deliveries import (
     about_of,
     says_acknowledged,
 )
-from shared.municipality import Level, Webhook
+from shared.municipality import Extent, Webhook
 
 WEBHOOK_SECONDS = 10.0
 ANSWER_BYTES = 65_536
@@ -50,16 +50,19 @@ class Webhooks:
         return unit in self._signers
 
     async def send(
-        self, delivery: Delivery, channel: Webhook, level: Level, given: Mapping[str, Any], link: str
+        self, delivery: Delivery, channel: Webhook, level: Extent, given: Mapping[str, Any], link: str
     ) -> Outcome:
-        """Make a delivery's call. `given` is what `tips` gave, nothing unless `level` is words."""
+        """Make a delivery's call. `given` is what `tips` gave, nothing unless `level` is words; of a notice
+        what it tells."""
         return await self._post(delivery, channel, self._body(delivery, level, given, link))
 
-    def _body(self, delivery: Delivery, level: Level, given: Mapping[str, Any], link: str) -> str:
+    def _body(self, delivery: Delivery, level: Extent, given: Mapping[str, Any], link: str) -> str:
         about = about_of(delivery.step)
         type_, data = f"ibuurt.report.{about}", dict[str, Any]()
+        if about == "notice":
+            return self._said("ibuurt.notice", given)
         if about in ("route", "message") and level == "notice":
-            type_, data = "ibuurt.notice", {"answer_url": link}
+            type_, data = "ibuurt.report.notice", {"answer_url": link}
         elif about == "message" and level == "codes":
             data = _codes(delivery) | {"answer_url": link}
         elif about == "message":
@@ -67,10 +70,11 @@ class Webhooks:
         elif about == "route":
             type_ = "ibuurt.report"
             data = _codes(delivery) | (_words(given) if level == "words" else {}) | {"answer_url": link}
-        data = {"report_id": str(delivery.report_id), "unit": delivery.unit, **data}
-        return json.dumps(
-            {"type": type_, "timestamp": _written(self._clock()), "data": data}, ensure_ascii=False
-        )
+        return self._said(type_, {"report_id": str(delivery.report_id), "unit": delivery.unit, **data})
+
+    def _said(self, type_: str, data: Mapping[str, Any]) -> str:
+        said = {"type": type_, "timestamp": _written(self._clock()), "data": data}
+        return json.dumps(said, ensure_ascii=False)
 
     async def _post(self, delivery: Delivery, channel: Webhook, body: str) -> Outcome:
         now = self._clock()

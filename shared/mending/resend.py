@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from shared import kafka, outbox, postgres
 from shared.cluster import Where
 from shared.errors import Refusal, typed
-from shared.events import TOPICS, Place, Topic, numbered_topics
+from shared.events import TOPICS, Place, Topic, is_compacted, numbered_topics
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
 from shared.relay import RELAY_LOCK, hand_over, utc_now
@@ -100,16 +100,12 @@ async def _missing(
         if place in ends:
             # A topic that ends before what was acknowledged is a new one: compaction has taken nothing yet.
             renewed = ends[place] <= acknowledged.get(place, -1)
-            compacted = not renewed and _compacted(topics[place[0]])
+            compacted = not renewed and is_compacted(topics[place[0]])
             there = 0 if from_number else await _there(consumer, compacted, place, ends[place])
             found = Missing(from_number or there + 1, row["last"], row["kept"])
             if found.first <= found.last:
                 missing[place] = found
     return missing
-
-
-def _compacted(topic: Topic) -> bool:
-    return "compact" in topic.settings.get("cleanup.policy", "")
 
 
 async def _there(consumer: AIOKafkaConsumer, compacted: bool, place: Place, end: int) -> int:
@@ -137,7 +133,7 @@ def _tell(missing: Mapping[Place, Missing], say: Say) -> None:
         if one.first < one.kept:
             needed = (
                 f"{typed(TOPICS[topic].writer, 'issues say-again --by NAME')} says every issue once more"
-                if _compacted(TOPICS[topic])
+                if is_compacted(TOPICS[topic])
                 else "a group that lacks them needs `consumer accept-gap`, which its log names"
             )
             say(f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: {needed}")

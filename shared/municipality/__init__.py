@@ -4,7 +4,7 @@ Every service reads the same folder at start. `python -m shared.municipality FOL
 No numpy and no shapely here: two of the three services have neither.
 """
 
-from shared.municipality.channels import Channel, ChannelKind, Desk, Email, Level, Webhook
+from shared.municipality.channels import Channel, ChannelKind, Desk, Email, Extent, Webhook
 from shared.municipality.folder import read
 from shared.municipality.hours import WEEKDAYS, Span, Week
 from shared.municipality.model import (
@@ -32,7 +32,7 @@ __all__ = [
     "ChannelKind",
     "Desk",
     "Email",
-    "Level",
+    "Extent",
     "Municipality",
     "Option",
     "Question",

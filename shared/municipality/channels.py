@@ -13,7 +13,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1")
 ChannelKind = Literal["webhook", "email", "desk"]
 # "words": everything. "codes": category, areas, due times and a link. "notice": that there is something, and
 # a link.
-Level = Literal["words", "codes", "notice"]
+Extent = Literal["words", "codes", "notice"]
 _LEVELS = '"words", "codes" or "notice"'
 
 
@@ -76,11 +76,11 @@ Channel = Annotated[Webhook | Email | Desk, Field(discriminator="kind")]
 class Leaves(Part):
     """How much of a report may leave, by kind of channel; what is not said is as usual."""
 
-    webhook: Level = Field("words", description=_LEVELS)
+    webhook: Extent = Field("words", description=_LEVELS)
     # As usual: of an issue its codes, of a tip a notice.
-    email: Level | None = Field(None, description=_LEVELS)
+    email: Extent | None = Field(None, description=_LEVELS)
 
-    def by(self, kind: ChannelKind, *, tip: bool) -> Level:
+    def by(self, kind: ChannelKind, *, tip: bool) -> Extent:
         """How much may leave by a kind of channel."""
         if kind == "desk":
             return "notice"

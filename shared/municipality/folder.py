@@ -13,7 +13,15 @@ from shared.municipality.findings import Findings, M, join
 from shared.municipality.model import AreaSet, Category, Header, Municipality, ReasonFile, Unit
 from shared.municipality.phrases import EmergencyFile
 from shared.municipality.questions import claimed
-from shared.municipality.references import Known, check_ids, check_order, check_rules, check_texts, id_of
+from shared.municipality.references import (
+    Known,
+    check_ids,
+    check_levels,
+    check_order,
+    check_rules,
+    check_texts,
+    id_of,
+)
 from shared.municipality.rules import Rule
 
 MUNICIPALITY = "municipality.toml"
@@ -70,7 +78,8 @@ class _Reading:
         self._areas: dict[str, frozenset[str] | None] | None = None
 
     def municipality(self) -> Municipality | None:
-        header, area_sets = self._municipality_file()
+        table = self._files.toml(MUNICIPALITY)
+        header, area_sets = self._municipality_file(table)
         categories = self._entries(CATEGORIES, "categories", Category, self._files.toml(CATEGORIES))
         for number, entry in enumerate(categories.raw):
             self._check_questions(join("categories", number, "questions"), entry)
@@ -80,6 +89,7 @@ class _Reading:
         emergency = self._emergency(self._files.toml(EMERGENCY))
         questions = {one: claimed(entry) for entry in categories.raw if (one := id_of(entry))}
         known = Known(units.ids, categories.ids, questions, codes, self._areas, self._languages)
+        check_levels(self._findings, MUNICIPALITY, (table or {}).get("clocks"), known)
         check_rules(self._findings, ROUTING, rules.raw, known)
         check_order(self._findings, ROUTING, rules.models)
         if header is None or emergency is None or reasons is None or self._findings.mistakes:
@@ -96,8 +106,7 @@ class _Reading:
             version=self._files.version(),
         )
 
-    def _municipality_file(self) -> tuple[Header | None, dict[str, AreaSet]]:
-        table = self._files.toml(MUNICIPALITY)
+    def _municipality_file(self, table: dict[str, Any] | None) -> tuple[Header | None, dict[str, AreaSet]]:
         if table is None:
             return None, {}
         self._findings.table(MUNICIPALITY, "", table, [*Header.model_fields, "area_sets"])

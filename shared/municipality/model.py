@@ -12,7 +12,7 @@ from pydantic import (
     field_validator,
 )
 
-from shared.municipality.channels import Channel, ChannelKind, Leaves, Level, Webhook
+from shared.municipality.channels import Channel, ChannelKind, Extent, Leaves, Webhook
 from shared.municipality.hours import Holidays, OpeningHours, Week, week_of
 from shared.municipality.parts import (
     AreaId,
@@ -38,6 +38,18 @@ class Targets(Part):
 
     acknowledge_hours: Hours = Field(description="hours as a number above 0, such as 24")
     resolve_hours: Hours = Field(description="hours as a number above 0, such as 72")
+    # By when the resident hears something: a question, a day, or how it ended. Without: no such promise.
+    answer_hours: Hours | None = Field(None, description="hours as a number above 0, such as 48")
+
+    @field_validator("answer_hours")
+    @classmethod
+    def _before_resolving(cls, hours: float | None, info: ValidationInfo) -> float | None:
+        if hours is not None and hours > info.data.get("resolve_hours", hours):
+            raise wrong(
+                "the time to answer is longer than the time to resolve",
+                "write at most as many hours as resolve_hours",
+            )
+        return hours
 
     @field_validator("resolve_hours")
     @classmethod
@@ -110,7 +122,7 @@ class Category(Identified):
             )
         return leaves
 
-    def leaving(self, kind: ChannelKind) -> Level:
+    def leaving(self, kind: ChannelKind) -> Extent:
         """How much of a report of this category may leave by a kind of channel."""
         return self.leaves.by(kind, tip=self.kind == "tip")
 
@@ -200,6 +212,38 @@ class AreaSet(Identified):
     areas: Mapping[str, Area]
 
 
+class Level(Part):
+    """Who is told that a target was missed, and when."""
+
+    after_hours: Annotated[float, Strict()] = Field(
+        ge=0, le=100_000, description="working hours after the target's end: a number from 0 on, such as 24.0"
+    )
+    # Besides the unit that has the report.
+    unit: Id | None = Field(None, description="the id of a unit that is told as well")
+
+
+class Clocks(Part):
+    """When a unit is reminded, and who is told of what is late."""
+
+    remind_at: Annotated[float, Strict()] = Field(
+        0.75, gt=0, lt=1, description="the part of a target's time after which the unit is reminded: 0.75"
+    )
+    levels: tuple[Level, ...] = Field(
+        (Level(after_hours=0.0),),
+        min_length=1,
+        max_length=9,
+        description='one to nine levels, such as [{after_hours = 0.0}, {after_hours = 24.0, unit = "desk"}]',
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _later_and_later(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        hours = [one.after_hours for one in levels]
+        if hours != sorted(set(hours)):
+            raise wrong("a level comes no later than the one before", "give each level more after_hours")
+        return levels
+
+
 class Header(Part):
     """municipality.toml, without its area sets."""
 
@@ -218,6 +262,7 @@ class Header(Part):
     reopen_days: Annotated[int, Strict()] = Field(14, ge=0, le=365, description="whole days, 0 to 365")
     # On which units with hours do not work.
     holidays: Holidays | None = Field(None, description='such as {country = "NL"}')
+    clocks: Clocks = Field(Clocks(), description="a table [clocks] with remind_at and levels")
 
     @field_validator("zone")
     @classmethod

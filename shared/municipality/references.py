@@ -38,6 +38,15 @@ def check_texts(
             findings.unknown(file, join(path, language), language, languages, "language")
 
 
+def check_levels(findings: Findings, file: str, clocks: object, known: Known) -> None:
+    """Each unit that a level tells exists."""
+    levels = clocks.get("levels") if isinstance(clocks, dict) else None
+    for number, level in enumerate(levels if isinstance(levels, list) else []):
+        if isinstance(level, dict):
+            path = join("clocks", "levels", number, "unit")
+            _refer(findings, file, path, level.get("unit"), known.units, "unit")
+
+
 def check_rules(findings: Findings, file: str, rules: list[Any], known: Known) -> None:
     """What each rule refers to exists. `rules` are as written, so that no other mistake hides one here."""
     for number, rule in enumerate(rules):

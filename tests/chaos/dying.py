@@ -120,11 +120,16 @@ def _wrap(fuse: Fuse, point: str, place: Place) -> None:
     setattr(place.owner, place.function, wrapper)
 
 
-def main() -> None:
-    _, service, file = sys.argv
-    fuse = Fuse(Path(file))
+def wrap(service: str, file: Path) -> None:
+    """Give this process a fuse: what it imports of the service has the points."""
+    fuse = Fuse(file)
     for point, place in _places(service).items():
         _wrap(fuse, point, place)
+
+
+def main() -> None:
+    _, service, file = sys.argv
+    wrap(service, Path(file))
     sys.argv = [f"services.{service}"]
     runpy.run_module(f"services.{service}", run_name="__main__")
 

@@ -22,6 +22,7 @@ NAMES = [
     "operator_token",
     "notify_token",
     "link_secret",
+    "subscription_secret",
     "webhook_public_space",
 ]
 # No service is restarted for these: jobs use them, which must get in afterwards.

@@ -6,10 +6,12 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
+from standardwebhooks import Webhook
 
 from deploy.local.tap import read_all
 from deploy.local.units import Units
@@ -17,6 +19,7 @@ from shared.events import ReportRouted, hour_of
 from shared.municipality import Municipality, read
 from tests.e2e.target import SERVICES, Target, target
 
+QUESTION, ANSWER = "On which side of the house is it?", "Behind it, where the bins are"
 SECRET_WORDS = "The blue van behind number 12, every night at marker-0123456789abcdef"
 
 
@@ -98,7 +101,7 @@ async def test_an_issue_is_routed_delivered_acknowledged_resolved_and_counted(
     arrival = units.arrivals[-1]
     assert arrival.marker in SECRET_WORDS
     assert arrival.unit == report["unit"]["id"]
-    await _press(units.last_link[arrival.report_id], "resolve")
+    await _press(units.last_link[arrival.report_id], action="resolve", outcome="done")
     report = await _until(lambda: _mine(resident, sent["receipt"]), "resolved")
     if deployment.totals is None:
         pytest.skip("counted or not: this deployment's totals are out of reach")
@@ -106,6 +109,90 @@ async def test_an_issue_is_routed_delivered_acknowledged_resolved_and_counted(
     while (found := deployment.totals())["stats"]["counted"] != before + 1:
         assert time.monotonic() < end, found
         await asyncio.sleep(0.1)
+
+
+async def test_a_report_moves_from_unit_to_unit_and_back_to_its_sender(
+    deployment: Target, units: Units, resident: aiohttp.ClientSession, town: Municipality
+) -> None:
+    """Refused by the first unit, handed over, asked back, answered, planned, resolved, reopened, resolved: by
+    the units' own systems, as the resident, the units and the topics see it."""
+    sent = await _send(resident, "issue", town)
+    receipt = sent["receipt"]
+    first = (await _until(lambda: _mine(resident, receipt), "acknowledged"))["unit"]["id"]
+    report_id = units.arrivals[-1].report_id
+    last, third = (
+        town.rules[-1].unit,
+        next(one for one in town.units if one not in (first, town.rules[-1].unit)),
+    )
+
+    async def act(unit: str, action: str, status: int = 200, **more: str) -> dict[str, Any]:
+        body = {"type": "ibuurt.act", "data": {"report_id": report_id, "action": action} | more}
+        base = units.last_link[report_id].split("/answer/")[0]
+        return await _inbound(f"{base}/inbound/{unit}", units.secrets[unit], body, status)
+
+    async def with_unit(unit: str) -> dict[str, Any]:
+        end = time.monotonic() + 30
+        while (found := await _mine(resident, receipt))["unit"]["id"] != unit or (
+            found["status"] != "acknowledged"
+        ):
+            assert time.monotonic() < end, found
+            await asyncio.sleep(0.1)
+        return found
+
+    await act(first, "refuse", reason="private_ground", to_unit=last)
+    report = await with_unit(last)
+    refused = next(one for one in report["timeline"] if one["status"] == "refused")
+    assert refused["reason"]["text"] == town.refusals["private_ground"]["nl"]
+    assert (await act(first, "acknowledge", 409))["unit"] == last
+    await act(last, "hand_over", reason="not_our_task", to_unit=third)
+    await with_unit(third)
+    assert [one.unit for one in units.arrivals if one.report_id == report_id] == [first, last, third]
+
+    await act(third, "ask", text=QUESTION)
+    headers = {"Authorization": f"Receipt {receipt}", "Idempotency-Key": secrets.token_urlsafe(24)}
+    end = time.monotonic() + 30
+    while not (await _mine(resident, receipt))["question_open"]:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+    async with resident.post("/v1/reports/mine/messages", json={"text": ANSWER}, headers=headers) as answer:
+        assert answer.status == 201
+    while not any(type_ == "ibuurt.report.message" for _, type_, _ in units.told):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+    unit, _, told = units.told[-1]
+    assert (unit, [one["text"] for one in told["messages"]]) == (third, [QUESTION, ANSWER])
+
+    await act(third, "plan", day=(datetime.now(UTC) + timedelta(days=3)).date().isoformat())
+    assert (await _until(lambda: _mine(resident, receipt), "planned"))["timeline"][-1]["day"]
+    await act(third, "resolve", outcome="nothing_found", text="We were there this morning")
+    report = await _until(lambda: _mine(resident, receipt), "resolved")
+    assert report["timeline"][-1]["reason"]["text"] == town.outcomes["nothing_found"]["nl"]
+    headers["Idempotency-Key"] = secrets.token_urlsafe(24)
+    async with resident.post("/v1/reports/mine/reopening", json={}, headers=headers) as reopened:
+        assert reopened.status in (200, 201)
+    await with_unit(third)
+    await act(third, "resolve", outcome="done")
+    await _until(lambda: _mine(resident, receipt), "resolved")
+    if deployment.kafka is None:
+        pytest.skip("this deployment's topics are out of reach")
+    records = [
+        seen.envelope.event
+        for seen in await read_all(deployment.kafka)
+        if str(getattr(seen.envelope.event, "report_id", "")) == report_id
+    ]
+    names = [type(event).__name__ for event in records]
+    for name, count in (
+        ("ReportRefused", 1),
+        ("ReportHandedOver", 2),
+        ("ReportAnswerAsked", 1),
+        ("ReportAnswered", 1),
+        ("ReportPlanned", 1),
+        ("ReportResolved", 2),
+        ("ReportReopened", 1),
+    ):
+        assert names.count(name) == count, name
+    said = " ".join(event.model_dump_json() for event in records)
+    assert not [words for words in (QUESTION, ANSWER, "this morning") if words in said]
 
 
 async def test_a_tips_minute_and_words_are_nowhere_in_kafka(
@@ -143,10 +230,25 @@ async def test_no_log_holds_words_a_receipt_or_a_key(
         assert all(json.loads(line) for line in text.splitlines())
 
 
-async def _press(url: str, action: str) -> None:
+async def _press(url: str, **form: str) -> None:
     async with aiohttp.ClientSession() as session:
         async with session.get(url) as page:
             assert page.status == 200
             assert "blue van" not in await page.text()
-        async with session.post(url, data={"action": action}) as pressed:
+        async with session.post(url, data=form) as pressed:
             assert pressed.status == 200
+
+
+async def _inbound(url: str, secret: str, body: dict[str, Any], status: int) -> dict[str, Any]:
+    """What a unit's own system says, signed."""
+    webhook_id, now, content = secrets.token_urlsafe(12), datetime.now(UTC), json.dumps(body)
+    headers = {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(webhook_id, now, content),
+        "content-type": "application/json",
+    }
+    async with aiohttp.ClientSession() as session, session.post(url, data=content, headers=headers) as answer:
+        said: dict[str, Any] = await answer.json(content_type=None)
+        assert answer.status == status, said
+        return said

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,16 @@ from standardwebhooks import Webhook as Verifier
 from deploy.local.processes import free_port
 from services.notify import calls, dead_ends, http, outgoing, queries
 from services.notify.acting import Acting
+from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
 from services.notify.core.letters import Writer
 from services.notify.delivery import Limits, Worker
+from services.notify.digests import Digests
+from services.notify.dispatches import Dispatches
 from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics
+from services.notify.noticing import Notices
 from services.notify.tips import Tips as TipsApi
 from shared import municipality, postgres
 from shared.cloudevents import Envelope, from_record
@@ -68,6 +72,8 @@ class Arrival:
     webhook_id: str
     body: dict[str, Any]
     at: float
+    headers: dict[str, str]
+    content: bytes
 
     @property
     def data(self) -> dict[str, Any]:
@@ -87,7 +93,8 @@ class Units:
         unit = request.match_info["unit"]
         body = await request.read()
         verified = Verifier(signing_secret(unit)).verify(body, dict(request.headers))
-        self.arrivals.append(Arrival(unit, request.headers["webhook-id"], verified, time.monotonic()))
+        headers = dict(request.headers)
+        self.arrivals.append(Arrival(unit, headers["webhook-id"], verified, time.monotonic(), headers, body))
         return await self.answers.get(unit, plain())(request)
 
     async def seen(self, count: int, unit: str | None = None, seconds: float = 10) -> list[Arrival]:
@@ -132,9 +139,14 @@ class Clock:
     """The time that notify sees: the real one, moved by `ahead`, or standing still at `at`."""
 
     at: datetime | None = None
+    ahead: timedelta = timedelta()
 
     def __call__(self) -> datetime:
-        return self.at or datetime.now(UTC)
+        return self.at or datetime.now(UTC) + self.ahead
+
+    def go_on_from(self, moment: datetime) -> None:
+        """It is that moment now, and time passes."""
+        self.at, self.ahead = None, moment - datetime.now(UTC)
 
 
 @dataclass
@@ -149,6 +161,9 @@ class Notify:
     session: aiohttp.ClientSession
     clock: Clock
     reports: Reports
+    dispatches: Dispatches
+    acting: Acting
+    sweeper: Sweeper
     tips: TipsApi
     calls: calls.Calls
     metrics: DeliveryMetrics
@@ -175,7 +190,7 @@ class Notify:
             units=tuple(self.municipality.units),
             fallbacks=dead_ends.names_of(self.municipality),
             source="/ibuurt/notify",
-            rules_version=self.municipality.version,
+            dispatches=self.dispatches,
             limits=limits,
             retrying=retrying,
             metrics=self.metrics,
@@ -301,7 +316,7 @@ async def running_notify(
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "notify")
     units = Units()
-    town = change(_town(units.port, ports or {}))
+    town = change(town_at(units.port, ports))
     registry, clock = CollectorRegistry(), Clock()
     metrics = DeliveryMetrics(registry)
     app = web.Application()
@@ -310,6 +325,7 @@ async def running_notify(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", units.port).start()
+    dispatches = Dispatches(town)
     acting = Acting(town, clock=clock, chance=lambda: 0.5)
     signing = {unit: (signing_secret(unit),) for unit in town.units}
     answers = http.Answers(
@@ -322,15 +338,17 @@ async def running_notify(
     ):
         tips = TipsApi(to_tips, tips_url, NOTIFY_TOKEN, lambda: datetime.now(UTC))
         desk = http.Desk(pool, town, acting, tips, signing, clock, lambda: None)
-        server = HttpServer(http.public_app(answers, desk), "127.0.0.1", port)
+        digests = Digests(pool, town, dispatches.responsibility, clock)
+        server = HttpServer(http.public_app(answers, desk, digests, LINK_SECRET), "127.0.0.1", port)
         internal = new_app("notify, internal")
-        http.add_desk(internal, desk, DESK_TOKEN)
+        http.add_internal(internal, desk, digests, DESK_TOKEN)
         inside = HttpServer(internal, "127.0.0.1", internal_port)
         serving = [asyncio.create_task(one.run()) for one in (server, inside)]
         made = calls.Calls(
             session,
             town,
             tips,
+            Notices(pool, dispatches.clocks, clock),
             link_secret=LINK_SECRET,
             public_url=f"http://127.0.0.1:{port}/",
             secrets=signing,
@@ -347,6 +365,9 @@ async def running_notify(
             session=to_tips,
             clock=clock,
             reports=Reports(town, clock=clock, chance=lambda: 0.5),
+            dispatches=dispatches,
+            acting=acting,
+            sweeper=Sweeper(pool, town, dispatches, metrics=metrics, clock=clock, appended=lambda: None),
             tips=tips,
             calls=made,
             metrics=metrics,
@@ -364,8 +385,9 @@ async def running_notify(
             await pool.close()
 
 
-def _town(port: int, ports: dict[str, int]) -> Municipality:
-    original = ibuurt()
+def town_at(port: int, ports: dict[str, int] | None = None) -> Municipality:
+    """ibuurt with every unit on that port of this machine, but those of `ports`."""
+    original, ports = ibuurt(), ports or {}
     units = {
         name: unit.model_copy(
             update={

@@ -1,6 +1,5 @@
 """The published contract, judged by others' programs: npm's @asyncapi/parser, and ajv for the schemas."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -15,34 +14,18 @@ from deploy.contract.schemas import name_of
 from shared.cloudevents import Envelope, to_record
 from shared.events import EVENT_TYPES, IssueGone
 from tests.golden.samples import SAMPLES
+from tests.integration.node import TOOLS, node_or_skip
 from tests.unit.strategies import MOMENTS, events_of
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / "tests" / "contract"
 CONTRACT = ROOT / "docs" / "contract"
-INSTALL = (
-    "get both: `apt install nodejs npm`, `dnf install nodejs-npm` or `brew install node` (Node 20 or newer)"
-)
 ERROR, WARNING = 0, 1
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """Node.js, with what tests/contract/package-lock.json names installed beside it."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if not found or not npm:
-        pytest.skip(
-            f"the contract is NOT validated, there is no {'npm' if found else 'node'} in PATH; {INSTALL}"
-        )
-    wanted = hashlib.sha256((TOOLS / "package-lock.json").read_bytes()).hexdigest()
-    stamp = TOOLS / "node_modules" / ".installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        run = subprocess.run([npm, "ci"], cwd=TOOLS, capture_output=True, text=True, timeout=300, check=False)
-        assert run.returncode == 0, (
-            f"`npm ci` in {TOOLS}; name your mirror in ~/.npmrc:\n{run.stderr[-2000:]}"
-        )
-        stamp.write_text(wanted)
-    return found
+    """Node.js, with the validators."""
+    return node_or_skip("the contract is NOT validated")
 
 
 def judged(node: str, folder: Path, samples: list[dict[str, Any]], scratch: Path) -> dict[str, Any]:

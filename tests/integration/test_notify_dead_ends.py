@@ -185,7 +185,7 @@ async def test_what_a_webhook_may_have_is_as_the_folder_says(
             notify.work()
             await notify.settled()
             (call,) = notify.units.arrivals
-            assert call.body["type"] == ("ibuurt.report" if has else "ibuurt.notice")
+            assert call.body["type"] == ("ibuurt.report" if has else "ibuurt.report.notice")
             assert has < call.data.keys() or not has
             assert {"report_id", "unit", "answer_url"} <= call.data.keys()
             assert call.data.keys() & {"description", "location", "contact", "answers", "happened"} == set()
@@ -323,6 +323,7 @@ async def test_the_command_takes_a_bounce_from_standard_input(
         "IBUURT_TIPS_URL": "http://127.0.0.1:1",
         "IBUURT_TIPS_TOKEN": "t" * 32,
         "IBUURT_LINK_SECRET": "l" * 32,
+        "IBUURT_SUBSCRIPTION_SECRET": "s" * 32,
         "IBUURT_WEBHOOK_SECRETS": str(tmp_path),
         "IBUURT_PUBLIC_URL": "http://127.0.0.1:1",
     }

@@ -1,6 +1,7 @@
 """A report's way from unit to unit, as the resident, the units and the topics see it: the real `tips` and
 `notify`, and units that listen; only Kafka is left out."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from tests.integration.notify_harness import (
     plain,
     running_notify,
 )
+from tests.integration.test_notify_inbound import post, signed
 from tests.integration.tips_server import Tips, new_key, running_tips
 
 UNIT, LAST = "public_space", "front_desk"
@@ -145,7 +147,11 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     assert answer["report"]["waits_since"] is None
     # Three days from Thursday to Sunday, of which one and a half were worked.
     assert answer["report"]["resolve_by"] > asked["resolve_by"]
-    assert (await report.view())["resolve_by"] == answer["report"]["resolve_by"]
+    view = await report.view()
+    assert view["resolve_by"] == answer["report"]["resolve_by"]
+    assert view["timeline"][-1]["text"].startswith(
+        "Uw antwoord is binnen. Toezicht en Handhaving lost dit nu"
+    )
 
     day = (now + timedelta(days=9)).date().isoformat()
     await town.do(report, "plan", "inspection", day=day)
@@ -277,3 +283,10 @@ async def test_whoever_was_sent_words_is_told_that_they_are_erased(town: Town) -
     certificate = (await report.mine("GET", "/certificate")).body["certificate"]
     states = {one["reader"].split()[0]: one["state"] for one in certificate["sent_to"]}
     assert states == {f"unit:{UNIT}": "confirmed", f"unit:{LAST}": "waiting"}
+    # A system that could not say so at once says it later.
+    body = json.dumps(
+        {"type": "ibuurt.erased", "data": {"report_id": str(report.report_id), "erased": False}}
+    )
+    assert (await post(town.notify, body, signed(body, LAST), LAST))[0] == 204
+    certificate = (await report.mine("GET", "/certificate")).body["certificate"]
+    assert [one["state"] for one in certificate["sent_to"]] == ["confirmed", "cannot"]

@@ -105,3 +105,17 @@ def test_hours_add_up(lines: list[str], start: datetime, minutes: int, more: int
     assert start < end < later
     assert abs(town.between(end, later) - timedelta(minutes=more)) < timedelta(milliseconds=1)
     assert town.between(start, start) == town.between(end, start) == timedelta()
+
+
+@given(
+    st.timedeltas(timedelta(), timedelta(days=730)),
+    st.floats(0.01, 300),
+)
+def test_before_is_after_the_other_way_round(later: timedelta, hours: float) -> None:
+    """From the moment that `before` gives, just as much is worked until the end."""
+    office = Calendar(AMSTERDAM, OFFICE, DUTCH.include)
+    end = office.after(datetime(2026, 1, 1, tzinfo=UTC) + later, hours)
+    begin = office.before(end, hours)
+    wanted = timedelta(hours=hours)
+    assert office.between(begin, end) == wanted
+    assert abs(office.after(begin, hours) - end) <= timedelta(microseconds=1)

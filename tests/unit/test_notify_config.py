@@ -56,7 +56,7 @@ def test_every_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.delenv(f"IBUURT_{name.upper()}", raising=False)
     with pytest.raises(Refusal) as caught:
         Settings.read()
-    for name in ("TIPS_URL", "TIPS_TOKEN", "LINK_SECRET", "WEBHOOK_SECRETS", "PUBLIC_URL"):
+    for name in ("TIPS_URL", "TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET", "WEBHOOK_SECRETS"):
         assert f"IBUURT_{name}:" in str(caught.value)
 
 
@@ -66,7 +66,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in list(os.environ):
         if name.startswith("IBUURT_"):
             monkeypatch.delenv(name)
-    sound = dict.fromkeys(("OPERATOR_TOKEN", "TIPS_TOKEN", "LINK_SECRET"), "s" * 32)
+    sound = dict.fromkeys(("OPERATOR_TOKEN", "TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET"), "s" * 32)
     sound |= {"MUNICIPALITY": "/town", "DATABASE_URL": "postgresql://a@b/c", "KAFKA_BOOTSTRAP": "a:1"}
     sound |= {"HTTP_PORT": "1", "INTERNAL_PORT": "2", "TIPS_URL": "http://a", "PUBLIC_URL": "http://b"}
     for name, value in (sound | {"WEBHOOK_SECRETS": "/secrets"}).items():

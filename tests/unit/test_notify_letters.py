@@ -11,7 +11,7 @@ import pytest
 
 from services.notify.core.deliveries import Delivery, destination
 from services.notify.core.letters import Writer, delivery_of
-from shared.municipality import Level
+from shared.municipality import Extent
 from tests.unit.test_notify_routing import IBUURT
 
 NOW = datetime(2026, 11, 26, 9, 5, 7, 123456, tzinfo=UTC)
@@ -55,7 +55,7 @@ def delivery(category: str = "street_light", step: str = "route", channel: str =
     )
 
 
-def written(one: Delivery, level: Level, given: Any = None) -> tuple[EmailMessage, str]:
+def written(one: Delivery, level: Extent, given: Any = None) -> tuple[EmailMessage, str]:
     """The e-mail as a reader's program has it, and its text."""
     raw = WRITER.write(one, "team@town.example", level, given or {}, LINK, NOW).as_bytes()
     parsed = email.message_from_bytes(raw, policy=email.policy.default)
@@ -148,6 +148,14 @@ def test_a_message_and_an_end_are_told_as_far_as_may_be() -> None:
     assert "Wis ook" in text
     assert str(uuid.UUID(int=5)) in text
     assert LINK not in text
+
+
+def test_that_something_is_late_is_told_without_what() -> None:
+    """It is about many reports, tips among them."""
+    _, text = written(delivery(category="fraud", step="notice"), "notice", {"counts": {"soon": 2}})
+    assert "te laat" in text
+    for secret in ("soon", LINK, str(uuid.UUID(int=5)), "Nummer"):
+        assert secret not in text
 
 
 def test_another_town_gets_its_language() -> None:

@@ -56,11 +56,13 @@ def dispatch(status: Status = "routed", kind: str = "issue") -> Dispatch:
         HOUR + timedelta(hours=120),
         status,
         4,
+        came_at=HOUR,
+        clocks_until=HOUR,
     )
 
 
 LATER = HOUR + timedelta(hours=50)
-TO = Responsible("roads", "handed_over", "private_ground", LATER, LATER + timedelta(hours=96))
+TO = Responsible("roads", "handed_over", "private_ground", LATER, None, LATER + timedelta(hours=96))
 
 
 def act(action: Action, via: str = "link") -> Act:
@@ -187,7 +189,8 @@ def test_refusing_gives_it_to_another_unit_which_begins_anew() -> None:
         None,
         None,
     )
-    assert (after.acknowledge_by, after.resolve_by) == TO[3:5]
+    assert (after.acknowledge_by, after.answer_by, after.resolve_by) == TO[3:6]
+    assert after.came_at == after.clocks_until == HOUR
     # That somebody saw it once is still true.
     assert after.acknowledged_at == HOUR
 

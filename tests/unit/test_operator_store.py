@@ -154,7 +154,9 @@ def test_each_receiver_is_handed_its_own_and_no_more(store: Store, handed: Path)
     everyone = {"operator_token"}
     assert {receiver: knows(store, handed / receiver) for receiver in RECEIVERS} == {
         "tips": {"database_tips", "kafka_tips", "notify_token", *PERMANENT} | everyone,
-        "notify": {"database_notify", "kafka_notify", "notify_token", "link_secret"} | webhooks | everyone,
+        "notify": {"database_notify", "kafka_notify", "notify_token", "link_secret", "subscription_secret"}
+        | webhooks
+        | everyone,
         "stats": {"database_stats", "kafka_stats"} | everyone,
         **{f"{service}-owner": {f"database_{service}_owner"} for service in SERVICES},
         "kafka": {"kafka_broker", "kafka_controller", "kafka_admin", "kafka.key"},

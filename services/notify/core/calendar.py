@@ -45,6 +45,16 @@ class Calendar:
             left -= end - begin
         raise ValueError("there are no working hours in twenty years")
 
+    def before(self, end: datetime, hours: float) -> datetime:
+        """The moment (UTC) from which so many hours of work are left until `end`. Raises ValueError as
+        `after`."""
+        left = timedelta(hours=hours)
+        for begin, stop in self._worked_until(end):
+            if stop - begin >= left:
+                return stop - left
+            left -= stop - begin
+        raise ValueError("there are no working hours in twenty years")
+
     def between(self, start: datetime, end: datetime) -> timedelta:
         """The working time that lies between two moments; none where the second is not later."""
         total = timedelta()
@@ -64,6 +74,17 @@ class Calendar:
                 if end > max(begin, start):
                     yield max(begin, start), end
             day += _DAY
+
+    def _worked_until(self, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """What is worked until a moment, from the last on."""
+        end = end.astimezone(UTC)
+        day = end.astimezone(self.zone).date()
+        first = day - _LONGEST
+        while day > first:
+            for begin, stop in reversed(self._worked_on(day)):
+                if begin < min(stop, end):
+                    yield begin, min(stop, end)
+            day -= _DAY
 
     def _worked_on(self, day: date) -> tuple[tuple[datetime, datetime], ...]:
         """When is worked on a day; looked up once for all reports."""

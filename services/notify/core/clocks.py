@@ -1,7 +1,7 @@
 """By when, how long it took, and how long to wait."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from services.notify.core.calendar import Calendar
 from shared.events import Took
@@ -10,9 +10,11 @@ from shared.municipality import Targets
 _BUCKETS: tuple[tuple[int, Took], ...] = ((1, "1h"), (4, "4h"), (24, "24h"), (72, "72h"), (168, "7d"))
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
+    """By when a unit is to act (UTC); `answer_by` for a category that promises an answer."""
+
     acknowledge_by: datetime
+    answer_by: datetime | None
     resolve_by: datetime
 
 
@@ -20,6 +22,7 @@ def due(accepted_at: datetime, targets: Targets, calendar: Calendar) -> Due:
     """By when, in the unit's working hours from acceptance."""
     return Due(
         calendar.after(accepted_at, targets.acknowledge_hours),
+        calendar.after(accepted_at, targets.answer_hours) if targets.answer_hours else None,
         calendar.after(accepted_at, targets.resolve_hours),
     )
 

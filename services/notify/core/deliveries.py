@@ -11,7 +11,9 @@ from shared.events import Kind, hour_of
 from shared.municipality import Channel, Unit
 
 # What a delivery is about.
-About = Literal["route", "message", "withdrawn", "erased"]
+About = Literal["route", "message", "withdrawn", "erased", "notice"]
+# What falls due meanwhile goes with the same notice.
+NOTICE_WAIT = timedelta(minutes=5)
 _NOT_SEEN = ("", "0", "false", "no", "null")
 
 State = Literal["open", "done", "dead", "cancelled"]
@@ -95,7 +97,8 @@ def deliveries_of(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery that a worker holds until `leased_until`, and what it needs to know of the report."""
+    """One delivery that a worker holds until `leased_until`, and what it needs to know of the report. A
+    notice is of no report: its `report_id` is its own id, and all else of the report is empty."""
 
     id: uuid.UUID
     report_id: uuid.UUID

@@ -14,7 +14,7 @@ from email.utils import format_datetime, parseaddr
 from typing import Any
 
 from services.notify.core.deliveries import Delivery, about_of
-from shared.municipality import Level, Municipality, Texts
+from shared.municipality import Extent, Municipality, Texts
 
 # One entry per language; a municipality whose languages are none of these gets English.
 TEXTS: Mapping[str, Mapping[str, str]] = {
@@ -28,6 +28,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "message": "De bewoner heeft iets geschreven bij een melding die bij {unit} is.",
         "withdrawn": "De bewoner heeft een melding bij {unit} ingetrokken. U hoeft niets meer te doen.",
         "erased": "Een melding bij {unit} is gewist. Wis ook de e-mails en notities die u erover hebt.",
+        "late": "Bij {unit} is iets bijna te laat of te laat. Kijk in de lijst van uw team.",
         "number": "Nummer",
         "category": "Onderwerp",
         "acknowledge_by": "Bekijken voor",
@@ -57,6 +58,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "message": "The resident has written about a report that is with {unit}.",
         "withdrawn": "The resident has withdrawn a report with {unit}. You have nothing more to do.",
         "erased": "A report with {unit} has been erased. Erase your e-mails and notes about it too.",
+        "late": "Something with {unit} is nearly late or late. Look at the list of your team.",
         "number": "Number",
         "category": "About",
         "acknowledge_by": "See it before",
@@ -94,7 +96,7 @@ class Writer:
         return TEXTS[next((one for one in self.municipality.languages if one in TEXTS), "en")]
 
     def write(
-        self, delivery: Delivery, to: str, level: Level, given: Mapping[str, Any], link: str, now: datetime
+        self, delivery: Delivery, to: str, level: Extent, given: Mapping[str, Any], link: str, now: datetime
     ) -> EmailMessage:
         """The e-mail of a delivery. `given` is what `tips` gave, nothing unless `level` is words. The same
         delivery has the same Message-ID, by which a repeat is recognised and a bounce finds it."""
@@ -109,7 +111,7 @@ class Writer:
         message.set_content("\n".join(lines) + "\n")
         return message
 
-    def _subject(self, delivery: Delivery, level: Level) -> str:
+    def _subject(self, delivery: Delivery, level: Extent) -> str:
         about, which = about_of(delivery.step), "subject"
         if delivery.kind == "issue" and about in ("withdrawn", "erased"):
             which = "subject_over"
@@ -117,8 +119,12 @@ class Writer:
             which = f"subject_{about}"
         return self.texts[which].format(town=self._town, category=self._category(delivery))
 
-    def _lines(self, delivery: Delivery, level: Level, given: Mapping[str, Any], link: str) -> Iterator[str]:
+    def _lines(self, delivery: Delivery, level: Extent, given: Mapping[str, Any], link: str) -> Iterator[str]:
         texts, about = self.texts, about_of(delivery.step)
+        if about == "notice":
+            # Of many reports, tips among them, and of no single one.
+            yield texts["late"].format(unit=self._unit(delivery))
+            return
         if about in ("withdrawn", "erased"):
             # Whoever has to erase it must find it, and its number says nothing.
             yield texts[about].format(unit=self._unit(delivery))

@@ -1,4 +1,4 @@
-"""Signed links: who holds one may answer one report for one unit, until it expires."""
+"""Signed links: who holds one may answer one report for one unit, or see its digest, until it expires."""
 
 import base64
 import hmac
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 LINK_DAYS = 30
+DIGEST_DAYS = 2
+_REPORT, _DIGEST = "1", "d1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +20,46 @@ class Link:
     expires: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DigestLink:
+    """What a signed link to a digest allows: to see this unit's until then."""
+
+    unit: str
+    expires: datetime
+
+
 def write_token(link: Link, secret: str) -> str:
     """base64url(payload).base64url(HMAC-SHA-256(secret, payload))."""
-    payload = f"1.{link.report_id.hex}.{link.unit}.{int(link.expires.timestamp())}".encode()
-    return _signed(payload, secret).decode()
+    fields = _REPORT, link.report_id.hex, link.unit, str(int(link.expires.timestamp()))
+    return _signed(".".join(fields).encode(), secret).decode()
+
+
+def write_digest_token(link: DigestLink, secret: str) -> str:
+    """As `write_token`; neither is ever the other."""
+    fields = _DIGEST, link.unit, str(int(link.expires.timestamp()))
+    return _signed(".".join(fields).encode(), secret).decode()
 
 
 def read_token(token: str, secret: str) -> Link | None:
-    """The link that a token stands for, expired or not; None where it was not signed with the secret."""
+    """The link that a token stands for, expired or not; None where it was not signed with the secret, or
+    stands for a digest."""
+    fields = _fields(token, secret)
+    if fields is None or fields[0] != _REPORT:
+        return None
+    _, report_id, unit, expires = fields
+    return Link(uuid.UUID(report_id), unit, datetime.fromtimestamp(int(expires), UTC))
+
+
+def read_digest_token(token: str, secret: str) -> DigestLink | None:
+    """As `read_token`, of a digest."""
+    fields = _fields(token, secret)
+    if fields is None or fields[0] != _DIGEST:
+        return None
+    _, unit, expires = fields
+    return DigestLink(unit, datetime.fromtimestamp(int(expires), UTC))
+
+
+def _fields(token: str, secret: str) -> list[str] | None:
     try:
         sent = token.encode("ascii")
         written = sent.partition(b".")[0]
@@ -35,8 +69,7 @@ def read_token(token: str, secret: str) -> Link | None:
     # Held against the whole token as it would be written: base64 has several spellings of the same bytes.
     if not hmac.compare_digest(sent, _signed(payload, secret)):
         return None
-    _, report_id, unit, expires = payload.decode().split(".")
-    return Link(uuid.UUID(report_id), unit, datetime.fromtimestamp(int(expires), UTC))
+    return payload.decode().split(".")
 
 
 def _signed(payload: bytes, secret: str) -> bytes:

@@ -1,6 +1,6 @@
 """Who is responsible for a report, why, and by when: at first, and after a unit says that it is not."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ class Responsible(NamedTuple):
     rule: str
     reason: str
     acknowledge_by: datetime
+    answer_by: datetime | None
     resolve_by: datetime
     loop: bool = False
 
@@ -36,15 +37,23 @@ class Responsibility:
         self.calendars = {unit.id: Calendar.of(municipality, unit) for unit in municipality.units.values()}
         self.last = self._routes[-1].unit
 
-    @property
-    def rules_version(self) -> str:
-        """The version of the folder that the rules are of."""
-        return self._municipality.version
-
     def first(self, report: ReportAccepted, accepted_at: datetime) -> Responsible:
         """Who is responsible by the rules. Raises KeyError where the category is not in the folder."""
         chosen = route(self._routes, self._facts(report))
         return self._with(chosen.unit, chosen.rule, chosen.reason, report.category, accepted_at)
+
+    def unit_of(self, category: str, areas: Mapping[str, str]) -> str | None:
+        """The unit for an issue of which only this is known; None where the folder has no such category."""
+        known = self._municipality.categories.get(category)
+        if known is None:
+            return None
+        facts = {
+            "category": (category,),
+            "kind": (known.kind,),
+            "urgency": ("urgent" if known.urgent else "normal",),
+            **{f"area.{area_set}": (area,) for area_set, area in areas.items()},
+        }
+        return route(self._routes, facts).unit
 
     def again(self, unit: str, rule: str, reason: str, category: str, now: datetime) -> Responsible:
         """The same unit, whose time begins anew; the last rule's where it left the folder."""
@@ -84,7 +93,7 @@ class Responsibility:
     def _with(self, unit: str, rule: str, reason: str, category: str, start: datetime) -> Responsible:
         targets = self._municipality.categories[category].targets
         by = due(start, targets, self._calendar(unit))
-        return Responsible(unit, rule, reason, by.acknowledge_by, by.resolve_by)
+        return Responsible(unit, rule, reason, *by)
 
     def _calendar(self, unit: str) -> Calendar:
         return self.calendars[unit]

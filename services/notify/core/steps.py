@@ -36,9 +36,10 @@ class Dispatch:
     """Where one report stands. Times are UTC; the times of a tip are cut to the hour.
 
     `turn` counts how often it came to a unit, the same one or another; `refused_by` are the units that have
-    refused it, `seen_at` and `waits_since` are of the present turn: when the unit saw it, and since when it
-    waits for the resident's answer. `level` is the last one that was told. The other times are those at which
-    a step was reached first.
+    refused it. Of the present turn are: `came_at`, when it began; `seen_at`; `answered_at`, when the resident
+    was first told something, for a category that promises that by `answer_by`; `waits_since`, since when it
+    waits for the resident; `reminded`, and `level`, the highest that was told. The clocks have told all that
+    they had to tell until `clocks_until`. The other times are those at which a step was reached first.
     """
 
     report_id: uuid.UUID
@@ -52,11 +53,16 @@ class Dispatch:
     resolve_by: datetime
     status: Status
     version: int
+    came_at: datetime
+    clocks_until: datetime
+    answer_by: datetime | None = None
     turn: int = 1
     refused_by: tuple[str, ...] = ()
     level: int = 0
+    reminded: bool = False
     day: date | None = None
     seen_at: datetime | None = None
+    answered_at: datetime | None = None
     waits_since: datetime | None = None
     delivered_at: datetime | None = None
     acknowledged_at: datetime | None = None
@@ -80,6 +86,7 @@ def first_step(
         reason=chosen.reason,
         acknowledge_by=chosen.acknowledge_by,
         resolve_by=chosen.resolve_by,
+        answer_by=chosen.answer_by,
     )
     return dispatched(report, accepted_at, routed), routed
 
@@ -98,6 +105,9 @@ def dispatched(report: ReportAccepted, accepted_at: datetime, routed: ReportRout
         routed.resolve_by,
         "routed",
         routed.version,
+        came_at=accepted_at,
+        clocks_until=accepted_at,
+        answer_by=routed.answer_by,
     )
 
 
@@ -117,7 +127,9 @@ def advance(
         if step == "handed_over" and to is not None and to.loop:
             dispatch, escalated = escalate(dispatch, dispatch.level + 1, REFUSED_BY_ALL)
             events.append(escalated)
-    return replace(dispatch, status=found.after), tuple(events)
+    if dispatch.status != found.after:
+        dispatch = replace(dispatch, status=found.after)
+    return dispatch, tuple(events)
 
 
 def give_up(dispatch: Dispatch, channel: str, reason: str, attempts: int) -> Moved:
@@ -143,7 +155,10 @@ def go_on(dispatch: Dispatch, calendar: Calendar, now: datetime, rules_version: 
     if not waited:
         return dispatch, ()
     later = calendar.after(dispatch.resolve_by, waited.total_seconds() / 3600)
-    due = Responsible(dispatch.unit, dispatch.rule, dispatch.reason, dispatch.acknowledge_by, later)
+    due = Responsible(
+        *(dispatch.unit, dispatch.rule, dispatch.reason),
+        *(dispatch.acknowledge_by, dispatch.answer_by, later),
+    )
     routed = _routed(dispatch, due, rules_version)
     return replace(dispatch, resolve_by=later, version=routed.version), (routed,)
 
@@ -195,6 +210,7 @@ def _routed(dispatch: Dispatch, to: Responsible, rules_version: str) -> ReportRo
         reason=to.reason,
         acknowledge_by=to.acknowledge_by,
         resolve_by=to.resolve_by,
+        answer_by=to.answer_by,
     )
 
 
@@ -221,15 +237,20 @@ def _acknowledged(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, An
 
 
 def _asked(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, Any]:
-    return {"waits_since": dispatch.waits_since or at}
+    return {"waits_since": dispatch.waits_since or at, "answered_at": dispatch.answered_at or at}
 
 
-def _planned(_dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
-    return {"status": "planned", "day": event.day}
+def _planned(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]:
+    return {"status": "planned", "day": event.day, "answered_at": dispatch.answered_at or at}
 
 
 def _resolved(dispatch: Dispatch, _event: Any, at: datetime) -> dict[str, Any]:
-    return {"status": "resolved", "waits_since": None, "resolved_at": dispatch.resolved_at or at}
+    return {
+        "status": "resolved",
+        "waits_since": None,
+        "answered_at": dispatch.answered_at or at,
+        "resolved_at": dispatch.resolved_at or at,
+    }
 
 
 def _refused(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
@@ -237,11 +258,11 @@ def _refused(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
     return {"refused_by": known if event.unit in known else (*known, event.unit)}
 
 
-def _handed_over(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
-    return {"unit": event.to_unit, **_anew(dispatch)}
+def _handed_over(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]:
+    return {"unit": event.to_unit, **_anew(dispatch, at)}
 
 
-def _routed_again(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
+def _routed_again(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]:
     """After it was handed over; or by when, since the resident has answered; or the same unit has it again,
     since the resident says that it is not solved."""
     changes = {
@@ -249,18 +270,23 @@ def _routed_again(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, An
         "rule": event.rule,
         "reason": event.reason,
         "acknowledge_by": event.acknowledge_by,
+        "answer_by": event.answer_by,
         "resolve_by": event.resolve_by,
     }
     if dispatch.status == "resolved":
-        return changes | _anew(dispatch)
+        return changes | _anew(dispatch, at)
     return changes | {"waits_since": None}
 
 
-def _anew(dispatch: Dispatch) -> dict[str, Any]:
+def _anew(dispatch: Dispatch, at: datetime) -> dict[str, Any]:
     return {
         "status": "routed",
         "turn": dispatch.turn + 1,
+        "came_at": at,
+        "clocks_until": at,
         "level": 0,
+        "reminded": False,
+        "answered_at": None,
         "day": None,
         "seen_at": None,
         "waits_since": None,

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
 from services.notify import queries
 from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
@@ -158,15 +158,15 @@ class Answers:
             link = self._link(token)
             dispatch, message = await work(link)
             if dispatch.unit != link.unit:
-                return _html(pages.gone(message), 200, language)
-            return _html(pages.report(dispatch, today, message), 200, language)
+                return page.html(pages.gone(message), 200, language)
+            return page.html(pages.report(dispatch, today, message), 200, language)
         except _Refused as refused:
             self._metrics.answers.labels("refused").inc()
-            return _html(pages.refusal(refused.code), refused.status, language)
+            return page.html(pages.refusal(refused.code), refused.status, language)
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
-            return _html(pages.refusal("later"), 503, language)
+            return page.html(pages.refusal("later"), 503, language)
 
     def _link(self, token: str) -> Link:
         link = links.read_token(token, self._secret)
@@ -200,12 +200,3 @@ def _its_own(link: Link, dispatch: Dispatch | None) -> Dispatch:
     if dispatch.unit != link.unit:
         raise _Refused(410, "moved")
     return dispatch
-
-
-def _html(content: str, status: int, language: str) -> Response:
-    headers = {
-        "Content-Security-Policy": page.POLICY,
-        "Content-Language": language,
-        "Vary": "Accept-Language",
-    }
-    return HTMLResponse(content, status, headers)

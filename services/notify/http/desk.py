@@ -1,7 +1,7 @@
 """HTTP: the internal API by which the desk sees reports and does something with them."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -43,15 +43,20 @@ class Desk:
     appended: Callable[[], None]
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """A connection of the pool. Raises Problem 503 where the database is away."""
+    async def connected(self) -> AsyncIterator[None]:
+        """Raises Problem 503 where the database is away in the block."""
         try:
-            async with self.pool.acquire() as connection:
-                yield connection
+            yield
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
             raise web.not_now() from None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection of the pool. Raises Problem 503 where the database is away."""
+        async with self.connected(), self.pool.acquire() as connection:
+            yield connection
 
     async def do(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing, via: str) -> Done:
         """Do what somebody of a unit does, and write what they write to the resident. Raises Problem."""
@@ -74,9 +79,9 @@ class Desk:
     def _check(self, doing: Doing) -> None:
         today = self.clock().astimezone(self.municipality.tz).date()
         if doing.action == "plan" and (doing.day is None or not today <= doing.day <= today + LATEST_DAY):
-            raise _unsuitable("day", "give a day from today on, at most two years ahead", ())
+            raise unsuitable("day", "give a day from today on, at most two years ahead", ())
         if doing.action == "ask" and doing.text is None:
-            raise _unsuitable("text", "write what is asked", ())
+            raise unsuitable("text", "write what is asked", ())
 
     async def _write(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing) -> None:
         message_id = uuid.uuid5(act_id, "message")
@@ -124,7 +129,7 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
         before."""
         web.caller(request, tokens)
         if unit not in desk.municipality.units:
-            raise _unsuitable("unit", "this is no unit", desk.municipality.units)
+            raise unsuitable("unit", "this is no unit", desk.municipality.units)
         async with desk.connection() as connection:
             found = await queries.listed(connection, unit, OPEN, after, limit)
         return JSONResponse(
@@ -204,7 +209,7 @@ def _refused(error: Exception) -> Problem:
             possible=list(error.possible),
         )
     if isinstance(error, Unsuitable):
-        return _unsuitable(error.field, error.why, error.allowed)
+        return unsuitable(error.field, error.why, error.allowed)
     if isinstance(error, queries.Reused):
         return Problem(
             409,
@@ -215,7 +220,8 @@ def _refused(error: Exception) -> Problem:
     return Problem(404, "report-unknown", "No such report", "Take the id from the unit's list.")
 
 
-def _unsuitable(field: str, why: str, allowed: Any) -> Problem:
+def unsuitable(field: str, why: str, allowed: Iterable[str]) -> Problem:
+    """A value that the municipality does not have; `allowed` are those that it does, where they are fixed."""
     return Problem(
         422,
         "unsuitable",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from html import escape
 
+from fastapi.responses import HTMLResponse, Response
+
 from services.notify.core.acts import Action, possible
 from services.notify.core.steps import Dispatch
 from shared.municipality import Municipality
@@ -229,6 +231,12 @@ class Page:
 
     def _written(self, day: date) -> str:
         return f"{day.day} {TEXTS[self.language]['months'].split()[day.month - 1]} {day.year}"
+
+
+def html(content: str, status: int, language: str) -> Response:
+    """A page as it is answered: it loads its own style alone, and nobody keeps it."""
+    headers = {"Content-Security-Policy": POLICY, "Content-Language": language, "Vary": "Accept-Language"}
+    return HTMLResponse(content, status, headers)
 
 
 def spoken(municipality: Municipality) -> tuple[str, ...]:

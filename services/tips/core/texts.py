@@ -62,6 +62,12 @@ STATUSES: Mapping[str, Texts] = {
     },
 }
 
+# After the resident's answer, for which the time stood still.
+NEW_TIME: Texts = {
+    "nl": "Uw antwoord is binnen. {unit} lost dit nu op voor {day}.",
+    "en": "Your answer is in. {unit} will now solve this before {day}.",
+}
+
 # Why it was erased, in place of the general text.
 ERASED: Mapping[str, Texts] = {
     "resident": {

@@ -1,7 +1,7 @@
 """What a resident sees of a report: every step, who is responsible, by when, and why it went there; and what
 can be done now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
@@ -61,8 +61,16 @@ def view(
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
         "public": asdict(standing.public) if standing.public else None,
         "kept_until": standing.kept_until.isoformat() if standing.kept_until else None,
-        "timeline": [accepted, *(words.entry(step) for step in ordered)],
+        "timeline": [accepted, *map(words.entry, ordered, _only_times(ordered))],
     }
+
+
+def _only_times(ordered: Sequence[Step]) -> Iterator[bool]:
+    """Of each step whether it only tells anew by when the unit is to act that had the report already."""
+    last: Step | None = None
+    for step in ordered:
+        yield step.step == "routed" and last is not None and (last.step, last.unit) == ("routed", step.unit)
+        last = step if step.step in _MOVES else last
 
 
 def utc(moment: datetime | None) -> str | None:
@@ -154,10 +162,13 @@ class Words:
             return self.of(texts.NOWHERE)
         return self.of(texts.IN_BACKUPS, day=self._day(backups_until))
 
-    def entry(self, step: Step) -> dict[str, Any]:
+    def entry(self, step: Step, only_times: bool = False) -> dict[str, Any]:
+        """A line of the timeline; `only_times` where nothing but the unit's time has changed."""
         planned = {"day": step.day.isoformat()} if step.day else {}
         if step.step == "erased":
             text = self._erased(step.reason)
+        elif only_times and step.resolve_by:
+            text = self.of(texts.NEW_TIME, step.unit, self._day(step.resolve_by))
         else:
             text = self.of(texts.STEPS.get(step.step) or texts.STATUSES[step.step], step.unit, step.day)
         return {

@@ -1,6 +1,6 @@
-"""Mistakes in when units work, in holidays, and in rules that read hour or day."""
+"""Mistakes in when units work, in holidays, in rules that read hour or day, and in clocks."""
 
-from tests.unit.municipality.edits import Edit, M, Planted, R, U, swap
+from tests.unit.municipality.edits import C, Edit, M, Planted, R, U, swap
 
 UNIT = '[[units]]\nid = "neighbourhood_police_north"\n'
 
@@ -66,5 +66,33 @@ HOURS: dict[str, Planted] = {
     ),
     "hours over midnight": Planted(
         when('hour = ["22-06"]'), R, "rules[3].when.hour", "'22-06' are no hours", '"22-24", "00-06"'
+    ),
+    # clocks
+    "a reminder after the end": Planted(
+        swap(M, "remind_at = 0.75", "remind_at = 1.5"), M, "clocks.remind_at", "less than 1: 1.5", "0.75"
+    ),
+    "a level before the one before": Planted(
+        swap(M, "after_hours = 9", "after_hours = 0"), M, "clocks.levels", "no later", "more after_hours"
+    ),
+    "a level before the end": Planted(
+        swap(M, "after_hours = 9", "after_hours = -9"),
+        M,
+        "clocks.levels[1].after_hours",
+        "too small: -9",
+        "from 0 on",
+    ),
+    "a level that tells nobody": Planted(
+        swap(M, 'after_hours = 9, unit = "front_desk"', 'after_hours = 9, unit = "mayor"'),
+        M,
+        "clocks.levels[1].unit",
+        'unknown unit "mayor"',
+        "front_desk",
+    ),
+    "an answer later than all": Planted(
+        swap(C, "resolve_hours = 120", "resolve_hours = 120, answer_hours = 200"),
+        C,
+        "categories[0].targets.answer_hours",
+        "longer than the time to resolve",
+        "at most as many hours",
     ),
 }

@@ -1,0 +1,132 @@
+"""The clocks: again and again, what is due to be told about reports is told.
+
+What is told follows from the rows alone, so that a service that stood still catches up when it starts; and a
+unit is told of all of it by one notice, however much there is.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from services.notify import queries_clocks
+from services.notify.core.deliveries import NOTICE_WAIT, channels
+from services.notify.core.overdue import REMINDER, Moment
+from services.notify.core.steps import Dispatch, escalate
+from services.notify.dispatches import Dispatches
+from services.notify.metrics import DeliveryMetrics
+from services.notify.saying import say
+from shared import postgres
+from shared.cloudevents import Envelope
+from shared.municipality import Municipality
+
+SWEEP_SECONDS = 1.0
+AT_ONCE = 200
+AWAY_SECONDS = 1.0
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Tells what is due. `appended` is called after each commit of events."""
+
+    def __init__(
+        self,
+        pool: Any,
+        municipality: Municipality,
+        dispatches: Dispatches,
+        *,
+        metrics: DeliveryMetrics,
+        clock: Callable[[], datetime],
+        appended: Callable[[], None],
+        every_seconds: float = SWEEP_SECONDS,
+    ) -> None:
+        self._pool = pool
+        self._municipality = municipality
+        self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
+        self._dispatches = dispatches
+        self._clocks = dispatches.clocks
+        self._metrics = metrics
+        self._clock = clock
+        self._appended = appended
+        self._every = every_seconds
+
+    async def run(self) -> None:
+        """Set the clocks by this folder, then sweep until cancelled."""
+        await self._until_done(self.set_clocks)
+        while True:
+            await self._until_done(self.sweep)
+            await asyncio.sleep(self._every)
+
+    async def _until_done(self, work: Callable[[], Any]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                if not postgres.is_transient(error):
+                    raise
+                log.warning("not_now", part="clocks", error=type(error).__name__)
+                await asyncio.sleep(AWAY_SECONDS)
+            else:
+                return
+
+    async def set_clocks(self) -> None:
+        """Work out anew when each open report's clocks tell something next: the folder may have changed."""
+        after: uuid.UUID | None = None
+        while True:
+            async with self._pool.acquire() as connection, connection.transaction():
+                found = await queries_clocks.lock_open(connection, after, AT_ONCE)
+                clocks = [(one.report_id, self._clocks.next(one)) for one in found]
+                await queries_clocks.set_clocks(connection, clocks)
+            if len(found) < AT_ONCE:
+                return
+            after = found[-1].report_id
+
+    async def sweep(self) -> int:
+        """Tell all that is due by now; how many reports that was about."""
+        count = 0
+        while True:
+            now = self._clock()
+            async with self._pool.acquire() as connection, connection.transaction():
+                found = await queries_clocks.lock_due(connection, now, AT_ONCE)
+                if found:
+                    await self._tell(connection, found, now)
+            if found:
+                self._appended()
+            count += len(found)
+            if len(found) < AT_ONCE:
+                return count
+
+    async def _tell(self, connection: Any, found: Sequence[Dispatch], now: datetime) -> None:
+        said: list[Envelope[Any]] = []
+        after: list[Dispatch] = []
+        to_tell: set[str] = set()
+        for one in found:
+            due = self._clocks.due(one, now)
+            dispatch = replace(one, clocks_until=now)
+            for moment in due:
+                to_tell.add(one.unit)
+                if moment.level == REMINDER:
+                    dispatch = replace(dispatch, reminded=True)
+                    continue
+                dispatch, envelope = self._escalated(dispatch, moment, now)
+                said.append(envelope)
+                if other := self._clocks.told_at(moment.level):
+                    to_tell.add(other)
+            after.append(dispatch)
+        await self._dispatches.update(connection, after, {one.report_id: one for one in found})
+        await say(connection, said)
+        notices = [(unit, name) for unit in sorted(to_tell) for name in self._channels.get(unit, ())]
+        if notices:
+            await queries_clocks.insert_notices(connection, notices, now + NOTICE_WAIT)
+        self._metrics.escalated.inc(len(said))
+
+    def _escalated(self, dispatch: Dispatch, moment: Moment, now: datetime) -> tuple[Dispatch, Envelope[Any]]:
+        name = f"{dispatch.turn}/{moment.target}/{moment.level}"
+        event_id = uuid.uuid5(dispatch.report_id, f"escalated/{name}")
+        dispatch, event = escalate(dispatch, moment.level, f"{moment.target}_overdue")
+        source = f"/{self._municipality.slug}/notify"
+        return dispatch, Envelope.of(event, id=event_id, source=source, now=now)

@@ -1,0 +1,40 @@
+"""Where reports stand is written with the time at which their clocks tell something next."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.notify import queries
+from services.notify.core.overdue import Clocks, running
+from services.notify.core.responsible import Responsibility
+from services.notify.core.steps import Dispatch
+from services.notify.queries import KEPT, NextClock
+from shared.events import ReportAccepted, ReportRouted
+from shared.municipality import Municipality
+
+
+class Dispatches:
+    """The municipality's rules, calendars and clocks, and the rows that follow from them."""
+
+    def __init__(self, municipality: Municipality) -> None:
+        self.responsibility = Responsibility(municipality)
+        self.clocks = Clocks(municipality, self.responsibility.calendars)
+        self.rules_version = municipality.version
+
+    async def insert(
+        self, connection: Any, rows: Sequence[tuple[ReportAccepted, Dispatch, ReportRouted]]
+    ) -> set[uuid.UUID]:
+        """Store where reports went; the ids of those that were not known yet."""
+        return await queries.insert_dispatches(connection, rows, self.clocks.next)
+
+    async def update(
+        self, connection: Any, dispatches: Sequence[Dispatch], before: Mapping[uuid.UUID, Dispatch]
+    ) -> None:
+        """Write where reports stand now, and `before`. The rows are locked before."""
+        rows = [(one, self._clock(one, before[one.report_id])) for one in dispatches]
+        await queries.update_dispatches(connection, rows, self.rules_version)
+
+    def _clock(self, after: Dispatch, before: Dispatch) -> NextClock:
+        """When its clocks tell something next; KEPT where nothing has changed of what they tell."""
+        same = after.clocks_until == before.clocks_until and list(running(after)) == list(running(before))
+        return KEPT if same else self.clocks.next(after)

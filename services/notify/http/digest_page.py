@@ -1,0 +1,148 @@
+"""The digest as a page to print and take along. Level B1, no scripts; public categories alone, no words."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from html import escape
+
+from services.notify.core.digest import LISTED_MOST, AreaDigest, Digest, Place
+from services.notify.http.page import TEXTS as PAGE_TEXTS
+from shared.municipality import Municipality
+
+TEXTS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "title": "Today in your area",
+        "nothing": "There is nothing open today.",
+        "nowhere": "Place not known",
+        "open": "Open reports",
+        "late": "Late, or nearly",
+        "planned": "To be done today",
+        "places": "Places with several reports",
+        "category": "About",
+        "by": "Solve it before",
+        "needs": "Why it is here",
+        "number": "Number",
+        "reports": "reports",
+        "resolve_overdue": "should be solved by now",
+        "answer_overdue": "the resident waits for an answer",
+        "acknowledge_overdue": "nobody has seen it yet",
+        "soon": "its time is nearly over",
+        "more": "And more: see the list in your own system.",
+        "note": "Places are rounded: look around within about 50 metres.",
+    },
+    "nl": {
+        "title": "Vandaag in uw wijk",
+        "nothing": "Er staat vandaag niets open.",
+        "nowhere": "Plaats niet bekend",
+        "open": "Open meldingen",
+        "late": "Te laat, of bijna",
+        "planned": "Vandaag te doen",
+        "places": "Plekken met meer meldingen",
+        "category": "Onderwerp",
+        "by": "Oplossen voor",
+        "needs": "Waarom het hier staat",
+        "number": "Nummer",
+        "reports": "meldingen",
+        "resolve_overdue": "had opgelost moeten zijn",
+        "answer_overdue": "de bewoner wacht op antwoord",
+        "acknowledge_overdue": "nog niemand heeft het gezien",
+        "soon": "de tijd is bijna om",
+        "more": "En meer: zie de lijst in uw eigen systeem.",
+        "note": "Plekken zijn afgerond: kijk rond binnen ongeveer 50 meter.",
+    },
+}
+
+
+def digest_page(found: Digest, municipality: Municipality, language: str, stylesheet: str) -> str:
+    """The page of a digest, in one of the languages of TEXTS."""
+    return _Writer(municipality, language).page(found, stylesheet)
+
+
+class _Writer:
+    def __init__(self, municipality: Municipality, language: str) -> None:
+        self._town = municipality
+        self._language = language
+        self._texts = TEXTS[language]
+
+    def page(self, found: Digest, stylesheet: str) -> str:
+        unit = self._town.units.get(found.unit)
+        who = self._name(unit.names if unit else None, found.unit)
+        title = escape(self._texts["title"])
+        body = "".join(self._area(one) for one in found.areas) or f"<p>{escape(self._texts['nothing'])}</p>"
+        note = f"<p>{escape(self._texts['note'])}</p>" if any(one.places for one in found.areas) else ""
+        return (
+            f'<!doctype html><html lang="{self._language}"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="robots" content="noindex"><title>{title}</title>'
+            f'<link rel="stylesheet" href="{escape(stylesheet)}"></head><body>'
+            f"<main><h1>{title}</h1><p>{who}, {self._day(found.day)}</p>{body}{note}</main></body></html>"
+        )
+
+    def _area(self, one: AreaDigest) -> str:
+        areas = self._town.area_sets[self._town.primary_area_set].areas
+        known = areas.get(one.area)
+        name = self._name(known.names, one.area) if known else escape(self._texts["nowhere"])
+        counts = ", ".join(
+            f"{self._category(category)} {number}" for category, number in one.open.most_common()
+        )
+        said = f"{escape(self._texts['open'])}: {one.open.total()}. {counts}"
+        parts = (f"<p>{said}</p>" if one.open else "", self._late(one), self._planned(one), self._places(one))
+        return f"<section><h2>{name}</h2>{''.join(parts)}</section>"
+
+    def _late(self, one: AreaDigest) -> str:
+        rows = [
+            (
+                self._category(entry.dispatch.category),
+                self._time(entry.dispatch.resolve_by),
+                escape(self._texts[entry.needs]),
+                str(entry.dispatch.report_id)[:8],
+            )
+            for entry in one.late
+        ]
+        return self._table("late", ("category", "by", "needs", "number"), rows)
+
+    def _planned(self, one: AreaDigest) -> str:
+        rows = [
+            (self._category(dispatch.category), str(dispatch.report_id)[:8]) for dispatch in one.planned_today
+        ]
+        return self._table("planned", ("category", "number"), rows)
+
+    def _table(self, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        if not rows:
+            return ""
+        head = "".join(f'<th scope="col">{escape(self._texts[one])}</th>' for one in heads)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows[:LISTED_MOST]
+        )
+        more = f"<p>{escape(self._texts['more'])}</p>" if len(rows) > LISTED_MOST else ""
+        return (
+            f"<table><caption>{escape(self._texts[caption])}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>{more}"
+        )
+
+    def _places(self, one: AreaDigest) -> str:
+        items = "".join(self._place(place) for place in one.places[:LISTED_MOST])
+        return f"<h3>{escape(self._texts['places'])}</h3><ul>{items}</ul>" if items else ""
+
+    def _place(self, place: Place) -> str:
+        where = f"{place.latitude:.4f}, {place.longitude:.4f}"
+        about = ", ".join(map(self._category, place.categories))
+        links = "".join(
+            f' <a href="{escape(address)}">{number}</a>' for number, address in enumerate(place.pages, 1)
+        )
+        many = f"{len(place.pages)} {escape(self._texts['reports'])}"
+        return f"<li>{where}: {many} ({about}){links}</li>"
+
+    def _category(self, category: str) -> str:
+        known = self._town.categories.get(category)
+        return self._name(known.names if known else None, category)
+
+    def _name(self, names: Mapping[str, str] | None, otherwise: str) -> str:
+        return escape(self._town.text(names, self._language) if names else otherwise)
+
+    def _day(self, day: date) -> str:
+        month = PAGE_TEXTS[self._language]["months"].split()[day.month - 1]
+        return f'<time datetime="{day.isoformat()}">{day.day} {month} {day.year}</time>'
+
+    def _time(self, moment: datetime) -> str:
+        local = moment.astimezone(self._town.tz)
+        return f"{self._day(local.date())} {local:%H:%M}"

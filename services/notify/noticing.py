@@ -1,0 +1,56 @@
+"""Notices: what of a unit nears its time or is late, gathered when the notice goes."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from services.notify import queries_clocks
+from services.notify.core.overdue import Clocks, need
+from services.notify.queries import Listed
+
+# Of more than these the notice has the numbers alone.
+NAMED_MOST = 50
+
+
+class Notices:
+    """What a unit is to be told; codes alone, no words and no places."""
+
+    def __init__(self, pool: Any, clocks: Clocks, clock: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._clocks = clocks
+        self._clock = clock
+
+    async def of(self, unit: str) -> dict[str, Any] | None:
+        """What a unit's notice says now; None where there is nothing to say any more."""
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            found = await queries_clocks.told_about(connection, unit, self._clocks.levels_of(unit))
+        told = [(one, why) for one in found if (why := need(one.dispatch, now))]
+        if not told:
+            return None
+        return {
+            "unit": unit,
+            "counts": dict(Counter(why for _, why in told)),
+            "reports": [_entry(one, why) for one, why in told[:NAMED_MOST]],
+        }
+
+
+def _entry(one: Listed, why: str) -> dict[str, Any]:
+    dispatch = one.dispatch
+    return {
+        "report_id": str(dispatch.report_id),
+        "kind": dispatch.kind,
+        "category": dispatch.category,
+        "areas": dict(one.areas),
+        "unit": dispatch.unit,
+        "status": dispatch.status,
+        "needs": why,
+        "level": dispatch.level,
+        "acknowledge_by": _written(dispatch.acknowledge_by),
+        "resolve_by": _written(dispatch.resolve_by),
+    }
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,79 @@
+"""The SQL of clocks and notices: the caller's connection first, never a commit."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from services.notify.core.steps import Dispatch
+from services.notify.queries import DISPATCH, Listed, dispatch_from
+
+_OPEN = "status IN ('routed', 'delivered', 'acknowledged', 'planned') AND waits_since IS NULL"
+
+
+async def lock_due(connection: Any, now: datetime, limit: int) -> list[Dispatch]:
+    """Lock reports whose clocks have something to tell, the longest due first; nobody else's."""
+    rows = await connection.fetch(
+        f"""SELECT {DISPATCH} FROM dispatch WHERE clock_at <= $1
+            ORDER BY clock_at LIMIT $2 FOR UPDATE SKIP LOCKED""",  # noqa: S608 - a constant
+        now,
+        limit,
+    )
+    return [dispatch_from(dict(row)) for row in rows]
+
+
+async def lock_open(connection: Any, after: uuid.UUID | None, limit: int) -> list[Dispatch]:
+    """Lock a page of the open reports, in the order of their ids."""
+    rows = await connection.fetch(
+        f"""SELECT {DISPATCH} FROM dispatch WHERE {_OPEN} AND ($1::uuid IS NULL OR report_id > $1)
+            ORDER BY report_id LIMIT $2 FOR UPDATE""",  # noqa: S608 - constants
+        after,
+        limit,
+    )
+    return [dispatch_from(dict(row)) for row in rows]
+
+
+async def set_clocks(connection: Any, clocks: Sequence[tuple[uuid.UUID, datetime | None]]) -> None:
+    """Write when the clocks of reports tell something next. The rows are locked before."""
+    await connection.execute(
+        """UPDATE dispatch d SET clock_at = n.clock_at
+           FROM unnest($1::uuid[], $2::timestamptz[]) AS n (report_id, clock_at)
+           WHERE d.report_id = n.report_id AND d.clock_at IS DISTINCT FROM n.clock_at""",
+        [report_id for report_id, _ in clocks],
+        [at for _, at in clocks],
+    )
+
+
+async def insert_notices(connection: Any, notices: Sequence[tuple[str, str]], due_at: datetime) -> None:
+    """Put down that units have something to be told, each by a channel. Where a notice is open already it is
+    to go again, with what is new, unless it has not been tried yet."""
+    await connection.execute(
+        """INSERT INTO delivery (id, unit, channel, step, due_at, next_attempt_at)
+           SELECT gen_random_uuid(), unit, channel, 'notice', $3, $3
+           FROM unnest($1::text[], $2::text[]) AS n (unit, channel)
+           ON CONFLICT (unit, channel) WHERE step = 'notice' AND state = 'open'
+           DO UPDATE SET again = delivery.next_attempt_at > delivery.due_at""",
+        [unit for unit, _ in notices],
+        [channel for _, channel in notices],
+        due_at,
+    )
+
+
+async def told_about(connection: Any, unit: str, levels: Sequence[int]) -> list[Listed]:
+    """The open reports of which a unit was reminded or told that they are late; and those of other units of
+    which it is told at one of these levels."""
+    rows = await connection.fetch(
+        f"""SELECT {DISPATCH}, areas, language FROM dispatch
+            WHERE {_OPEN} AND (unit = $1 AND (reminded OR level > 0)
+                               OR unit <> $1 AND level >= (SELECT min(l) FROM unnest($2::integer[]) AS l))
+            ORDER BY resolve_by, report_id""",  # noqa: S608 - constants
+        unit,
+        list(levels),
+    )
+    return [_listed(dict(row)) for row in rows]
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    areas, language = json.loads(row.pop("areas")), row.pop("language")
+    return Listed(dispatch_from(row), areas, language)

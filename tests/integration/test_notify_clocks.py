@@ -1,0 +1,218 @@
+"""Clocks: reminders before a target ends, levels after it was missed, one notice for all of it."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest_asyncio
+
+from services.notify.clocks import Sweeper
+from services.notify.core.acts import Act
+from services.notify.core.deliveries import NOTICE_WAIT
+from services.notify.dispatches import Dispatches
+from shared.cloudevents import Envelope
+from shared.events import ReportAnswered, ReportEscalated, ReportWithdrawn
+from shared.municipality.model import Clocks, Level
+from tests.conftest import MakeDatabase
+from tests.integration.notify_harness import Notify, accepted, plain, running_notify, until
+
+NOWHERE = "http://127.0.0.1:9"
+# A Monday morning at nine, the town's time; this team works from 7:30 to 16:30 on weekdays.
+MONDAY = datetime(2026, 11, 9, 8, tzinfo=UTC)
+UNIT, LAST = "public_space", "front_desk"
+
+
+@pytest_asyncio.fixture
+async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
+    """Without a worker; its clock stands until it is moved."""
+    async with running_notify(await database(), NOWHERE) as running:
+        running.clock.at = MONDAY
+        yield running
+
+
+async def take(notify: Notify, count: int = 1, **changes: Any) -> list[uuid.UUID]:
+    """Reports of a broken street light (24 working hours to see it, 120 to solve it)."""
+    envelopes = [accepted(now=notify.clock(), **changes) for _ in range(count)]
+    await notify.apply(*envelopes)
+    return [one.event.report_id for one in envelopes]
+
+
+async def told(notify: Notify) -> list[tuple[str, int, str]]:
+    """What was escalated, in order: the unit that has it, the level and why."""
+    said = await notify.said(ReportEscalated)
+    return [(one.unit, one.level, one.reason) for one in said if isinstance(one, ReportEscalated)]
+
+
+async def notices(notify: Notify) -> list[str]:
+    rows = await notify.rows(
+        "SELECT unit FROM delivery WHERE step = 'notice' AND state = 'open' ORDER BY unit"
+    )
+    return [row["unit"] for row in rows]
+
+
+async def at(notify: Notify, moment: datetime) -> int:
+    """The sweep at a moment; how many reports it was about."""
+    notify.clock.at = moment
+    return await notify.sweeper.sweep()
+
+
+async def test_a_unit_is_reminded_before_and_told_after(notify: Notify) -> None:
+    """Working hours count: 24 hours from Monday 9:00 end on Wednesday at 15:00, three quarters on Wednesday
+    at 9:00; nine later is Thursday at 15:00."""
+    await take(notify)
+    wednesday, thursday = MONDAY + timedelta(days=2), MONDAY + timedelta(days=3, hours=6)
+    assert await at(notify, wednesday - timedelta(seconds=1)) == 0
+    assert await at(notify, wednesday) == 1
+    assert (await told(notify), await notices(notify)) == ([], [UNIT])
+    assert await at(notify, wednesday + timedelta(hours=6) - timedelta(seconds=1)) == 0
+    assert await at(notify, wednesday + timedelta(hours=6)) == 1
+    assert await told(notify) == [(UNIT, 1, "acknowledge_overdue")]
+    await at(notify, thursday)
+    assert await told(notify) == [(UNIT, 1, "acknowledge_overdue"), (UNIT, 2, "acknowledge_overdue")]
+    # The second level is the front desk's as well.
+    assert await notices(notify) == [LAST, UNIT]
+
+
+async def test_what_is_seen_is_told_no_more_until_it_is_to_be_solved(notify: Notify) -> None:
+    """The clock to see it ends when it is seen, the other one goes on; that of what is gone ends."""
+    seen, gone = await take(notify, 2)
+    await notify.act(seen, "acknowledge", UNIT)
+    withdrawn = ReportWithdrawn(report_id=gone, kind="issue", version=2)
+    await notify.apply(Envelope.of(withdrawn, id=uuid.uuid4(), source="/ibuurt/tips", now=MONDAY))
+    assert await at(notify, MONDAY + timedelta(days=7)) == 0
+    # 120 hours are thirteen days of nine and three more.
+    await at(notify, MONDAY + timedelta(days=17, hours=3))
+    assert [why for _, _, why in await told(notify)] == ["resolve_overdue"]
+
+
+async def test_while_the_resident_is_asked_nothing_is_told(notify: Notify) -> None:
+    """And after the answer as much later as was worked meanwhile."""
+    (report,) = await take(notify)
+    async with notify.pool.acquire() as connection, connection.transaction():
+        await notify.acting.act(connection, report, UNIT, Act("ask", "desk"), uuid.uuid4())
+    assert await at(notify, MONDAY + timedelta(days=60)) == 0
+    notify.clock.at = MONDAY + timedelta(days=7)
+    answer = ReportAnswered(report_id=report, kind="issue", version=2)
+    await notify.apply(Envelope.of(answer, id=uuid.uuid4(), source="/ibuurt/tips", now=notify.clock.at))
+    assert await at(notify, MONDAY + timedelta(days=24, hours=2)) == 1
+    assert await told(notify) == []
+    await at(notify, MONDAY + timedelta(days=24, hours=3))
+    assert [why for _, _, why in await told(notify)] == ["resolve_overdue"]
+
+
+async def test_a_service_that_stood_still_tells_each_level_once_and_each_unit_by_one_notice(
+    notify: Notify,
+) -> None:
+    """Forty reports, two months later: three levels of two targets each, and a notice for each of two units.
+    A second sweep, and one after the clock was set back, tell nothing."""
+    await take(notify, 40)
+    later = MONDAY + timedelta(days=60)
+    assert await at(notify, later) == 40
+    assert len(await told(notify)) == 40 * 3 * 2
+    assert await notices(notify) == [LAST, UNIT]
+    for moment in (later, later - timedelta(days=30), later + timedelta(days=1)):
+        assert await at(notify, moment) == 0
+    assert len(await told(notify)) == 40 * 3 * 2
+
+
+async def test_two_sweepers_at_once_tell_everything_once(notify: Notify) -> None:
+    """They share the rows."""
+    await take(notify, 450)
+    notify.clock.at = MONDAY + timedelta(days=4)
+    counts = await asyncio.gather(*(notify.sweeper.sweep() for _ in range(3)))
+    assert sum(counts) == 450
+    assert len(await told(notify)) == 450 * 2
+
+
+async def test_a_changed_folder_counts_from_the_next_start(notify: Notify) -> None:
+    """Levels that come sooner now are told of reports that are open already; what was told stays told."""
+    await take(notify)
+    await at(notify, MONDAY + timedelta(days=2, hours=6))
+    assert len(await told(notify)) == 1
+    sooner = Clocks(levels=(Level(after_hours=0), Level(after_hours=1, unit=LAST)))
+    town = notify.municipality.model_copy(update={"clocks": sooner})
+    sweeper = Sweeper(
+        notify.pool,
+        town,
+        Dispatches(town),
+        metrics=notify.metrics,
+        clock=notify.clock,
+        appended=lambda: None,
+    )
+    notify.clock.at = MONDAY + timedelta(days=2, hours=7)
+    assert await sweeper.sweep() == 0
+    await sweeper.set_clocks()
+    assert await sweeper.sweep() == 1
+    assert [level for _, level, _ in await told(notify)] == [1, 2]
+
+
+async def only_notices(notify: Notify) -> None:
+    """Nothing else is left to go: there is no tips to fetch words from."""
+    await notify.rows(
+        "UPDATE delivery SET state = 'cancelled', due_at = NULL, next_attempt_at = NULL"
+        " WHERE step <> 'notice'"
+    )
+
+
+async def test_a_notice_has_what_is_late_when_it_goes_and_no_words(notify: Notify) -> None:
+    """Gathered when it goes: what was seen meanwhile is in it no more as late."""
+    late, seen = await take(notify, 2)
+    await at(notify, MONDAY + timedelta(days=2, hours=6))
+    await notify.act(seen, "acknowledge", UNIT)
+    await only_notices(notify)
+    notify.clock.go_on_from(MONDAY + timedelta(days=2, hours=7))
+    notify.work()
+    (arrival,) = await notify.units.seen(1, UNIT)
+    assert arrival.body["type"] == "ibuurt.notice"
+    assert arrival.data["counts"] == {"acknowledge_overdue": 1, "soon": 1}
+    entry = next(one for one in arrival.data["reports"] if one["report_id"] == str(late))
+    assert (entry["needs"], entry["level"], entry["unit"]) == ("acknowledge_overdue", 1, UNIT)
+    assert set(entry) == {
+        *("report_id", "kind", "category", "areas", "unit", "status", "needs", "level"),
+        *("acknowledge_by", "resolve_by"),
+    }
+    await notify.settled()
+
+
+async def test_a_notice_of_nothing_does_not_go(notify: Notify) -> None:
+    """All of it was solved meanwhile."""
+    (report,) = await take(notify)
+    await at(notify, MONDAY + timedelta(days=2, hours=6))
+    await notify.act(report, "resolve", UNIT, outcome="done")
+    await only_notices(notify)
+    notify.clock.go_on_from(MONDAY + timedelta(days=2, hours=7))
+    notify.work()
+    await notify.settled()
+    (row,) = await notify.rows("SELECT state FROM delivery WHERE step = 'notice'")
+    assert row["state"] == "cancelled"
+    assert notify.units.arrivals == []
+
+
+async def test_a_dead_unit_escalates_holds_nobody_up_and_gets_one_notice_when_it_is_back(
+    notify: Notify,
+) -> None:
+    """Its reports are told to the next level while it is away; the other unit gets its own at once; and
+    whatever becomes late while its notice is on its way comes with one more, not with thirty."""
+    notify.units.answers[UNIT] = plain(503)
+    await take(notify, 30)
+    friday = MONDAY + timedelta(days=4)
+    await at(notify, friday)
+    assert len(await told(notify)) == 60
+    await only_notices(notify)
+    notify.clock.go_on_from(friday + NOTICE_WAIT)
+    notify.work()
+    (other,) = await notify.units.seen(1, LAST)
+    assert other.data["counts"] == {"acknowledge_overdue": 30}
+    await notify.units.seen(3, UNIT)
+    notify.clock.go_on_from(MONDAY + timedelta(days=30))
+    assert await notify.sweeper.sweep() == 30
+    notify.units.answers[UNIT] = plain()
+    await until(lambda: notify.metric("deliveries_total", result="done") == 2)
+    notify.clock.go_on_from(MONDAY + timedelta(days=30) + 2 * NOTICE_WAIT)
+    await notify.settled()
+    of_unit = [one for one in notify.units.arrivals if one.unit == UNIT]
+    assert len({one.webhook_id for one in of_unit}) == 2
+    assert of_unit[-1].data["counts"] == {"resolve_overdue": 30}
+    assert await notices(notify) == []

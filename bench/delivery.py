@@ -243,6 +243,7 @@ class _Bench:
             pool,
             made.deliver,
             units=tuple(self._town.units),
+            fallbacks={},
             source="/ibuurt/notify",
             dispatches=dispatches,
             limits=Limits(CONCURRENCY, PER_UNIT),
@@ -318,7 +319,7 @@ class _Bench:
                     "webhook-timestamp": str(int(now.timestamp())),
                     "webhook-signature": Signer(SECRET).sign(report_id, now, body),
                 }
-                address = self._town.units[unit].channels[0].url
+                address = self._town.units[unit].webhooks[0].url
                 async with session.post(address, data=body.encode(), headers=signed) as answer:
                     await answer.read()
                     return answer.status == 200

@@ -1,16 +1,30 @@
 """The settings that services have: environment variables IBUURT_…, or files of that name in a folder."""
 
+import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.cluster import Cluster
 from shared.errors import Refusal
 
 MIN_PASSWORD = 32
+
+
+def _networks(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return tuple(ipaddress.ip_network(one.strip()) for one in text.split(",") if one.strip())
+
+
+# Written with commas between.
+Networks = Annotated[
+    tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+]
 
 
 class _Settings(BaseSettings):
@@ -73,6 +87,37 @@ class KafkaSettings(_Settings):
 
 class MendingSettings(DatabaseSettings, KafkaSettings):
     """What a command that mends needs."""
+
+
+class MailSettings(_Settings):
+    """Where a service that sends e-mail hands it over; without a host it sends none."""
+
+    smtp_host: str = Field("", description="the mail server; without one no e-mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="its port")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description='"starttls", "tls", or "none" for a server on this machine'
+    )
+    smtp_user: str = Field("", description="the account there, where it wants one")
+    smtp_password: SecretStr = Field(SecretStr(""), description="that account's password")
+    email_from: str = Field(
+        "",
+        validate_default=True,
+        description="whose e-mail it is, such as Meldingen <meldingen@town.example>",
+    )
+
+    @field_validator("smtp_tls")
+    @classmethod
+    def _not_in_clear(cls, tls: str, info: ValidationInfo) -> str:
+        if tls == "none" and info.data.get("smtp_host") not in ("", "localhost", "127.0.0.1"):
+            raise ValueError("addresses would travel in clear")
+        return tls
+
+    @field_validator("email_from")
+    @classmethod
+    def _with_a_server(cls, sender: str, info: ValidationInfo) -> str:
+        if info.data.get("smtp_host") and not re.search(r"[^@\s<]+@[^@\s>]+\.[^@\s>]+", sender):
+            raise ValueError("e-mail needs a sender")
+        return sender
 
 
 class ServiceSettings(MendingSettings):

@@ -133,6 +133,8 @@ def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: st
         "IBUURT_OPERATOR_TOKEN": token,
         # Whoever plays the residents is one address.
         "IBUURT_UNLIMITED_NETWORKS": "127.0.0.0/8",
+        # The units' systems are on this machine.
+        "IBUURT_PRIVATE_NETWORKS": "127.0.0.0/8,::1/128",
         "IBUURT_RECEIPT_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_LOOKUP_PEPPER": secrets.token_urlsafe(32),
         "IBUURT_KEY_FOLDER": str(folder / "keys"),

@@ -28,7 +28,7 @@ def local_copy(municipality: Path, folder: Path, ports: Mapping[str, int], *, ti
     places = iter(
         f'url = "http://127.0.0.1:{ports[unit.id]}/reports"\nacknowledged_field = "acknowledged"'
         for unit in original.units.values()
-        for _ in unit.channels
+        for _ in unit.webhooks
     )
     text = _ACKNOWLEDGED.sub("", units.read_text("utf-8"))
     units.write_text(_CHANNEL.sub(lambda _: next(places), text), "utf-8")

@@ -66,11 +66,7 @@ class Operator:
     def units(self) -> list[str]:
         """The units that have a webhook, by the municipality's folder."""
         town = municipality.read(Path(self._environment["IBUURT_MUNICIPALITY"]))
-        return [
-            unit.id
-            for unit in town.units.values()
-            if any(channel.kind == "webhook" for channel in unit.channels)
-        ]
+        return [unit.id for unit in town.units.values() if unit.webhooks]
 
     def cluster(self, password: str = "") -> Cluster:
         """As the administrator, whose password is the store's unless another is given."""

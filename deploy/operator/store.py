@@ -24,8 +24,9 @@ PERMANENT = {
     "receipt_pepper": "no receipt that was given out would find its report again",
     "lookup_pepper": "no receipt that was given out would find its report again",
 }
-# Secrets of other systems, which `tips` needs to be let in there.
-OTHERS = ("smtp_password", "photo_store_secret_key")
+# Secrets of other systems, which `tips` needs to be let in there, and `notify` at the mail server.
+MAIL = "smtp_password"
+OTHERS = (MAIL, "photo_store_secret_key")
 # By these the operator signs in to replace any.
 ADMINISTRATORS = ("postgres", "kafka_admin")
 # A folder, so that no subscriber's name meets a secret's.
@@ -235,6 +236,7 @@ def _own(store: Store, service: str) -> dict[str, str]:
         return {
             "ibuurt_tips_token": store.get("notify_token"),
             "ibuurt_link_secret": store.get("link_secret"),
+            f"ibuurt_{MAIL}": store.given(MAIL),
             "ibuurt_subscription_secret": store.get("subscription_secret"),
         }
     return {}

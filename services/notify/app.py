@@ -5,14 +5,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.notify import calls, config, horizon, http, outgoing, public_issues, queries, recovery
+from services.notify import (
+    calls,
+    config,
+    dead_ends,
+    horizon,
+    http,
+    outgoing,
+    public_issues,
+    queries,
+    recovery,
+)
 from services.notify.acting import Acting
 from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
+from services.notify.core.letters import Writer
 from services.notify.delivery import Limits, Worker
 from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
+from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
 from services.notify.noticing import Notices
 from services.notify.subscribing import Subscribers
@@ -23,6 +35,7 @@ from shared import municipality as municipalities
 from shared.cloudevents import Envelope
 from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS, Event
+from shared.mail import server_of
 from shared.mending.recover import Recover
 from shared.service import Service
 
@@ -32,18 +45,21 @@ async def serve(settings: config.Settings, service: Service) -> None:
     municipality = municipalities.read(settings.municipality)
     service.municipality = f"{municipality.slug} {municipality.version}"
     signing = config.read_webhook_secrets(settings.webhook_secrets, municipality)
+    config.check_mail(settings, municipality)
     metrics = DeliveryMetrics(service.registry)
     source = f"/{municipality.slug}/notify"
     link_secret = settings.link_secret.get_secret_value()
     chance = secrets.SystemRandom().random
     relay = service.send()
     dispatches = Dispatches(municipality)
+    concurrency, private = settings.delivery_concurrency, settings.private_networks
     async with (
-        outgoing.open_session(settings.delivery_concurrency) as session,
+        outgoing.open_session(concurrency) as to_tips,
+        outgoing.open_guarded_session(concurrency, private) as session,
         # Of their own, so that subscribers that hang take no connection from units.
-        outgoing.open_session(settings.subscription_concurrency) as calling,
+        outgoing.open_guarded_session(settings.subscription_concurrency, private) as calling,
     ):
-        tips = Tips(session, settings.tips_url, settings.tips_token.get_secret_value(), _now)
+        tips = Tips(to_tips, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         deliveries = calls.Calls(
             session,
             municipality,
@@ -53,11 +69,13 @@ async def serve(settings: config.Settings, service: Service) -> None:
             public_url=settings.public_url,
             secrets=signing,
             clock=_now,
+            emails=Emails(server_of(settings), Writer(municipality, settings.email_from), _now),
         )
         worker = Worker(
             service.pool,
             deliveries.deliver,
             units=tuple(municipality.units),
+            fallbacks=dead_ends.names_of(municipality),
             source=source,
             dispatches=dispatches,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),

@@ -1,16 +1,23 @@
-"""The commands that only `notify` has: `explain`, `simulate`, and `subscriptions`."""
+"""The commands that only `notify` has: `explain`, `simulate`, `bounce`, and `subscriptions`."""
 
 import argparse
+import os
+import sys
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.notify import explaining, subscription_commands
-from shared import municipality
+from services.notify import bouncing, explaining, subscription_commands
+from services.notify.core.bounces import read_bounce
+from shared import municipality, postgres
 from shared.command import Program, add_command, on_database, say
+from shared.errors import Refusal
 from shared.events import hour_of
 from shared.municipality import Municipality
+
+# A bounce with the whole of what came back; ours are a few kilobytes.
+BOUNCE_BYTES = 1_048_576
 
 
 def extend(commands: Any) -> None:
@@ -34,6 +41,8 @@ def extend(commands: Any) -> None:
     trying.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="its first day")
     trying.add_argument("--to", dest="last", type=date.fromisoformat, help="its last day; today by default")
     _add_folder(trying, required=True)
+    does = "take a delivery status notification from standard input: what came back is given up"
+    add_command(commands, "bounce", does, _bounce)
     subscription_commands.extend(commands)
 
 
@@ -66,6 +75,38 @@ def _simulate(program: Program, given: argparse.Namespace) -> None:
     last = given.last or datetime.now(town.tz).date()
     first, end = _begin_of(given.first, town), _begin_of(last + timedelta(days=1), town)
     on_database(program, lambda connection: explaining.simulate(connection, town, changed, first, end, say))
+
+
+def _bounce(program: Program, _given: argparse.Namespace) -> None:
+    found = read_bounce(sys.stdin.buffer.read(BOUNCE_BYTES))
+    while sys.stdin.buffer.read(BOUNCE_BYTES):
+        pass  # a mail server that cannot write all of it takes the command for broken
+    if found is None or found.delivery_id is None:
+        raise Refusal(
+            "this is no delivery status notification about an e-mail of ours; give one on standard input as "
+            "the mail server has it"
+        )
+    delivery_id = found.delivery_id
+    if not found.failed:
+        say(f"{delivery_id}: still under way, or delivered; nothing is changed")
+        return
+    town = _town(program)
+
+    async def give_up(connection: Any) -> None:
+        async with connection.transaction():
+            changed = await bouncing.bounce(connection, delivery_id, town, datetime.now(UTC))
+        if changed is None:
+            raise Refusal(f"there is no delivery {delivery_id} by e-mail here: look in its own deployment")
+        say(f"{delivery_id}: {'given up' if changed else 'it was over already'}")
+
+    try:
+        on_database(program, give_up)
+    except Exception as error:
+        if not postgres.is_transient(error):
+            raise
+        # A mail server keeps what it pipes to a program that ends so, and tries again.
+        say(f"{delivery_id}: the database is away; try again")
+        sys.exit(os.EX_TEMPFAIL)
 
 
 def _begin_of(day: date, town: Municipality) -> datetime:

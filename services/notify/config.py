@@ -9,13 +9,13 @@ from pydantic import Field, SecretStr
 
 from shared.errors import Refusal
 from shared.municipality import Municipality
-from shared.settings import ServiceSettings
+from shared.settings import MailSettings, Networks, ServiceSettings
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's mark of a secret, not one
 SECRET_BYTES = (24, 64)
 
 
-class Settings(ServiceSettings):
+class Settings(ServiceSettings, MailSettings):
     """The environment of notify."""
 
     tips_url: str = Field(pattern=r"^https?://", description="base URL of tips' internal port")
@@ -40,6 +40,11 @@ class Settings(ServiceSettings):
         5, gt=0, le=365, description="days of nothing but failures after which a subscription is disabled"
     )
     public_url: str = Field(pattern=r"^https?://", description="where units reach the public port")
+    private_networks: Networks = Field(
+        (),
+        description="networks with commas between, such as 10.20.0.0/16, in which units' systems may be "
+        "although no outsider can call there",
+    )
     delivery_concurrency: int = Field(64, ge=1, le=500, description="deliveries under way at once")
     delivery_per_unit: int = Field(16, ge=1, le=500, description="deliveries under way at once to one unit")
     retry_base_seconds: float = Field(1, gt=0, le=60, description="the first wait before trying again")
@@ -52,11 +57,17 @@ def read_webhook_secrets(folder: Path, municipality: Municipality) -> Mapping[st
 
     Blocking: for start-up. Raises Refusal that names the file that is missing or wrong, and how to make it.
     """
-    return {
-        unit.id: _secrets(folder / unit.id)
-        for unit in municipality.units.values()
-        if any(channel.kind == "webhook" for channel in unit.channels)
-    }
+    return {unit.id: _secrets(folder / unit.id) for unit in municipality.units.values() if unit.webhooks}
+
+
+def check_mail(settings: Settings, municipality: Municipality) -> None:
+    """Raise Refusal where a unit has an e-mail address and there is no mail server to hand e-mail over to."""
+    units = ", ".join(unit.id for unit in municipality.units.values() if unit.has_email)
+    if units and not settings.smtp_host:
+        raise Refusal(
+            f"IBUURT_SMTP_HOST: there is no mail server, and these units are to get e-mail: {units}; set it "
+            "and IBUURT_EMAIL_FROM, or take the channels out of units.toml"
+        )
 
 
 def _secrets(path: Path) -> tuple[str, ...]:

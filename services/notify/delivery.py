@@ -7,7 +7,7 @@ end of their lease; they go again then, under the same id, so that the receiver 
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,17 @@ import structlog
 
 from services.notify import queries
 from services.notify.circuit import Circuit
-from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Retrying, settle
+from services.notify.core.deliveries import (
+    DESK,
+    MAIL,
+    Delivered,
+    Delivery,
+    Failed,
+    Gone,
+    Outcome,
+    Retrying,
+    settle,
+)
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.recording import Result, record
@@ -41,13 +51,15 @@ LONGEST_FIRST = timedelta(minutes=LONGEST_WAIT_MINUTES)
 CIRCUIT_CAP_SECONDS = 60.0
 TIPS_CIRCUIT_CAP_SECONDS = 5.0
 TIPS = "tips"
+# Connections to the mail server at once: it is the town's own, and others use it.
+MAILS_AT_ONCE = 4
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much at once: in all, and to one unit, so that a unit that hangs holds up nobody else."""
+    """How much at once: in all, and to one unit's system, so that one that hangs holds up nobody else."""
 
     concurrency: int
     per_unit: int
@@ -70,6 +82,8 @@ class Worker:
         deliver: Callable[[Delivery], Awaitable[Outcome]],
         *,
         units: Sequence[str],
+        # By unit, the names of the channels that are used where another is given up.
+        fallbacks: Mapping[str, Sequence[str]],
         source: str,
         dispatches: Dispatches,
         limits: Limits,
@@ -82,6 +96,7 @@ class Worker:
     ) -> None:
         self._pool = pool
         self._deliver = deliver
+        self._fallbacks = fallbacks
         self._source = source
         self._dispatches = dispatches
         self._limits = limits
@@ -93,7 +108,8 @@ class Worker:
         self._lease = timedelta(seconds=lease_seconds)
         self._longest_again = max(self._lease, timedelta(seconds=retrying.cap))
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
-        self._circuits = {unit: self._new_circuit(CIRCUIT_CAP_SECONDS) for unit in units}
+        # By destination: units' systems, the mail server, and the desk, which never fails.
+        self._circuits = {one: self._new_circuit(CIRCUIT_CAP_SECONDS) for one in (*units, MAIL, DESK)}
         self._under_way: Counter[str] = Counter()
         # Not to be taken again here: a result that waits for the database may outlive its lease.
         self._held: set[uuid.UUID] = set()
@@ -148,7 +164,7 @@ class Worker:
                 continue
             for delivery in claimed:
                 self._held.add(delivery.id)
-                self._under_way[delivery.unit] += 1
+                self._under_way[delivery.destination] += 1
                 task = asyncio.create_task(self._attempt(delivery))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -159,17 +175,18 @@ class Worker:
     async def _adopt_others(self) -> None:
         """Units that left the municipality's folder: what is open for them ends as failed, not forgotten."""
         async with self._pool.acquire() as connection:
-            for unit in await queries.units_with_open_deliveries(connection):
-                self._circuits.setdefault(unit, self._new_circuit(CIRCUIT_CAP_SECONDS))
+            for one in await queries.open_destinations(connection):
+                self._circuits.setdefault(one, self._new_circuit(CIRCUIT_CAP_SECONDS))
 
     async def _claim(self) -> list[Delivery]:
         limit = self._room()
         time = asyncio.get_running_loop().time()
+        most = {MAIL: MAILS_AT_ONCE, DESK: limit}
         rooms = {
-            unit: min(limit, circuit.room(time, self._limits.per_unit, self._under_way[unit]))
-            for unit, circuit in self._circuits.items()
+            one: min(limit, circuit.room(time, most.get(one, self._limits.per_unit), self._under_way[one]))
+            for one, circuit in self._circuits.items()
         }
-        rooms = {unit: room for unit, room in rooms.items() if room > 0}
+        rooms = {one: room for one, room in rooms.items() if room > 0}
         if not rooms:
             return []
         now = self._clock()
@@ -201,22 +218,23 @@ class Worker:
                 # Whatever it is, it must not end the deliveries of all others; it counts as a failure.
                 log.error("delivery_error", exc_info=error)
                 outcome = Failed("error")
-            self._note_circuits(delivery.unit, outcome)
+            self._note_circuits(delivery.destination, outcome)
             recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._ended.put_nowait(_Ended(delivery, outcome, recorded))
             await recorded
         finally:
             self._held.discard(delivery.id)
-            self._under_way[delivery.unit] -= 1
+            self._under_way[delivery.destination] -= 1
             self._woken.set()
 
-    def _note_circuits(self, unit: str, outcome: Outcome) -> None:
+    def _note_circuits(self, destination: str, outcome: Outcome) -> None:
         failed = outcome if isinstance(outcome, Failed) else None
-        self._note_circuit(TIPS, self._tips, failed is None or failed.tips_up)
+        if isinstance(outcome, Gone) or outcome.tips_asked:
+            self._note_circuit(TIPS, self._tips, failed is None or failed.tips_up)
         if isinstance(outcome, Delivered):
-            self._note_circuit(unit, self._circuits[unit], True)
+            self._note_circuit(destination, self._circuits[destination], True)
         elif failed and failed.unit_up is not None:
-            self._note_circuit(unit, self._circuits[unit], failed.unit_up)
+            self._note_circuit(destination, self._circuits[destination], failed.unit_up)
 
     def _note_circuit(self, name: str, circuit: Circuit, up: bool) -> None:
         was_closed = circuit.closed
@@ -225,8 +243,9 @@ class Worker:
         else:
             circuit.failed(asyncio.get_running_loop().time())
         if circuit.closed != was_closed:
-            log.warning("circuit", destination=name, state="closed" if circuit.closed else "open")
-            self._metrics.circuit.labels(name).set(0 if circuit.closed else 1)
+            told = name.removeprefix("@")
+            log.warning("circuit", destination=told, state="closed" if circuit.closed else "open")
+            self._metrics.circuit.labels(told).set(0 if circuit.closed else 1)
 
     async def _record_for_ever(self) -> None:
         while True:
@@ -253,7 +272,9 @@ class Worker:
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    changed = await record(connection, results, self._source, self._dispatches, now)
+                    changed = await record(
+                        connection, results, self._source, self._dispatches, now, self._fallbacks
+                    )
                 break
             except Exception as error:
                 if not postgres.is_transient(error):

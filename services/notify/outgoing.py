@@ -1,14 +1,74 @@
-"""Outgoing HTTP: a session, and answers read within limits; what went wrong becomes a code."""
+"""Outgoing HTTP: sessions, and answers read within limits; what went wrong becomes a code."""
 
 import json
+import socket
+from collections.abc import Sequence
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from services.notify.core.addresses import Network, may_be_called
+
+ADDRESS_REFUSED = "address_refused"
+_REFUSED = "calls may not go to this address"
+
+
+class AddressRefused(OSError):  # noqa: N818 - an outcome
+    """A call may not go there: see core/addresses.py."""
+
+
+class GuardedResolver(AbstractResolver):
+    """Gives a host's addresses to a connection, or none where a call may not go to one of them. The
+    connection is made to these and no others, so that a name that changes its address changes nothing."""
+
+    def __init__(self, private: Sequence[Network], resolver: AbstractResolver | None = None) -> None:
+        self._private = private
+        self._resolver = resolver or aiohttp.DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """As the resolver within. Raises AddressRefused."""
+        found = await self._resolver.resolve(host, port, family)
+        if not all(may_be_called(one["host"], self._private) for one in found):
+            raise AddressRefused(_REFUSED)
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def open_guarded_session(
+    concurrency: int, private: Sequence[Network], resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
+    """A session for calls to others' systems, by the addresses of the internet and of `private` networks."""
+
+    def open_socket(to: aiohttp.AddrInfoType) -> socket.socket:
+        # Whatever a connection is made to passes here, also an address that needed no resolver.
+        family, kind, protocol, _, address = to
+        if not may_be_called(str(address[0]), private):
+            raise AddressRefused(_REFUSED)
+        return socket.socket(family, kind, protocol)
+
+    return _session(
+        aiohttp.TCPConnector(
+            limit=2 * concurrency,
+            keepalive_timeout=10,
+            resolver=GuardedResolver(private, resolver),
+            socket_factory=open_socket,
+        )
+    )
 
 
 def open_session(concurrency: int) -> aiohttp.ClientSession:
-    """A session for all calls: no cookies, no proxies from the environment, nothing unpacked."""
+    """A session for calls to `tips`, whose address is the operator's own setting."""
+    return _session(aiohttp.TCPConnector(limit=2 * concurrency, keepalive_timeout=10))
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    """No cookies, no proxies from the environment, nothing unpacked."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=2 * concurrency, keepalive_timeout=10),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"User-Agent": "ibuurt-notify", "Accept-Encoding": "identity"},
@@ -43,6 +103,9 @@ def reason(error: Exception, status: int = 0) -> str:
         return "timeout"
     if status:
         return f"http_{status}"
+    # A number that is no address as it is usually written, such as 0177.0.0.1, is not taken for one.
+    if isinstance(error, aiohttp.InvalidURL) or isinstance(getattr(error, "os_error", None), AddressRefused):
+        return ADDRESS_REFUSED
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
         return "tls"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -311,14 +311,15 @@ async def claim_deliveries(
     now: datetime,
     leased_until: datetime,
 ) -> list[Delivery]:
-    """Take what is due until the lease ends: so many of each unit, `limit` in all, the longest due first;
-    nothing of what is held already."""
+    """Take what is due until the lease ends: so many for each destination, `limit` in all, the longest due
+    first; nothing of what is held already."""
     rows = await connection.fetch(
         """WITH due AS (
-               SELECT d.id, d.report_id FROM unnest($1::text[], $2::integer[]) AS u (unit, room)
+               SELECT d.id, d.report_id FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
                CROSS JOIN LATERAL (
                    SELECT id, report_id, next_attempt_at FROM delivery
-                   WHERE state = 'open' AND unit = u.unit AND next_attempt_at <= $4 AND id <> ALL($6)
+                   WHERE state = 'open' AND destination = u.destination AND next_attempt_at <= $4
+                         AND id <> ALL($6)
                    ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
                ORDER BY d.next_attempt_at LIMIT $3)
            UPDATE delivery d SET next_attempt_at = $5
@@ -389,16 +390,48 @@ async def close_deliveries(connection: Any, states: Mapping[uuid.UUID, str]) -> 
     )
 
 
+async def reached(connection: Any, told: Iterable[tuple[uuid.UUID, str, str]]) -> set[uuid.UUID]:
+    """The reports whose unit has been reached, or may still be, by a delivery of that step; `told` are
+    report, unit and step."""
+    rows = await connection.fetch(
+        """SELECT DISTINCT d.report_id
+           FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t (report_id, unit, step)
+           JOIN delivery d USING (report_id, unit, step) WHERE d.state IN ('open', 'done')""",
+        *(list(column) for column in zip(*told, strict=True)),
+    )
+    return {row["report_id"] for row in rows}
+
+
+async def delivery_known(connection: Any, delivery_id: uuid.UUID) -> tuple[Any, str, str, str] | None:
+    """The report, None for a notice, the unit, channel and step of a delivery; None where there is none."""
+    row = await connection.fetchrow(
+        "SELECT report_id, unit, channel, step FROM delivery WHERE id = $1", delivery_id
+    )
+    return tuple(row) if row else None
+
+
+async def turn_down(connection: Any, delivery_id: uuid.UUID, reason: str) -> int | None:
+    """Take back that a delivery has arrived, or may; the attempts that it had, None where it was over
+    already. The report's row is locked before."""
+    attempts: int | None = await connection.fetchval(
+        """UPDATE delivery SET state = 'dead', last_failure = $2, due_at = NULL, next_attempt_at = NULL
+           WHERE id = $1 AND state IN ('open', 'done') RETURNING attempts""",
+        delivery_id,
+        reason,
+    )
+    return attempts
+
+
 async def open_deliveries(connection: Any) -> dict[str, int]:
     """How many deliveries are open, by unit."""
     rows = await connection.fetch("SELECT unit, count(*) FROM delivery WHERE state = 'open' GROUP BY unit")
     return {row["unit"]: row["count"] for row in rows}
 
 
-async def units_with_open_deliveries(connection: Any) -> list[str]:
-    """The units that something still has to reach, also those that left the municipality's folder."""
-    rows = await connection.fetch("SELECT DISTINCT unit FROM delivery WHERE state = 'open'")
-    return [row["unit"] for row in rows]
+async def open_destinations(connection: Any) -> list[str]:
+    """What something still has to go to, also units that left the municipality's folder."""
+    rows = await connection.fetch("SELECT DISTINCT destination FROM delivery WHERE state = 'open'")
+    return [row["destination"] for row in rows]
 
 
 async def bring_forward(

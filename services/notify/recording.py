@@ -1,14 +1,14 @@
 """What became of deliveries is written down, and said, once: in one transaction for many."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
 
-from services.notify import queries
+from services.notify import dead_ends, queries
 from services.notify.core import steps
 from services.notify.core.acts import Act, Impossible
 from services.notify.core.deliveries import (
@@ -21,6 +21,7 @@ from services.notify.core.deliveries import (
     about_of,
 )
 from services.notify.core.steps import Dispatch, Moved
+from services.notify.dead_ends import Dead
 from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from shared.cloudevents import Envelope, derived_id
@@ -38,12 +39,18 @@ class Result(NamedTuple):
 
 
 async def record(
-    connection: Any, results: Sequence[Result], source: str, dispatches: Dispatches, now: datetime
+    connection: Any,
+    results: Sequence[Result],
+    source: str,
+    dispatches: Dispatches,
+    now: datetime,
+    fallbacks: Mapping[str, Sequence[str]],
 ) -> set[uuid.UUID]:
     """Write results and append what follows, in the caller's transaction.
 
     Returns the ids of the deliveries that changed; the others were settled by another worker before, or
     cancelled. The ids of the events follow from the delivery's, so that saying it again says the same.
+    `fallbacks` are by unit the names of the channels that are used where another is given up.
     """
     about = {result.delivery.report_id for result in results}
     standing = await queries.lock_dispatches(connection, about)
@@ -64,6 +71,16 @@ async def record(
                 Envelope.of(event, id=derived_id(result.delivery.id, type(event)), source=source, now=now)
                 for event in events
             ]
+    dead = [
+        Dead(one.id, one.report_id, one.unit, one.channel, one.step)
+        for one, _, settlement in results
+        if one.id in changed and settlement.state == "dead"
+    ]
+    for one, (dispatch, events) in await dead_ends.follow(connection, dead, standing, fallbacks, now):
+        standing[dispatch.report_id] = dispatch
+        envelopes += [
+            Envelope.of(event, id=derived_id(one.id, type(event)), source=source, now=now) for event in events
+        ]
     if envelopes:
         moved = [dispatch for report_id, dispatch in standing.items() if dispatch != before[report_id]]
         await dispatches.update(connection, moved, before)

@@ -6,7 +6,14 @@ from datetime import datetime
 from typing import Any, Literal
 
 from services.notify import queries
-from services.notify.core.deliveries import channels, deliveries_of, delivery_id, route_step
+from services.notify.core.deliveries import (
+    FALLBACK,
+    channels,
+    deliveries_of,
+    delivery_id,
+    fallbacks,
+    route_step,
+)
 from services.notify.core.steps import dispatched, follow
 from services.notify.dispatches import Dispatches
 from shared.cloudevents import Envelope
@@ -77,6 +84,8 @@ async def _apply(
     before = await queries.lock_dispatches(connection, {event.report_id for event, _ in said})
     dispatches = dict(before)
     settled: dict[uuid.UUID, Literal["done", "dead"]] = {}
+    # Reports that a channel was given up of, by their turn: the other ways were put down then.
+    fell_back: set[tuple[uuid.UUID, int]] = set()
     for event, at in sorted(said, key=lambda one: one[0].version):
         dispatch = dispatches.get(event.report_id)
         if dispatch is None:
@@ -87,13 +96,21 @@ async def _apply(
             settled[delivery_id(event.report_id, event.unit, event.channel, step)] = (
                 "done" if isinstance(event, ReportDelivered) else "dead"
             )
+            if isinstance(event, DeliveryFailed) or event.channel.startswith(FALLBACK):
+                fell_back.add((event.report_id, dispatch.turn))
     moved = [one.report_id for one in dispatches.values() if one.turn != before[one.report_id].turn]
     await queries.cancel_deliveries(connection, moved, "moved")
     rows = [
         row
         for one in dispatches.values()
         if one.status not in ("withdrawn", "erased") and (unit := municipality.units.get(one.unit))
-        for row in deliveries_of(one.report_id, unit.id, channels(unit), route_step(one.turn), now)
+        for row in deliveries_of(
+            one.report_id,
+            unit.id,
+            (*channels(unit), *(fallbacks(unit) if (one.report_id, one.turn) in fell_back else ())),
+            route_step(one.turn),
+            now,
+        )
     ]
     if rows:
         await queries.insert_deliveries(connection, rows)

@@ -12,7 +12,7 @@ from services.tips.areas import Areas
 from services.tips.config import Settings
 from services.tips.core.certificate import CERTIFICATE_KEPT
 from services.tips.core.emails import Sender
-from services.tips.emailing import Emailing, MailServer
+from services.tips.emailing import Emailing
 from services.tips.keys import KeyFolder
 from services.tips.limits import Limits
 from services.tips.metrics import TipsMetrics
@@ -24,6 +24,7 @@ from shared import municipality, postgres
 from shared.consumer import Apply
 from shared.errors import Refusal
 from shared.events import SUBSCRIPTIONS
+from shared.mail import server_of
 from shared.mending.recover import Recover
 from shared.service import Service
 
@@ -81,17 +82,10 @@ async def serve(settings: Settings, service: Service) -> None:
     service.also("move photos", lambda: keep_moving(service.pool, store, _now))
     service.also("clear photos", lambda: keep_clearing(service.pool, store, _now))
     if desk.sender:
-        server = MailServer(
-            settings.smtp_host,
-            settings.smtp_port,
-            settings.smtp_tls,
-            settings.smtp_user,
-            settings.smtp_password.get_secret_value(),
-        )
         emailing = Emailing(
             service.pool,
             desk.keys,
-            server,
+            server_of(settings),
             desk.sender,
             town.languages,
             desk.peppers.lookup,

@@ -7,9 +7,7 @@ import asyncio
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parseaddr
 from typing import Any
 
 import aiosmtplib
@@ -23,6 +21,7 @@ from services.tips.metrics import TipsMetrics
 from services.tips.queries import emails
 from services.tips.queries.emails import Due
 from shared import postgres
+from shared.mail import MailServer, hand_over
 
 POLL_SECONDS = 2.0
 # An attempt, with every answer of the mail server that it takes.
@@ -39,17 +38,6 @@ FOR_GOOD = 500
 NO_MAILBOX = re.compile(r"\s*5\.1\.(1|6|10)\b", re.ASCII)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class MailServer:
-    """Where e-mail is handed over. `tls` is "tls" from the start, "starttls", or "none" on this machine."""
-
-    host: str
-    port: int
-    tls: str
-    user: str = ""
-    password: str = ""
 
 
 class Emailing:
@@ -153,24 +141,8 @@ class Emailing:
             # One e-mail must not end those of all others.
             log.error("email_not_made", exc_info=error)
             return "later"
-        server = self._server
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await aiosmtplib.send(
-                    # As bytes: the library would fold the headers its own way.
-                    message.as_bytes(),
-                    sender=parseaddr(self._sender.address)[1],
-                    recipients=[address],
-                    hostname=server.host,
-                    port=server.port,
-                    username=server.user or None,
-                    password=server.password or None,
-                    use_tls=server.tls == "tls",
-                    start_tls=server.tls == "starttls",
-                    # Looked up, it may take long, and it tells a name of this machine.
-                    local_hostname=self._sender.domain,
-                    timeout=SEND_SECONDS,
-                )
+            await hand_over(self._server, message.as_bytes(), self._sender.address, address, SEND_SECONDS)
         except aiosmtplib.SMTPRecipientsRefused as error:
             (refused,) = error.recipients
             gone = refused.code >= FOR_GOOD and NO_MAILBOX.match(refused.message)

@@ -4,6 +4,7 @@ Every service reads the same folder at start. `python -m shared.municipality FOL
 No numpy and no shapely here: two of the three services have neither.
 """
 
+from shared.municipality.channels import Channel, ChannelKind, Desk, Email, Extent, Webhook
 from shared.municipality.folder import read
 from shared.municipality.hours import WEEKDAYS, Span, Week
 from shared.municipality.model import (
@@ -14,7 +15,6 @@ from shared.municipality.model import (
     Municipality,
     Targets,
     Unit,
-    Webhook,
 )
 from shared.municipality.parts import Texts
 from shared.municipality.phrases import Wording, normalised
@@ -28,6 +28,11 @@ __all__ = [
     "Area",
     "AreaSet",
     "Category",
+    "Channel",
+    "ChannelKind",
+    "Desk",
+    "Email",
+    "Extent",
     "Municipality",
     "Option",
     "Question",

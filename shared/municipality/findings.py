@@ -27,6 +27,9 @@ PROBLEMS = {
     "tuple_type": "this is no list",
     "dict_type": "this is no table",
     "model_type": "this is no table",
+    "model_attributes_type": "this is no table",
+    "union_tag_not_found": "the key is missing",
+    "union_tag_invalid": "this is none of the words that are possible",
     "too_short": "this is empty",
     "too_long": "there are too many",
     "string_pattern_mismatch": "this is not written in the form that is needed",
@@ -115,16 +118,20 @@ class Findings:
     def _invalid(
         self, file: str, path: str, model: type[BaseModel], details: ErrorDetails, keys: Mapping[str, str]
     ) -> None:
-        place = tuple(part for part in details["loc"] if part != "[key]")
+        context = details.get("ctx", {})
+        loc = tuple(part for part in details["loc"] if part != "[key]")
+        if "discriminator" in context:
+            # Of which kind the table is: that is said by one of its keys.
+            loc = (*loc, context["discriminator"].strip("'"))
+        place, description, _ = _described(model, loc)
         where = join(path, *(keys.get(str(part), part) for part in place))
         if details["type"] == "extra_forbidden":
-            self.unknown(file, where, str(place[-1]), _described(model, place[:-1])[1])
+            self.unknown(file, where, str(place[-1]), _described(model, loc[:-1])[2])
             return
-        context = details.get("ctx", {})
         problem = PROBLEMS.get(details["type"], details["msg"])
-        if details["type"] not in ("missing", "wrong", "too_short", "too_long"):
-            problem = f"{problem}: {reprlib.repr(details['input'])}"
-        mend = context.get("mend", f"write {_described(model, place)[0]}")
+        if details["type"] not in ("missing", "union_tag_not_found", "wrong", "too_short", "too_long"):
+            problem = f"{problem}: {reprlib.repr(context.get('tag', details['input']))}"
+        mend = context.get("mend", f"write {description}")
         self.add(file, where or WHOLE_FILE, problem, mend)
 
 
@@ -135,20 +142,36 @@ def _follows(details: ErrorDetails) -> bool:
     return details["type"] == "default_factory_not_called"
 
 
-def _described(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """What stands at a place: the description of its field, and the keys of its table."""
+def _described(
+    model: type[BaseModel], loc: tuple[int | str, ...]
+) -> tuple[tuple[int | str, ...], str, list[str]]:
+    """The place in the file that pydantic's `loc` stands for; what stands there: the description of its
+    field, and the keys of its table."""
     description = f"a table with {listed(model.model_fields)}"
-    inner: type[BaseModel] | None = model
-    for part in place:
-        field = inner.model_fields.get(str(part)) if inner else None
-        if field is not None:
-            description = field.description or description
-            inner = _model_in(field.annotation)
-    return description, list(inner.model_fields) if inner else []
+    inner: list[type[BaseModel]] = [model]
+    place: list[int | str] = []
+    for part in loc:
+        if len(inner) > 1 and (of_kind := [one for one in inner if part in _kinds(one)]):
+            # pydantic's name of the kind, which is no key of the file.
+            inner = of_kind
+            continue
+        place.append(part)
+        fields = [one.model_fields[str(part)] for one in inner if str(part) in one.model_fields]
+        if fields:
+            told = dict.fromkeys(field.description for field in fields if field.description)
+            description = " or ".join(told) or description
+            inner = [one for field in fields for one in _models_in(field.annotation)]
+    return tuple(place), description, list(dict.fromkeys(key for one in inner for key in one.model_fields))
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    """The model that a field holds: in `tuple[Webhook, ...]` and `When | None` as well."""
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    """The models that a field may hold: in `tuple[Question, ...]`, `When | None` and `Webhook | Email` as
+    well."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

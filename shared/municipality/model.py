@@ -1,10 +1,8 @@
 """What a municipality consists of. Each description is what the mend of a mistake tells to write."""
 
-import re
 import zoneinfo
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +12,7 @@ from pydantic import (
     field_validator,
 )
 
+from shared.municipality.channels import Channel, ChannelKind, Extent, Leaves, Webhook
 from shared.municipality.hours import Holidays, OpeningHours, Week, week_of
 from shared.municipality.parts import (
     AreaId,
@@ -31,7 +30,6 @@ from shared.municipality.phrases import NUMBER, Wording
 from shared.municipality.questions import QUESTIONS_PER_CATEGORY, Question
 from shared.municipality.rules import Rule
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1")
 LONGEST_WAIT_MINUTES = 30
 
 
@@ -105,6 +103,29 @@ class Category(Identified):
     # Whether choosing it means danger now: the resident is told to call before anything is stored.
     danger: Flag = Field(False, description="true or false")
 
+    # How much of a report may leave by each kind of channel.
+    leaves: Leaves = Field(Leaves(), description='such as {webhook = "words", email = "notice"}')
+
+    @field_validator("leaves")
+    @classmethod
+    def _nothing_in_clear(cls, leaves: Leaves, info: ValidationInfo) -> Leaves:
+        # E-mail lies readable on every server that it passes, and in mailboxes that many people share.
+        if leaves.email in ("words", "codes") and info.data.get("kind") == "tip":
+            raise wrong(
+                "neither words nor codes of a tip ever leave by e-mail",
+                'write email = "notice", or leave it out',
+            )
+        if leaves.email == "words" and info.data.get("regime") == "led":
+            raise wrong(
+                "words never leave by e-mail where offences are prevented or detected",
+                'write email = "codes" or email = "notice"',
+            )
+        return leaves
+
+    def leaving(self, kind: ChannelKind) -> Extent:
+        """How much of a report of this category may leave by a kind of channel."""
+        return self.leaves.by(kind, tip=self.kind == "tip")
+
     @field_validator("contact")
     @classmethod
     def _tips_are_anonymous(cls, contact: bool, info: ValidationInfo) -> bool:
@@ -136,49 +157,35 @@ class Category(Identified):
         return minutes
 
 
-class Webhook(Part):
-    """A signed HTTP call. The signing secret is not in the folder.
-
-    `acknowledged_field` is the dotted name of the field of the receiver's JSON answer that means that
-    somebody there has seen the report; without it a 2xx answer means delivered and nothing more.
-    """
-
-    kind: Literal["webhook"] = Field(description='"webhook"')
-    url: str = Field(description='an address such as "https://unit.example/reports"')
-    acknowledged_field: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$",
-        description='a dotted name such as "case.seen"',
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _reachable_and_safe(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            host = None
-        if host is None or parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", url):
-            raise wrong(
-                "this is no http or https address", 'write one such as "https://unit.example/reports"'
-            )
-        if parts.scheme == "http" and host not in LOCAL_HOSTS:
-            raise wrong("a report would travel without encryption", "write https:// (http only to localhost)")
-        if "@" in parts.netloc:
-            raise wrong(
-                "the address holds a user name or a password", "take it out: secrets are not kept here"
-            )
-        return url
-
-
 class Unit(Identified):
     """Who is responsible, and the ways to reach them."""
 
     names: Texts
     # Without any: always, by day and night, also on holidays.
     hours: OpeningHours = ()
-    channels: tuple[Webhook, ...] = Field(min_length=1, description="at least one [[units.channels]]")
+    channels: tuple[Channel, ...] = Field(min_length=1, description="at least one [[units.channels]]")
+    # What is used where one of the channels is given up.
+    fallback: tuple[Channel, ...] = Field((), description="a list of [[units.fallback]], or nothing")
+
+    @field_validator("fallback")
+    @classmethod
+    def _other_ways(cls, fallback: tuple[Channel, ...], info: ValidationInfo) -> tuple[Channel, ...]:
+        if any(one in info.data.get("channels", ()) for one in fallback):
+            raise wrong(
+                "what is used when a channel is given up is that channel again",
+                "name another way, or take it out",
+            )
+        return fallback
+
+    @property
+    def webhooks(self) -> tuple[Webhook, ...]:
+        """All its webhooks; they have one signing secret."""
+        return tuple(one for one in (*self.channels, *self.fallback) if isinstance(one, Webhook))
+
+    @property
+    def has_email(self) -> bool:
+        """Whether anything of it is an e-mail address."""
+        return any(one.kind == "email" for one in (*self.channels, *self.fallback))
 
     @property
     def week(self) -> Week:

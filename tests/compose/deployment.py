@@ -86,6 +86,8 @@ class Deployment:
             "IBUURT_PROMETHEUS_PORT": self.prometheus_port,
             # The tests play a whole town from one address.
             "IBUURT_UNLIMITED_NETWORKS": "0.0.0.0/0",
+            # The units are on this machine, behind a forward inside the container.
+            "IBUURT_PRIVATE_NETWORKS": "127.0.0.0/8",
             "IBUURT_TEST_UNIT_PORTS": ",".join(str(port) for port in self.unit_ports.values()),
         } | dict(settings or {})
         environment |= {

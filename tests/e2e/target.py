@@ -71,7 +71,7 @@ def _named(environment: Mapping[str, str]) -> Target:
     assert not missing, f"set {', '.join(missing)}"
     folder = Path(environment["IBUURT_E2E_MUNICIPALITY"])
     town = read(folder)
-    ports = {unit.id: urlsplit(unit.channels[0].url).port or 80 for unit in town.units.values()}
+    ports = {unit.id: urlsplit(unit.webhooks[0].url).port or 80 for unit in town.units.values()}
     given = Path(environment["IBUURT_E2E_WEBHOOK_SECRETS"])
     secrets = {unit: (given / unit).read_text("ascii").split()[0] for unit in town.units}
     units = Units(town.units, host=environment["IBUURT_E2E_LISTEN"], secrets=secrets, ports=ports)

@@ -49,6 +49,7 @@ async def work(dsn: str, tips_url: str, port: int) -> None:
             pool,
             made.deliver,
             units=tuple(town.units),
+            fallbacks={},
             source="/ibuurt/notify",
             dispatches=dispatches,
             limits=Limits(16, 8),

@@ -12,29 +12,34 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook as Verifier
 
 from deploy.local.processes import free_port
-from services.notify import calls, http, outgoing, queries
+from services.notify import calls, dead_ends, http, outgoing, queries
 from services.notify.acting import Acting
 from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
 from services.notify.core.deliveries import Retrying
+from services.notify.core.letters import Writer
 from services.notify.delivery import Limits, Worker
 from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
+from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
 from services.notify.tips import Tips as TipsApi
 from shared import municipality, postgres
 from shared.cloudevents import Envelope, from_record
 from shared.events import REPORTS, Event, ReportAccepted, hour_of
+from shared.mail import MailServer
 from shared.municipality import Municipality, Webhook
 from shared.web import HttpServer, new_app
 from tests.integration.tips_server import NOTIFY_TOKEN, Tips, issue
@@ -44,6 +49,7 @@ IBUURT = ROOT / "deploy/municipalities/ibuurt"
 MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"]
 LINK_SECRET = "link-secret-" + "l" * 32
 DESK_TOKEN = "desk-token-" + "d" * 32
+SENDER = "iBuurt <units@town.example>"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -182,6 +188,7 @@ class Notify:
             self.pool,
             deliver or self.calls.deliver,
             units=tuple(self.municipality.units),
+            fallbacks=dead_ends.names_of(self.municipality),
             source="/ibuurt/notify",
             dispatches=self.dispatches,
             limits=limits,
@@ -295,13 +302,21 @@ async def send(tips: Tips, notify: Notify, *bodies: dict[str, Any]) -> list[uuid
 
 @asynccontextmanager
 async def running_notify(
-    dsn: str, tips_url: str, *, ports: dict[str, int] | None = None, webhook_seconds: float = 10.0
+    dsn: str,
+    tips_url: str,
+    *,
+    ports: dict[str, int] | None = None,
+    webhook_seconds: float = 10.0,
+    resolver: AbstractResolver | None = None,
+    change: Callable[[Municipality], Municipality] = lambda town: town,
+    mail: MailServer | None = None,
 ) -> AsyncIterator[Notify]:
-    """`notify` on its own database; every unit listens, but those of `ports`, whose port is given."""
+    """`notify` on its own database; every unit listens, but those of `ports`, whose port is given. `change`
+    makes another town of it, `mail` is its mail server."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "notify")
     units = Units()
-    town = town_at(units.port, ports)
+    town = change(town_at(units.port, ports))
     registry, clock = CollectorRegistry(), Clock()
     metrics = DeliveryMetrics(registry)
     app = web.Application()
@@ -317,8 +332,11 @@ async def running_notify(
         pool, town, acting, LINK_SECRET, metrics=metrics, clock=clock, appended=lambda: None
     )
     port, internal_port = free_port(), free_port()
-    async with outgoing.open_session(64) as session:
-        tips = TipsApi(session, tips_url, NOTIFY_TOKEN, lambda: datetime.now(UTC))
+    async with (
+        outgoing.open_session(64) as to_tips,
+        outgoing.open_guarded_session(64, (ip_network("127.0.0.0/8"),), resolver) as session,
+    ):
+        tips = TipsApi(to_tips, tips_url, NOTIFY_TOKEN, lambda: datetime.now(UTC))
         desk = http.Desk(pool, town, acting, tips, signing, clock, lambda: None)
         digests = Digests(pool, town, dispatches.responsibility, clock)
         server = HttpServer(http.public_app(answers, desk, digests, LINK_SECRET), "127.0.0.1", port)
@@ -336,6 +354,7 @@ async def running_notify(
             secrets=signing,
             clock=lambda: datetime.now(UTC),
             webhook_seconds=webhook_seconds,
+            emails=Emails(mail, Writer(town, SENDER), clock, seconds=5) if mail else None,
         )
         notify = Notify(
             pool=pool,
@@ -343,7 +362,7 @@ async def running_notify(
             units=units,
             url=f"http://127.0.0.1:{port}",
             internal_url=f"http://127.0.0.1:{internal_port}",
-            session=session,
+            session=to_tips,
             clock=clock,
             reports=Reports(town, clock=clock, chance=lambda: 0.5),
             dispatches=dispatches,

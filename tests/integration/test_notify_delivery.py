@@ -305,7 +305,7 @@ async def test_a_unit_that_is_down_is_given_up_after_the_last_attempt(
         (row,) = await notify.rows(
             "SELECT status, version, state FROM dispatch JOIN delivery USING (report_id)"
         )
-        assert tuple(row) == ("routed", 2, "dead")
+        assert tuple(row) == ("routed", 3, "dead")
         assert notify.metric("deliveries_total", result="dead") == 1
 
 

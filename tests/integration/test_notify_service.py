@@ -39,6 +39,7 @@ def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, sec
         link_secret="l" * 32,
         subscription_secret="s" * 32,
         webhook_secrets=str(secrets),
+        private_networks="127.0.0.0/8",
     )
 
 

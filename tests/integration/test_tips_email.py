@@ -18,9 +18,10 @@ from aiosmtpd.controller import Controller
 
 from deploy.local.processes import free_port
 from services.tips import app, consumer, recovery
-from services.tips.emailing import ATTEMPTS_MOST, LEASE, Emailing, MailServer
+from services.tips.emailing import ATTEMPTS_MOST, LEASE, Emailing
 from services.tips.queries import emails
 from shared import events
+from shared.mail import MailServer
 from shared.mending.recover import History
 from tests.integration.followed import QUESTION, followed
 from tests.integration.test_tips_consumer import envelope

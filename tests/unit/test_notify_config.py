@@ -1,12 +1,15 @@
 """notify's settings: what is missing or wrong is named with its mend, before anything runs."""
 
 import base64
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.notify.config import Settings, read_webhook_secrets
+from services.notify.config import Settings, check_mail, read_webhook_secrets
 from shared.errors import Refusal
+from shared.municipality import Desk, Email
 from tests.unit.test_notify_routing import IBUURT
 
 GOOD = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -56,3 +59,49 @@ def test_every_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     secrets = ("TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET", "WEBHOOK_SECRETS")
     for name in ("TIPS_URL", *secrets, "PUBLIC_URL"):
         assert f"IBUURT_{name}:" in str(caught.value)
+
+
+@pytest.fixture
+def sound(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with which notify starts."""
+    for name in list(os.environ):
+        if name.startswith("IBUURT_"):
+            monkeypatch.delenv(name)
+    sound = dict.fromkeys(("OPERATOR_TOKEN", "TIPS_TOKEN", "LINK_SECRET", "SUBSCRIPTION_SECRET"), "s" * 32)
+    sound |= {"MUNICIPALITY": "/town", "DATABASE_URL": "postgresql://a@b/c", "KAFKA_BOOTSTRAP": "a:1"}
+    sound |= {"HTTP_PORT": "1", "INTERNAL_PORT": "2", "TIPS_URL": "http://a", "PUBLIC_URL": "http://b"}
+    for name, value in (sound | {"WEBHOOK_SECRETS": "/secrets"}).items():
+        monkeypatch.setenv(f"IBUURT_{name}", value)
+    return monkeypatch
+
+
+def test_private_networks_are_none_unless_they_are_named(sound: pytest.MonkeyPatch) -> None:
+    """With commas between; what is no network is refused by its name."""
+    assert Settings.read().private_networks == ()
+    sound.setenv("IBUURT_PRIVATE_NETWORKS", "10.20.0.0/16, fd00:1::/32")
+    assert [str(one) for one in Settings.read().private_networks] == ["10.20.0.0/16", "fd00:1::/32"]
+    for wrong in ("10.20.0.1/16", "units.example", "*"):
+        sound.setenv("IBUURT_PRIVATE_NETWORKS", wrong)
+        with pytest.raises(Refusal, match=r"IBUURT_PRIVATE_NETWORKS: .* set it to networks"):
+            Settings.read()
+
+
+def test_units_with_email_need_a_mail_server(sound: pytest.MonkeyPatch) -> None:
+    """Also where e-mail is only the fallback; each such unit is named."""
+    email = Email(kind="email", address="a@b.example")
+    changed: dict[str, dict[str, Any]] = {
+        "parking": {"channels": (email,)},
+        "care_team": {"fallback": (email,)},
+        "front_desk": {"channels": (Desk(kind="desk"),)},
+    }
+    units = {name: unit.model_copy(update=changed.get(name, {})) for name, unit in IBUURT.units.items()}
+    town = IBUURT.model_copy(update={"units": units})
+    check_mail(Settings.read(), IBUURT)
+    with pytest.raises(Refusal, match="these units are to get e-mail: parking, care_team;"):
+        check_mail(Settings.read(), town)
+    sound.setenv("IBUURT_SMTP_HOST", "mail.example")
+    sound.setenv("IBUURT_EMAIL_FROM", "iBuurt <units@town.example>")
+    check_mail(Settings.read(), town)
+    sound.setenv("IBUURT_SMTP_TLS", "none")
+    with pytest.raises(Refusal, match=r"IBUURT_SMTP_TLS: .*in clear"):
+        Settings.read()

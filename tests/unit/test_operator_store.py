@@ -164,15 +164,18 @@ def test_each_receiver_is_handed_its_own_and_no_more(store: Store, handed: Path)
     }
 
 
-@pytest.mark.parametrize("name", ["smtp_password", "photo_store_secret_key"])
+@pytest.mark.parametrize(
+    ("service", "name"),
+    [("tips", "smtp_password"), ("notify", "smtp_password"), ("tips", "photo_store_secret_key")],
+)
 def test_another_systems_secret_is_handed_on_as_it_is_given(
-    store: Store, handed: Path, given: Path, name: str
+    store: Store, handed: Path, given: Path, service: str, name: str
 ) -> None:
     """Nobody can make it here; where there is none, the file is empty."""
-    assert (handed / "tips" / f"ibuurt_{name}").read_text() == "\n"
+    assert (handed / service / f"ibuurt_{name}").read_text() == "\n"
     (given / name).write_text("short, with signs!\n")
     hand_out(store, handed, UNITS, "postgres:5432", NOW)
-    assert (handed / "tips" / f"ibuurt_{name}").read_text() == "short, with signs!\n"
+    assert (handed / service / f"ibuurt_{name}").read_text() == "short, with signs!\n"
 
 
 def test_a_dsn_leads_to_the_services_own_database(store: Store, handed: Path) -> None:

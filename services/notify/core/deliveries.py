@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from services.notify.core.clocks import backoff
 from shared.events import Kind, hour_of
-from shared.municipality import Unit, Webhook
+from shared.municipality import Channel, Unit
 
 # What a delivery is about.
 About = Literal["route", "message", "withdrawn", "erased", "notice"]
@@ -19,15 +19,40 @@ _NOT_SEEN = ("", "0", "false", "no", "null")
 State = Literal["open", "done", "dead", "cancelled"]
 
 
-def channels(unit: Unit) -> Mapping[str, Webhook]:
+# What names of channels begin with that are used where another is given up.
+FALLBACK = "fallback."
+# What calls go to that is no unit's own system; no unit has such an id.
+MAIL, DESK = "@smtp", "@desk"
+
+
+def channels(unit: Unit) -> Mapping[str, Channel]:
     """The unit's channels by name: its kind, and from the second of a kind on its number, as webhook.2."""
-    named: dict[str, Webhook] = {}
+    return _named(unit.channels)
+
+
+def fallbacks(unit: Unit) -> Mapping[str, Channel]:
+    """What is used where one of the unit's channels is given up, by name, as fallback.email."""
+    return {FALLBACK + name: channel for name, channel in _named(unit.fallback).items()}
+
+
+def _named(listed: Iterable[Channel]) -> dict[str, Channel]:
+    named: dict[str, Channel] = {}
     counts: dict[str, int] = {}
-    for channel in unit.channels:
+    for channel in listed:
         counts[channel.kind] = counts.get(channel.kind, 0) + 1
         number = counts[channel.kind]
         named[channel.kind if number == 1 else f"{channel.kind}.{number}"] = channel
     return named
+
+
+def kind_of(channel: str) -> str:
+    """The kind of the channel of a name."""
+    return channel.removeprefix(FALLBACK).partition(".")[0]
+
+
+def destination(unit: str, channel: str) -> str:
+    """What a unit's channel goes to: the unit's own system, or what all share. As the column of that name."""
+    return {"email": MAIL, "desk": DESK}.get(kind_of(channel), unit)
 
 
 def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
@@ -91,27 +116,37 @@ class Delivery:
     acknowledge_by: datetime
     resolve_by: datetime
 
+    @property
+    def destination(self) -> str:
+        """What its call goes to."""
+        return destination(self.unit, self.channel)
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The unit's system answered 2xx; `acknowledged` when its answer says that somebody has seen it, `words`
-    where words of the report went with it. `erased` is what it says of its copy, where it was asked."""
+    """What was called took it; `acknowledged` when its answer says that somebody has seen it, `words` where
+    words of the report went with it. `erased` is what it says of its copy, where it was asked. `tips_asked`
+    is whether words were fetched for it."""
 
     acknowledged: bool = False
     words: bool = False
     erased: bool | None = None
+    tips_asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Not delivered, with a code. `unit_up` is whether the unit's system works, None where it was not
-    asked. An attempt does not count while tips is not up, nor where it has `no_words` to give until an
-    operator mends them: such a delivery is never given up."""
+    """Not delivered, with a code. `unit_up` is whether what was called works, the unit's system or the mail
+    server, None where it was not called. An attempt does not count while tips is not up, nor where it has
+    `no_words` to give until an operator mends them: such a delivery is never given up. `for_good` where it
+    makes no sense to try again."""
 
     reason: str
     unit_up: bool | None = None
     tips_up: bool = True
     no_words: bool = False
+    for_good: bool = False
+    tips_asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +189,7 @@ def settle(
         return Settlement("cancelled", delivery.attempts, failure="erased")
     counts = outcome.tips_up and not outcome.no_words
     attempts = delivery.attempts + (1 if counts else 0)
-    if counts and attempts >= retrying.max_attempts:
+    if counts and (outcome.for_good or attempts >= retrying.max_attempts):
         return Settlement("dead", attempts, lease=delivery.leased_until, failure=outcome.reason)
     tries = retrying.max_attempts if outcome.no_words else max(1, attempts)
     wait = backoff(tries, retrying.base, retrying.cap, chance)

@@ -6,12 +6,13 @@ import pytest
 
 from tests.unit.municipality.edits import CENTRE, C, G, M, R, U, W, mistakes_of, swap
 from tests.unit.municipality.planted_areas import AREAS
+from tests.unit.municipality.planted_channels import CHANNELS
 from tests.unit.municipality.planted_entries import ENTRIES
 from tests.unit.municipality.planted_files import FILES
 from tests.unit.municipality.planted_hours import HOURS
 from tests.unit.municipality.planted_sending import SENDING
 
-MISTAKES = FILES | ENTRIES | AREAS | SENDING | HOURS
+MISTAKES = FILES | ENTRIES | AREAS | SENDING | HOURS | CHANNELS
 # A renamed id or key is missing under its old name; nothing else may make a second mistake of one.
 WITH_MORE = {
     "no reasons",
@@ -55,6 +56,8 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
         "language missing",
         "kind",
         "id of an area",
+        "fallback of another kind",
+        "words of a tip by e-mail",
     )
     for name in names:
         MISTAKES[name].edit(folder)

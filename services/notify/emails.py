@@ -1,0 +1,73 @@
+"""The e-mail of a delivery: handed over to the operator's mail server, and what its answer means.
+
+Nothing is logged of whom it goes to, nor what the server said: it may repeat the address.
+"""
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import aiosmtplib
+
+from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome
+from services.notify.core.letters import Writer
+from shared.mail import MailServer, hand_over
+from shared.municipality import Email, Extent
+
+# With the words before it, less than a lease (delivery.py).
+SMTP_SECONDS = 20.0
+_FOR_GOOD, _CLOSING = 500, 421
+# RFC 3463: a refusal that is about the system, the network, the protocol, the content, or a policy is no
+# fault of the address, though it comes in answer to it.
+_NOT_THE_MAILBOX = re.compile(r"\s*5\.[34567]\.", re.ASCII)
+
+
+class Emails:
+    """Sends e-mails; what went wrong is an outcome, not an error."""
+
+    def __init__(
+        self,
+        server: MailServer,
+        writer: Writer,
+        clock: Callable[[], datetime],
+        seconds: float = SMTP_SECONDS,
+    ) -> None:
+        self._server = server
+        self._writer = writer
+        self._clock = clock
+        self._seconds = seconds
+
+    async def send(
+        self, delivery: Delivery, channel: Email, level: Extent, given: Mapping[str, Any], link: str
+    ) -> Outcome:
+        """Send a delivery's e-mail. `given` is what `tips` gave, nothing unless `level` is words."""
+        message = self._writer.write(delivery, channel.address, level, given, link, self._clock())
+        try:
+            await hand_over(
+                self._server, message.as_bytes(), self._writer.sender, channel.address, self._seconds
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            (refused,) = error.recipients
+            if refused.code >= _FOR_GOOD and not _NOT_THE_MAILBOX.match(refused.message):
+                return Failed("mailbox_refused", unit_up=True, for_good=True)
+            return _failed(refused)
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            return _failed(error)
+        return Delivered()
+
+
+def _failed(error: Exception) -> Failed:
+    """Why it is tried again. A server that puts one e-mail off, as with greylisting, works."""
+    if isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= HTTPStatus.BAD_REQUEST:
+        return Failed(f"smtp_{error.code}", unit_up=error.code < _FOR_GOOD and error.code != _CLOSING)
+    causes = (error, error.__cause__, error.__context__)
+    if any(isinstance(one, ssl.SSLError) for one in causes) or "STARTTLS" in str(error):
+        return Failed("smtp_tls", unit_up=False)
+    if isinstance(error, aiosmtplib.SMTPServerDisconnected):
+        return Failed("smtp_disconnected", unit_up=False)
+    if isinstance(error, TimeoutError):
+        return Failed("smtp_timeout", unit_up=False)
+    return Failed("smtp_refused", unit_up=False)

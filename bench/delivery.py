@@ -50,6 +50,7 @@ from deploy.local.stack import ROOT
 from services.notify import calls, outgoing
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
+from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
@@ -233,6 +234,7 @@ class _Bench:
             self._town,
             tips,
             Notices(pool, dispatches.clocks, _now),
+            Digests(pool, self._town, dispatches.responsibility, _now),
             link_secret="l" * 32,
             public_url=self._url,
             secrets=dict.fromkeys(self._town.units, (SECRET,)),

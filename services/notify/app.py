@@ -26,6 +26,7 @@ from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
+from services.notify.mornings import Mornings
 from services.notify.noticing import Notices
 from services.notify.subscribing import Subscribers
 from services.notify.subscription_calls import SubscriptionCalls
@@ -60,11 +61,13 @@ async def serve(settings: config.Settings, service: Service) -> None:
         outgoing.open_guarded_session(settings.subscription_concurrency, private) as calling,
     ):
         tips = Tips(to_tips, settings.tips_url, settings.tips_token.get_secret_value(), _now)
+        digests = Digests(service.pool, municipality, dispatches.responsibility, _now)
         deliveries = calls.Calls(
             session,
             municipality,
             tips,
             Notices(service.pool, dispatches.clocks, _now),
+            digests,
             link_secret=link_secret,
             public_url=settings.public_url,
             secrets=signing,
@@ -111,6 +114,10 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
         )
         service.also("clocks", sweeper.run)
+        mornings = Mornings(
+            service.pool, municipality, dispatches.responsibility.calendars, _now, worker.wake
+        )
+        service.also("mornings", mornings.run)
         service.also("horizon", lambda: horizon.keep_forgetting(service.pool, _now))
         service.also("subscriptions", subscriptions.run)
         service.answer(queries.totals)
@@ -118,7 +125,6 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed
         )
         desk = http.Desk(service.pool, municipality, acting, tips, signing, _now, routed)
-        digests = Digests(service.pool, municipality, dispatches.responsibility, _now)
         http.add_internal(service.internal, desk, digests, settings.desk_token.get_secret_value())
         await service.run(http.public_app(answers, desk, digests, link_secret))
 

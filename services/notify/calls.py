@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from services.notify.core.deliveries import (
+    DIGEST,
     Delivered,
     Delivery,
     Failed,
@@ -21,12 +22,20 @@ from services.notify.core.deliveries import (
     fallbacks,
     kind_of,
 )
-from services.notify.core.links import LINK_DAYS, Link, write_token
+from services.notify.core.links import (
+    DIGEST_DAYS,
+    LINK_DAYS,
+    DigestLink,
+    Link,
+    write_digest_token,
+    write_token,
+)
+from services.notify.digests import Digests, as_json
 from services.notify.emails import Emails
 from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from services.notify.webhook import WEBHOOK_SECONDS, Webhooks
-from shared.municipality import Channel, Desk, Email, Extent, Municipality, Webhook
+from shared.municipality import Channel, Desk, Email, Extent, Municipality, Unit, Webhook
 
 
 class Calls:
@@ -38,6 +47,7 @@ class Calls:
         municipality: Municipality,
         tips: Tips,
         notices: Notices,
+        digests: Digests,
         *,
         link_secret: str,
         public_url: str,
@@ -47,13 +57,15 @@ class Calls:
         emails: Emails | None = None,
     ) -> None:
         self._channels = {
-            unit.id: {**channels(unit), **fallbacks(unit)} for unit in municipality.units.values()
+            unit.id: {**channels(unit), **fallbacks(unit), **_of_digest(unit)}
+            for unit in municipality.units.values()
         }
         self._categories = municipality.categories
         self._tips = tips
         self._webhooks = Webhooks(session, secrets, clock, webhook_seconds)
         self._emails = emails
         self._notices = notices
+        self._digests = digests
         self._link_secret = link_secret
         self._public_url = public_url.rstrip("/")
         self._clock = clock
@@ -68,24 +80,28 @@ class Calls:
             return Failed("no_channel", tips_asked=False)
         about, level = about_of(delivery.step), self._level(delivery)
         words = about in ("route", "message") and level == "words"
-        given: Mapping[str, Any] = {}
-        if about == "notice":
-            told = await self._notices.of(delivery.unit)
-            if told is None:
-                return Gone()
-            given = told
-        elif words:
-            ask = self._tips.messages if about == "message" else self._tips.words
-            found = await ask(delivery.report_id, _reader(delivery))
-            if isinstance(found, Failed | Gone):
-                return found
-            given = found
+        given = await self._given(delivery, words=words)
+        if isinstance(given, Failed | Gone):
+            return given
         outcome = await self._send(delivery, channel, level, given)
         if isinstance(outcome, Delivered) and outcome.erased is not None and about == "erased":
             return await self._confirm(delivery, outcome)
         if isinstance(outcome, Delivered):
             return replace(outcome, words=words, tips_asked=words)
         return replace(outcome, tips_asked=words) if isinstance(outcome, Failed) else outcome
+
+    async def _given(self, delivery: Delivery, *, words: bool) -> Mapping[str, Any] | Failed | Gone:
+        """What there is to send besides the row: `words` of tips, or what is gathered for a unit."""
+        about = about_of(delivery.step)
+        if about == "notice":
+            return await self._notices.of(delivery.unit) or Gone()
+        if about == "digest":
+            digest = await self._digests.of(delivery.unit)
+            return Gone() if digest.empty else as_json(digest)
+        if not words:
+            return {}
+        ask = self._tips.messages if about == "message" else self._tips.words
+        return await ask(delivery.report_id, _reader(delivery))
 
     def _can_send(self, unit: str, channel: Channel | None) -> bool:
         if isinstance(channel, Email):
@@ -110,6 +126,9 @@ class Calls:
         return Failed("no_channel")
 
     def _link(self, delivery: Delivery) -> str:
+        if about_of(delivery.step) == "digest":
+            seen = DigestLink(delivery.unit, self._clock() + timedelta(days=DIGEST_DAYS))
+            return f"{self._public_url}/digest/{write_digest_token(seen, self._link_secret)}"
         link = Link(delivery.report_id, delivery.unit, self._clock() + timedelta(days=LINK_DAYS))
         return f"{self._public_url}/answer/{write_token(link, self._link_secret)}"
 
@@ -118,6 +137,10 @@ class Calls:
         told = await self._tips.confirm(delivery.report_id, _reader(delivery), erased=erased)
         # What tips no longer knows needs no certificate.
         return told if isinstance(told, Failed) and told.reason != "report_unknown" else outcome
+
+
+def _of_digest(unit: Unit) -> Mapping[str, Channel]:
+    return {DIGEST: Email(kind="email", address=unit.digest)} if unit.digest else {}
 
 
 def _reader(delivery: Delivery) -> str:

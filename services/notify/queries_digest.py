@@ -3,8 +3,10 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
+from services.notify.core.deliveries import DIGEST
 from services.notify.core.steps import Dispatch
 from services.notify.queries import DISPATCH, dispatch_from
 from shared.events import IssueChanged
@@ -76,3 +78,27 @@ async def open_reports(
     )
     found = [dict(row) for row in rows]
     return [(json.loads(row.pop("areas")), dispatch_from(row)) for row in found]
+
+
+async def begin_mornings(connection: Any, units: Sequence[str], day: date) -> list[str]:
+    """Note that these units' digests of a day go; those of them that did not before."""
+    rows = await connection.fetch(
+        """INSERT INTO morning (unit, day) SELECT unit, $2 FROM unnest($1::text[]) AS u (unit)
+           ON CONFLICT DO NOTHING RETURNING unit""",
+        list(units),
+        day,
+    )
+    return [row["unit"] for row in rows]
+
+
+async def insert_digests(connection: Any, digests: Sequence[tuple[uuid.UUID, str]], due_at: datetime) -> None:
+    """Put digests down: the id and the unit of each. What is there stays."""
+    await connection.execute(
+        """INSERT INTO delivery (id, unit, channel, step, due_at, next_attempt_at)
+           SELECT id, unit, $3, 'digest', $4, $4 FROM unnest($1::uuid[], $2::text[]) AS d (id, unit)
+           ON CONFLICT DO NOTHING""",
+        [one for one, _ in digests],
+        [unit for _, unit in digests],
+        DIGEST,
+        due_at,
+    )

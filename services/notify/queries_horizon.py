@@ -33,3 +33,9 @@ async def forget(connection: Any, before: date, limit: int) -> int:
         ids,
     )
     return len(ids)
+
+
+async def forget_notices(connection: Any, before: date) -> None:
+    """Delete notices and digests that have gone or never will, and the mornings before a day."""
+    await connection.execute("DELETE FROM delivery WHERE report_id IS NULL AND state <> 'open'")
+    await connection.execute("DELETE FROM morning WHERE day < $1", before)

@@ -53,15 +53,20 @@ class Webhook(Part):
         return url
 
 
+Address = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,8}$",
+        max_length=254,
+    ),
+]
+
+
 class Email(Part):
     """An e-mail to one address, handed over to the operator's mail server."""
 
     kind: Literal["email"] = Field(description='"email"')
-    address: str = Field(
-        pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,8}$",
-        max_length=254,
-        description='an address such as "team@town.example"',
-    )
+    address: Address = Field(description='an address such as "team@town.example"')
 
 
 class Desk(Part):

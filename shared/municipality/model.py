@@ -12,7 +12,7 @@ from pydantic import (
     field_validator,
 )
 
-from shared.municipality.channels import Channel, ChannelKind, Extent, Leaves, Webhook
+from shared.municipality.channels import Address, Channel, ChannelKind, Extent, Leaves, Webhook
 from shared.municipality.hours import Holidays, OpeningHours, Week, week_of
 from shared.municipality.parts import (
     AreaId,
@@ -166,6 +166,8 @@ class Unit(Identified):
     channels: tuple[Channel, ...] = Field(min_length=1, description="at least one [[units.channels]]")
     # What is used where one of the channels is given up.
     fallback: tuple[Channel, ...] = Field((), description="a list of [[units.fallback]], or nothing")
+    # Where its digest goes in the morning: open reports of public categories, never anything of a tip.
+    digest: Address | None = Field(None, description='an address such as "team@town.example"')
 
     @field_validator("fallback")
     @classmethod
@@ -185,7 +187,7 @@ class Unit(Identified):
     @property
     def has_email(self) -> bool:
         """Whether anything of it is an e-mail address."""
-        return any(one.kind == "email" for one in (*self.channels, *self.fallback))
+        return self.digest is not None or any(one.kind == "email" for one in (*self.channels, *self.fallback))
 
     @property
     def week(self) -> Week:

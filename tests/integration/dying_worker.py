@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from services.notify import calls, outgoing, queries
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
+from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
@@ -40,6 +41,7 @@ async def work(dsn: str, tips_url: str, port: int) -> None:
             town,
             Tips(session, tips_url, NOTIFY_TOKEN, _now),
             Notices(pool, dispatches.clocks, _now),
+            Digests(pool, town, dispatches.responsibility, _now),
             link_secret=LINK_SECRET,
             public_url="https://units.example",
             secrets={unit: (signing_secret(unit),) for unit in town.units},

@@ -349,6 +349,7 @@ async def running_notify(
             town,
             tips,
             Notices(pool, dispatches.clocks, clock),
+            digests,
             link_secret=LINK_SECRET,
             public_url=f"http://127.0.0.1:{port}/",
             secrets=signing,

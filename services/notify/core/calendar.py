@@ -55,6 +55,12 @@ class Calendar:
             left -= stop - begin
         raise ValueError("there are no working hours in twenty years")
 
+    def opens(self, day: date, earliest_hour: int) -> datetime | None:
+        """When a day of work begins, but not before an hour of the municipality's time (UTC); None where
+        nobody works then."""
+        earliest = self._moment(day, earliest_hour * 60)
+        return next((max(begin, earliest) for begin, end in self._worked_on(day) if end > earliest), None)
+
     def between(self, start: datetime, end: datetime) -> timedelta:
         """The working time that lies between two moments; none where the second is not later."""
         total = timedelta()

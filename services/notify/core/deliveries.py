@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from services.notify.core.clocks import backoff
@@ -11,7 +11,7 @@ from shared.events import Kind, hour_of
 from shared.municipality import Channel, Unit
 
 # What a delivery is about.
-About = Literal["route", "message", "withdrawn", "erased", "notice"]
+About = Literal["route", "message", "withdrawn", "erased", "notice", "digest"]
 # What falls due meanwhile goes with the same notice.
 NOTICE_WAIT = timedelta(minutes=5)
 _NOT_SEEN = ("", "0", "false", "no", "null")
@@ -21,6 +21,8 @@ State = Literal["open", "done", "dead", "cancelled"]
 
 # What names of channels begin with that are used where another is given up.
 FALLBACK = "fallback."
+# The way of a unit's digest, which is no channel of reports.
+DIGEST = "email.digest"
 # What calls go to that is no unit's own system; no unit has such an id.
 MAIL, DESK = "@smtp", "@desk"
 
@@ -58,6 +60,11 @@ def destination(unit: str, channel: str) -> str:
 def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
     """The idempotency key of a delivery: the same for ever, even in a database that was restored."""
     return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")
+
+
+def digest_id(unit: str, day: date) -> uuid.UUID:
+    """The idempotency key of a unit's digest of a day."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ibuurt:digest:{unit}:{day}")
 
 
 def first_due(kind: Kind, wait_minutes: int, now: datetime, chance: float) -> datetime:
@@ -98,7 +105,8 @@ def deliveries_of(
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One delivery that a worker holds until `leased_until`, and what it needs to know of the report. A
-    notice is of no report: its `report_id` is its own id, and all else of the report is empty."""
+    notice or digest is of no report: its `report_id` is its own id, and all else of the report is empty.
+    """
 
     id: uuid.UUID
     report_id: uuid.UUID

@@ -23,6 +23,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "subject_route": "{town}: nieuwe melding ({category})",
         "subject_message": "{town}: bericht over een melding ({category})",
         "subject_over": "{town}: een melding is vervallen",
+        "subject_digest": "{town}: vandaag voor {unit}",
+        "digest": "Wat er vandaag is voor {unit}.",
+        "area": "{area}: {open} open, {late} te laat of bijna, {places} plekken met meer meldingen",
+        "nowhere": "Plaats niet bekend",
+        "print": "Open deze link om alles te zien en te printen. De link werkt twee dagen:",
         "notice": "Er staat iets klaar voor {unit}. Open deze link om het te bekijken:",
         "route": "Er is een melding voor {unit}.",
         "message": "De bewoner heeft iets geschreven bij een melding die bij {unit} is.",
@@ -53,6 +58,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "subject_route": "{town}: new report ({category})",
         "subject_message": "{town}: message about a report ({category})",
         "subject_over": "{town}: a report is no longer there",
+        "subject_digest": "{town}: today for {unit}",
+        "digest": "What there is today for {unit}.",
+        "area": "{area}: {open} open, {late} late or nearly, {places} places with several reports",
+        "nowhere": "Place not known",
+        "print": "Open this link to see and print all of it. It works for two days:",
         "notice": "There is something for {unit}. Open this link to look at it:",
         "route": "There is a report for {unit}.",
         "message": "The resident has written about a report that is with {unit}.",
@@ -113,17 +123,24 @@ class Writer:
 
     def _subject(self, delivery: Delivery, level: Extent) -> str:
         about, which = about_of(delivery.step), "subject"
-        if delivery.kind == "issue" and about in ("withdrawn", "erased"):
+        if about == "digest":
+            which = "subject_digest"
+        elif delivery.kind == "issue" and about in ("withdrawn", "erased"):
             which = "subject_over"
         elif delivery.kind == "issue" and level != "notice":
             which = f"subject_{about}"
-        return self.texts[which].format(town=self._town, category=self._category(delivery))
+        return self.texts[which].format(
+            town=self._town, category=self._category(delivery), unit=self._unit(delivery)
+        )
 
     def _lines(self, delivery: Delivery, level: Extent, given: Mapping[str, Any], link: str) -> Iterator[str]:
         texts, about = self.texts, about_of(delivery.step)
         if about == "notice":
             # Of many reports, tips among them, and of no single one.
             yield texts["late"].format(unit=self._unit(delivery))
+            return
+        if about == "digest":
+            yield from self._digest(delivery, given, link)
             return
         if about in ("withdrawn", "erased"):
             # Whoever has to erase it must find it, and its number says nothing.
@@ -143,6 +160,22 @@ class Writer:
             yield from self._conversation(given) if about == "message" else self._words(delivery, given)
         yield ""
         yield texts["link"]
+        yield link
+
+    def _digest(self, delivery: Delivery, digest: Mapping[str, Any], link: str) -> Iterator[str]:
+        texts, areas = self.texts, self.municipality.area_sets[self.municipality.primary_area_set].areas
+        yield texts["digest"].format(unit=self._unit(delivery))
+        yield ""
+        for part in digest["areas"]:
+            area = areas.get(part["area"])
+            yield texts["area"].format(
+                area=self._named(area.names) if area else texts["nowhere"],
+                open=part["open"],
+                late=len(part["late"]),
+                places=len(part["places"]),
+            )
+        yield ""
+        yield texts["print"]
         yield link
 
     def _codes(self, delivery: Delivery) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Why a report goes where it goes, and what would go elsewhere under changed rules: nothing is changed."""
 
+import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,12 @@ from services.notify import queries
 from services.notify.core.routing import Asked, Facts, Route, explained, facts_of, route, routes
 from shared.errors import Refusal
 from shared.events import ReportAccepted
-from shared.municipality import Municipality
+from shared.municipality import Category, Municipality
 
 Say = Callable[[str], None]
 # Of what would move, so many issues are named.
 NAMED = 20
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 def explain(facts: Facts, municipality: Municipality, say: Say) -> None:
@@ -96,11 +98,22 @@ def described(
     language: str,
     hour: datetime,
 ) -> Facts:
-    """The facts of a report that somebody describes, sent in that hour (UTC). Raises Refusal for a category
-    that the folder does not know."""
+    """The facts of a report that somebody describes, sent in that hour (UTC). Raises Refusal for what the
+    folder does not know."""
     category = municipality.categories.get(category_id)
     if category is None:
-        raise Refusal(f"there is no category {category_id}; they are {', '.join(municipality.categories)}")
+        raise _unknown("category", category_id, municipality.categories)
+    for set_id, area in areas.items():
+        if set_id not in municipality.area_sets:
+            raise _unknown("area set", set_id, municipality.area_sets)
+        if area not in municipality.area_sets[set_id].areas:
+            raise _unknown(f"area of {set_id}", area, municipality.area_sets[set_id].areas)
+    _check_answers(category, answers)
+    for what, given in (("source", source), ("language", language)):
+        if not _CODE.fullmatch(given):
+            raise Refusal(
+                f"{given} is no {what}; write a code of letters, digits, - and _, such as web or nl"
+            )
     report = ReportAccepted(
         report_id=uuid.UUID(int=0),
         kind=category.kind,
@@ -116,3 +129,18 @@ def described(
         answers={**answers},
     )
     return facts_of(report, municipality)
+
+
+def _check_answers(category: Category, answers: Mapping[str, tuple[str, ...]]) -> None:
+    questions = {one.id: one for one in category.questions if one.kind in ("choice", "choices")}
+    for question, options in answers.items():
+        if question not in questions:
+            raise _unknown(f"choice question of {category.id}", question, questions)
+        known = [option.id for option in questions[question].options]
+        for option in options:
+            if option not in known:
+                raise _unknown(f"answer to {question}", option, known)
+
+
+def _unknown(what: str, given: object, known: Iterable[str]) -> Refusal:
+    return Refusal(f"there is no {what} {given}; they are {', '.join(known) or 'none'}")

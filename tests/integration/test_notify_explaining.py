@@ -38,6 +38,18 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
         assert "there is no category lamps; they are street_light" in await ask(
             "notify", env, "explain", "--category", "lamps", code=1
         )
+        for wrong, said in (
+            (("--area", "region=oakwood"), "there is no area set region; they are district"),
+            (
+                ("--area", "district=two words"),
+                "there is no area of district two words; they are station_quarter",
+            ),
+            (("--answer", "colour=red"), "there is no choice question of bulky_waste colour; they are what"),
+            (("--answer", "what=a b"), "there is no answer to what a b; they are furniture"),
+            (("--source", "a b"), "a b is no source; write a code"),
+        ):
+            described = ("explain", "--category", "bulky_waste", *wrong)
+            assert said in await ask("notify", env, *described, code=1)
         erased = ReportErased(report_id=noise.event.report_id, kind="issue", version=2, reason="resident")
         await notify.apply(Envelope.of(erased, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW))
         assert "was erased" in await ask("notify", env, "explain", str(noise.event.report_id), code=1)

@@ -142,6 +142,7 @@ def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: st
         "IBUURT_NOTIFY_TOKEN": shared_token,
         "IBUURT_TIPS_TOKEN": shared_token,
         "IBUURT_LINK_SECRET": secrets.token_urlsafe(32),
+        "IBUURT_DESK_TOKEN": secrets.token_urlsafe(32),
         "IBUURT_SUBSCRIPTION_SECRET": secrets.token_urlsafe(32),
         "IBUURT_WEBHOOK_SECRETS": str(folder / "webhook-secrets"),
     }

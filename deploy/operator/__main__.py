@@ -37,6 +37,7 @@ RESTART = {
     "operator_token": "tips notify stats",
     "notify_token": "tips notify",
     "link_secret": "notify",
+    "desk_token": "notify",
     "subscription_secret": "notify",
     **dict.fromkeys(PERMANENT, "tips"),
 }

@@ -49,6 +49,7 @@ def names(units: Iterable[str]) -> list[str]:
         *PERMANENT,
         "notify_token",
         "link_secret",
+        "desk_token",
         "subscription_secret",
         "postgres",
         *(f"database_{role}" for role in database_roles()),
@@ -236,6 +237,7 @@ def _own(store: Store, service: str) -> dict[str, str]:
         return {
             "ibuurt_tips_token": store.get("notify_token"),
             "ibuurt_link_secret": store.get("link_secret"),
+            "ibuurt_desk_token": store.get("desk_token"),
             f"ibuurt_{MAIL}": store.given(MAIL),
             "ibuurt_subscription_secret": store.get("subscription_secret"),
         }

@@ -22,6 +22,7 @@ NAMES = [
     "operator_token",
     "notify_token",
     "link_secret",
+    "desk_token",
     "subscription_secret",
     "webhook_public_space",
 ]

@@ -154,7 +154,14 @@ def test_each_receiver_is_handed_its_own_and_no_more(store: Store, handed: Path)
     everyone = {"operator_token"}
     assert {receiver: knows(store, handed / receiver) for receiver in RECEIVERS} == {
         "tips": {"database_tips", "kafka_tips", "notify_token", *PERMANENT} | everyone,
-        "notify": {"database_notify", "kafka_notify", "notify_token", "link_secret", "subscription_secret"}
+        "notify": {
+            "database_notify",
+            "kafka_notify",
+            "notify_token",
+            "link_secret",
+            "desk_token",
+            "subscription_secret",
+        }
         | webhooks
         | everyone,
         "stats": {"database_stats", "kafka_stats"} | everyone,

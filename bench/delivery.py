@@ -246,7 +246,6 @@ class _Bench:
             made.deliver,
             units=tuple(self._town.units),
             fallbacks={},
-            source="/ibuurt/notify",
             dispatches=dispatches,
             limits=Limits(CONCURRENCY, PER_UNIT),
             retrying=Retrying(RETRY_SECONDS, 5.0, 20),

@@ -89,7 +89,7 @@ class Acting:
         after, events = advance(dispatch, act, now, self._municipality.version, to)
         if events:
             await self._dispatches.update(connection, [after], {report_id: dispatch})
-            source = f"/{self._municipality.slug}/notify"
+            source = self._dispatches.source
             said = [
                 Envelope.of(event, id=derived_id(act_id, type(event)), source=source, now=now)
                 for event in events

@@ -11,6 +11,7 @@ from services.notify import (
     dead_ends,
     horizon,
     http,
+    mornings,
     outgoing,
     public_issues,
     queries,
@@ -38,6 +39,7 @@ from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS, Event
 from shared.mail import server_of
 from shared.mending.recover import Recover
+from shared.repeating import repeat
 from shared.service import Service
 
 
@@ -48,7 +50,6 @@ async def serve(settings: config.Settings, service: Service) -> None:
     signing = config.read_webhook_secrets(settings.webhook_secrets, municipality)
     config.check_mail(settings, municipality)
     metrics = DeliveryMetrics(service.registry)
-    source = f"/{municipality.slug}/notify"
     link_secret = settings.link_secret.get_secret_value()
     chance = secrets.SystemRandom().random
     relay = service.send()
@@ -79,7 +80,6 @@ async def serve(settings: config.Settings, service: Service) -> None:
             deliveries.deliver,
             units=tuple(municipality.units),
             fallbacks=dead_ends.names_of(municipality),
-            source=source,
             dispatches=dispatches,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),
             retrying=Retrying(settings.retry_base_seconds, settings.retry_cap_seconds, settings.max_attempts),
@@ -106,6 +106,9 @@ async def serve(settings: config.Settings, service: Service) -> None:
             routed()
             subscriptions.wake()
 
+        async def forget() -> None:
+            await horizon.forget(service.pool, _now())
+
         service.consume(
             SUBSCRIPTIONS["notify"], _apply(Reports(municipality, clock=_now, chance=chance)), applied
         )
@@ -114,11 +117,14 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
         )
         service.also("clocks", sweeper.run)
-        mornings = Mornings(
+        digesting = Mornings(
             service.pool, municipality, dispatches.responsibility.calendars, _now, worker.wake
         )
-        service.also("mornings", mornings.run)
-        service.also("horizon", lambda: horizon.keep_forgetting(service.pool, _now))
+        service.also("mornings", lambda: repeat("mornings", digesting.look, mornings.EVERY_SECONDS))
+        service.also(
+            "horizon",
+            lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),
+        )
         service.also("subscriptions", subscriptions.run)
         service.answer(queries.totals)
         answers = http.Answers(

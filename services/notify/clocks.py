@@ -4,14 +4,11 @@ What is told follows from the rows alone, so that a service that stood still cat
 unit is told of all of it by one notice, however much there is.
 """
 
-import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-
-import structlog
 
 from services.notify import queries_clocks
 from services.notify.core.deliveries import NOTICE_WAIT, channels
@@ -20,14 +17,12 @@ from services.notify.core.steps import Dispatch, escalate
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.saying import say
-from shared import postgres
 from shared.cloudevents import Envelope
 from shared.municipality import Municipality
+from shared.repeating import once, repeat
 
 SWEEP_SECONDS = 1.0
 AT_ONCE = 200
-AWAY_SECONDS = 1.0
-log = structlog.get_logger()
 
 
 class Sweeper:
@@ -45,7 +40,6 @@ class Sweeper:
         every_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self._pool = pool
-        self._municipality = municipality
         self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
         self._dispatches = dispatches
         self._clocks = dispatches.clocks
@@ -56,22 +50,8 @@ class Sweeper:
 
     async def run(self) -> None:
         """Set the clocks by this folder, then sweep until cancelled."""
-        await self._until_done(self.set_clocks)
-        while True:
-            await self._until_done(self.sweep)
-            await asyncio.sleep(self._every)
-
-    async def _until_done(self, work: Callable[[], Any]) -> None:
-        while True:
-            try:
-                await work()
-            except Exception as error:
-                if not postgres.is_transient(error):
-                    raise
-                log.warning("not_now", part="clocks", error=type(error).__name__)
-                await asyncio.sleep(AWAY_SECONDS)
-            else:
-                return
+        await once("clocks", self.set_clocks)
+        await repeat("clocks", self.sweep, self._every)
 
     async def set_clocks(self) -> None:
         """Work out anew when each open report's clocks tell something next: the folder may have changed."""
@@ -128,5 +108,4 @@ class Sweeper:
         name = f"{dispatch.turn}/{moment.target}/{moment.level}"
         event_id = uuid.uuid5(dispatch.report_id, f"escalated/{name}")
         dispatch, event = escalate(dispatch, moment.level, f"{moment.target}_overdue")
-        source = f"/{self._municipality.slug}/notify"
-        return dispatch, Envelope.of(event, id=event_id, source=source, now=now)
+        return dispatch, Envelope.of(event, id=event_id, source=self._dispatches.source, now=now)

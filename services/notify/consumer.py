@@ -180,8 +180,8 @@ class Reports:
             await say(connection, said)
 
     def _said(self, event: ReportEvent, cause: Envelope[Any], now: datetime) -> Envelope[ReportEvent]:
-        source = f"/{self._municipality.slug}/notify"
-        return Envelope.of(event, id=derived_id(cause.id, type(event)), source=source, now=now)
+        event_id = derived_id(cause.id, type(event))
+        return Envelope.of(event, id=event_id, source=self._dispatches.source, now=now)
 
     def _routed(self, envelope: Envelope[ReportAccepted]) -> tuple[Dispatch, ReportRouted]:
         report = envelope.event

@@ -84,7 +84,6 @@ class Worker:
         units: Sequence[str],
         # By unit, the names of the channels that are used where another is given up.
         fallbacks: Mapping[str, Sequence[str]],
-        source: str,
         dispatches: Dispatches,
         limits: Limits,
         retrying: Retrying,
@@ -97,7 +96,6 @@ class Worker:
         self._pool = pool
         self._deliver = deliver
         self._fallbacks = fallbacks
-        self._source = source
         self._dispatches = dispatches
         self._limits = limits
         self._retrying = retrying
@@ -272,9 +270,7 @@ class Worker:
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    changed = await record(
-                        connection, results, self._source, self._dispatches, now, self._fallbacks
-                    )
+                    changed = await record(connection, results, self._dispatches, now, self._fallbacks)
                 break
             except Exception as error:
                 if not postgres.is_transient(error):

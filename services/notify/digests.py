@@ -1,10 +1,11 @@
 """Digests: gathered from the rows when somebody asks, or when they go in the morning."""
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from services.notify import queries_digest
+from services.notify.core.clocks import written
 from services.notify.core.digest import LISTED_MOST, AreaDigest, Digest, PublicIssue, digest
 from services.notify.core.responsible import Responsibility
 from services.notify.queries_digest import Public
@@ -76,8 +77,8 @@ def _area(one: AreaDigest) -> Mapping[str, Any]:
                 "category": entry.dispatch.category,
                 "status": entry.dispatch.status,
                 "needs": entry.needs,
-                "acknowledge_by": _time(entry.dispatch.acknowledge_by),
-                "resolve_by": _time(entry.dispatch.resolve_by),
+                "acknowledge_by": written(entry.dispatch.acknowledge_by),
+                "resolve_by": written(entry.dispatch.resolve_by),
             }
             for entry in one.late[:LISTED_MOST]
         ],
@@ -96,7 +97,3 @@ def _area(one: AreaDigest) -> Mapping[str, Any]:
             for place in one.places[:LISTED_MOST]
         ],
     }
-
-
-def _time(moment: datetime | date) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

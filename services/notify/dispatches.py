@@ -20,6 +20,8 @@ class Dispatches:
         self.responsibility = Responsibility(municipality)
         self.clocks = Clocks(municipality, self.responsibility.calendars)
         self.rules_version = municipality.version
+        # Who speaks in the events that are appended.
+        self.source = f"/{municipality.slug}/notify"
 
     async def insert(
         self, connection: Any, rows: Sequence[tuple[ReportAccepted, Dispatch, ReportRouted]]

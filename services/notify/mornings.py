@@ -1,16 +1,12 @@
 """Mornings: on each day on which a unit works, its digest is put down to go by e-mail, once."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import structlog
-
 from services.notify import queries_digest
 from services.notify.core.calendar import Calendar
 from services.notify.core.deliveries import digest_id
-from shared import postgres
 from shared.municipality import Municipality
 
 EVERY_SECONDS = 60.0
@@ -18,7 +14,6 @@ EVERY_SECONDS = 60.0
 EARLIEST_HOUR = 7
 # A service that stood still sends no morning's digest in the afternoon.
 LATEST = timedelta(hours=4)
-log = structlog.get_logger()
 
 
 class Mornings:
@@ -37,17 +32,6 @@ class Mornings:
         self._calendars = {unit.id: calendars[unit.id] for unit in municipality.units.values() if unit.digest}
         self._clock = clock
         self._put_down = put_down
-
-    async def run(self, every_seconds: float = EVERY_SECONDS) -> None:
-        """Look again and again, whoever is away meanwhile."""
-        while True:
-            try:
-                await self.look()
-            except Exception as error:
-                if not postgres.is_transient(error):
-                    raise
-                log.warning("not_now", part="mornings", error=type(error).__name__)
-            await asyncio.sleep(every_seconds)
 
     async def look(self) -> list[str]:
         """Put down what is to go now; the units whose digest that is."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from services.notify import queries_clocks
+from services.notify.core.clocks import written
 from services.notify.core.overdue import Clocks, need
 from services.notify.queries import Listed
 
@@ -47,10 +48,6 @@ def _entry(one: Listed, why: str) -> dict[str, Any]:
         "status": dispatch.status,
         "needs": why,
         "level": dispatch.level,
-        "acknowledge_by": _written(dispatch.acknowledge_by),
-        "resolve_by": _written(dispatch.resolve_by),
+        "acknowledge_by": written(dispatch.acknowledge_by),
+        "resolve_by": written(dispatch.resolve_by),
     }
-
-
-def _written(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -41,7 +41,6 @@ class Result(NamedTuple):
 async def record(
     connection: Any,
     results: Sequence[Result],
-    source: str,
     dispatches: Dispatches,
     now: datetime,
     fallbacks: Mapping[str, Sequence[str]],
@@ -61,16 +60,18 @@ async def record(
     if notices:
         await queries.renew_notices(connection, notices, now + NOTICE_WAIT)
     before = dict(standing)
+
+    def say_of(delivery_id: uuid.UUID, event: ReportEvent) -> Envelope[ReportEvent]:
+        event_id = derived_id(delivery_id, type(event))
+        return Envelope.of(event, id=event_id, source=dispatches.source, now=now)
+
     envelopes: list[Envelope[ReportEvent]] = []
     for result in results:
         dispatch = standing.get(result.delivery.report_id)
         if result.delivery.id in changed and dispatch:
             dispatch, events = _follows(dispatch, result, now, dispatches.rules_version)
             standing[dispatch.report_id] = dispatch
-            envelopes += [
-                Envelope.of(event, id=derived_id(result.delivery.id, type(event)), source=source, now=now)
-                for event in events
-            ]
+            envelopes += [say_of(result.delivery.id, event) for event in events]
     dead = [
         Dead(one.id, one.report_id, one.unit, one.channel, one.step)
         for one, _, settlement in results
@@ -78,9 +79,7 @@ async def record(
     ]
     for one, (dispatch, events) in await dead_ends.follow(connection, dead, standing, fallbacks, now):
         standing[dispatch.report_id] = dispatch
-        envelopes += [
-            Envelope.of(event, id=derived_id(one.id, type(event)), source=source, now=now) for event in events
-        ]
+        envelopes += [say_of(one.id, event) for event in events]
     if envelopes:
         moved = [dispatch for report_id, dispatch in standing.items() if dispatch != before[report_id]]
         await dispatches.update(connection, moved, before)

@@ -16,6 +16,7 @@ import aiohttp
 import yarl
 
 from services.notify import outgoing
+from services.notify.core.clocks import written
 from services.notify.core.deliveries import Failed, Gone
 
 TIPS_SECONDS = 5.0
@@ -61,8 +62,7 @@ class Tips:
 
     async def confirm(self, report_id: uuid.UUID, reader: str, *, erased: bool) -> Given:
         """What a reader says of its copy of what was erased; it is in the certificate then."""
-        moment = self._clock().isoformat().replace("+00:00", "Z")
-        said = {"state": "confirmed" if erased else "cannot", "at": moment}
+        said = {"state": "confirmed" if erased else "cannot", "at": written(self._clock())}
         path = f"erasure-confirmations/{quote(reader, safe='')}"
         return await self._ask("PUT", report_id, path, json=said)
 

@@ -14,6 +14,7 @@ import aiohttp
 from standardwebhooks import Webhook as Signer
 
 from services.notify import outgoing
+from services.notify.core.clocks import written
 from services.notify.core.deliveries import (
     Delivered,
     Delivery,
@@ -73,7 +74,7 @@ class Webhooks:
         return self._said(type_, {"report_id": str(delivery.report_id), "unit": delivery.unit, **data})
 
     def _said(self, type_: str, data: Mapping[str, Any]) -> str:
-        said = {"type": type_, "timestamp": _written(self._clock()), "data": data}
+        said = {"type": type_, "timestamp": written(self._clock()), "data": data}
         return json.dumps(said, ensure_ascii=False)
 
     async def _post(self, delivery: Delivery, channel: Webhook, body: str) -> Outcome:
@@ -119,9 +120,9 @@ def _codes(delivery: Delivery) -> dict[str, Any]:
         "category": delivery.category,
         "areas": delivery.areas,
         "language": delivery.language,
-        "accepted_at": _written(delivery.accepted_at),
-        "acknowledge_by": _written(delivery.acknowledge_by),
-        "resolve_by": _written(delivery.resolve_by),
+        "accepted_at": written(delivery.accepted_at),
+        "acknowledge_by": written(delivery.acknowledge_by),
+        "resolve_by": written(delivery.resolve_by),
     }
 
 
@@ -146,7 +147,3 @@ def _messages(conversation: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _taken(status: int) -> bool:
     return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-
-
-def _written(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -20,12 +20,13 @@ from services.tips.photos.moving import keep_clearing, keep_moving
 from services.tips.photos.store import PhotoStore
 from services.tips.queries import emails, erasures, issues, reports
 from services.tips.storing import Storing
-from shared import municipality, postgres
+from shared import municipality
 from shared.consumer import Apply
 from shared.errors import Refusal
 from shared.events import SUBSCRIPTIONS
 from shared.mail import server_of
 from shared.mending.recover import Recover
+from shared.repeating import once, repeat
 from shared.service import Service
 
 DROP_EVERY_SECONDS = 600.0
@@ -154,22 +155,19 @@ async def _again(
     clock: Callable[[], datetime],
     every_seconds: float,
 ) -> None:
-    while True:
-        try:
-            async with pool.acquire() as connection:
-                await forget(connection, clock())
-        except Exception as error:
-            if not postgres.is_transient(error):
-                raise
-            log.warning("not_now", part=part, error=type(error).__name__)
-        await asyncio.sleep(every_seconds)
+    async def once_more() -> None:
+        async with pool.acquire() as connection:
+            await forget(connection, clock())
+
+    await repeat(part, once_more, every_seconds)
 
 
 async def keep(
     pool: Any, desk: http.Desk, clock: Callable[[], datetime], every_seconds: float = KEEP_EVERY_SECONDS
 ) -> None:
     """Again and again, end what has come to its end, whoever is away meanwhile."""
-    while True:
+
+    async def once_more() -> None:
         try:
             async with pool.acquire() as connection:
                 await retention.run(
@@ -178,11 +176,8 @@ async def keep(
         except Refusal as refusal:
             # Not for the probes: reports are taken all the same, and the next hour tries again.
             log.error("not_kept", mend=str(refusal))
-        except Exception as error:
-            if not postgres.is_transient(error):
-                raise
-            log.warning("not_now", part="retention", error=type(error).__name__)
-        await asyncio.sleep(every_seconds)
+
+    await repeat("retention", once_more, every_seconds)
 
 
 def _quiet(_line: str) -> None:
@@ -192,17 +187,15 @@ def _quiet(_line: str) -> None:
 async def settle_issues(desk: http.Desk, again_seconds: float = SETTLE_AGAIN_SECONDS) -> None:
     """Once at start: what the municipality's folder makes public no more goes; pages that moved are said
     anew. Then it only waits: this part of the process must not end."""
-    more = True
-    while more:
-        try:
+
+    async def settle() -> None:
+        more = True
+        while more:
             async with desk.pool.acquire() as connection, connection.transaction():
                 more = await publishing.settle(connection, desk.municipality, desk.public_url, desk.clock())
             desk.wake()
-        except Exception as error:
-            if not postgres.is_transient(error):
-                raise
-            log.warning("not_now", part="settle issues", error=type(error).__name__)
-            await asyncio.sleep(again_seconds)
+
+    await once("settle issues", settle, again_seconds)
     await asyncio.Event().wait()
 
 

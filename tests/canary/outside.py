@@ -33,14 +33,14 @@ class Listening(Units):
         async with asyncio.timeout(PATIENCE):
             while True:
                 for data, _ in self.taken:
-                    if words in data["description"]:
+                    if words in data.get("description", ""):
                         return str(data["report_id"])
                 await asyncio.sleep(0.05)
 
     async def press(self, report_id: str, action: str, headers: dict[str, str]) -> None:
         """Press a button behind the link that came with the report."""
         async with aiohttp.ClientSession(headers=headers) as session:
-            for method, data in (("GET", None), ("POST", {"action": action})):
+            for method, data in (("GET", None), ("POST", {"action": action, "outcome": "done"})):
                 async with session.request(method, self.last_link[report_id], data=data) as answer:
                     assert answer.status == 200, await answer.text()
 

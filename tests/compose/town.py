@@ -57,7 +57,9 @@ class Town:
 
     async def _answer(self, unit: str, status: int) -> None:
         async def take(request: web.Request) -> web.Response:
-            self.received[unit] = json.loads(await request.read())
+            said = json.loads(await request.read())
+            if said["type"] == "ibuurt.report":
+                self.received[unit] = said
             return web.Response(status=status)
 
         app = web.Application()

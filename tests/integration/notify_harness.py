@@ -189,7 +189,6 @@ class Notify:
             deliver or self.calls.deliver,
             units=tuple(self.municipality.units),
             fallbacks=dead_ends.names_of(self.municipality),
-            source="/ibuurt/notify",
             dispatches=self.dispatches,
             limits=limits,
             retrying=retrying,

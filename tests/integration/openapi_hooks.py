@@ -141,6 +141,8 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
 
 def _put_ids(case: Case[Any]) -> None:
     ids = case.path_parameters
+    if "unit" in ids:
+        ids["unit"] = "public_space"
     if "photo_id" in ids:
         receipt, report_id, ids["photo_id"] = next(STORED)
         if "report_id" in ids:

@@ -48,8 +48,8 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
             (("--answer", "what=a b"), "there is no answer to what a b; they are furniture"),
             (("--source", "a b"), "a b is no source; write a code"),
         ):
-            described = ("explain", "--category", "bulky_waste", *wrong)
-            assert said in await ask("notify", env, *described, code=1)
+            asked = ("explain", "--category", "bulky_waste", *wrong)
+            assert said in await ask("notify", env, *asked, code=1)
         erased = ReportErased(report_id=noise.event.report_id, kind="issue", version=2, reason="resident")
         await notify.apply(Envelope.of(erased, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW))
         assert "was erased" in await ask("notify", env, "explain", str(noise.event.report_id), code=1)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
         unit_systems(port) as bodies,
         aiohttp.ClientSession() as session,
     ):
+        # Of weeks ago they would be late.
+        tips.clock.now = datetime.now(UTC)
         env = environment(dsn, own_kafka, tips.internal_url, town, tmp_path / "secrets")
         async with running_process("notify", env, log) as process:
             for body in (issue(), tip()):

@@ -14,17 +14,22 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.local.town import webhook_secrets
+from services.notify.consumer import Reports
 from services.tips.limits import ALLOWANCES
 from shared import postgres
+from shared.cloudevents import Envelope
+from shared.events import Event
 from shared.service import INTERNAL_OPENAPI
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process, test_notify_service, test_tips_service
+from tests.integration.notify_harness import DESK_TOKEN, accepted, ibuurt
 from tests.integration.notify_harness import MIGRATIONS as NOTIFY_MIGRATIONS
 from tests.integration.openapi_by_design import EXCUSES
 from tests.integration.openapi_seed import Known, seed
@@ -150,17 +155,32 @@ async def test_the_other_services_answer_on_their_internal_port_as_their_documen
 ) -> None:
     """Probes, figures and totals; what residents and units see of them are pages, which no document
     describes."""
-    dsn = await database()
+    dsn, reports = await database(), list[str]()
     if service == "notify":
         webhook_secrets(IBUURT, tmp_path / "secrets")
         await postgres.migrate(dsn, NOTIFY_MIGRATIONS)
         env = test_notify_service.environment(
             dsn, infrastructure.bootstrap, "http://127.0.0.1:9", IBUURT, tmp_path / "secrets"
         )
+        env["IBUURT_DESK_TOKEN"] = DESK_TOKEN
+        reports = await _routed(dsn)
     else:
         env = service_process.environment(dsn, infrastructure.bootstrap, IBUURT)
         assert (await asyncio.to_thread(ended, service, env, "migrate")).returncode == 0
     async with running_process(service, env, tmp_path / "log") as process:
-        known = Known(process.url, process.internal_url)
+        known = Known(process.url, process.internal_url, reports=reports)
+        known.tokens["/internal/"] = DESK_TOKEN
         run = await asked(tmp_path, service, known, process.internal_url + INTERNAL_OPENAPI)
     run.hold()
+
+
+async def _routed(dsn: str) -> list[str]:
+    """Reports that are with their unit."""
+    now = datetime.now(UTC)
+    envelopes: list[Envelope[Event]] = [accepted(now=now) for _ in range(60)]  # type: ignore[misc] # read alone
+    reports = Reports(ibuurt(), clock=lambda: now, chance=lambda: 0.5)
+    connection = await postgres.connect(dsn, "test")
+    async with connection.transaction():
+        await reports.apply(connection, envelopes)
+    await connection.close()
+    return [one.event.key for one in envelopes]

@@ -27,6 +27,11 @@ def due(accepted_at: datetime, targets: Targets, calendar: Calendar) -> Due:
     )
 
 
+def written(moment: datetime) -> str:
+    """A moment (UTC) as others read it: ISO 8601, such as 2026-11-01T12:00:00Z."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def took(duration: timedelta) -> Took:
     """The bucket of how long it took; the upper limit belongs to it."""
     return next((name for hours, name in _BUCKETS if duration <= timedelta(hours=hours)), "later")

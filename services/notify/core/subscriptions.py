@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from services.notify.core.clocks import written
 from shared.cloudevents import Envelope
 from shared.events import Event, IssueChanged, IssueGone, StatisticsReleased
 
@@ -204,5 +205,5 @@ class Due:
 def body(due: Due) -> str:
     """What is sent: type, time and the event's own JSON, untouched."""
     data = due.data if due.data is not None else f'{{"issue_id":"{due.key}"}}'
-    at = due.at.isoformat().replace("+00:00", "Z")
+    at = written(due.at)
     return f'{{"type":"{due.type}","timestamp":"{at}","data":{data}}}'

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -14,6 +14,7 @@ from services.notify import queries
 from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
 from services.notify.body import Doing, NewAct
 from services.notify.core.acts import Impossible, Status, possible
+from services.notify.core.clocks import written
 from services.notify.core.deliveries import Failed, Gone
 from services.notify.core.steps import Dispatch
 from services.notify.queries import Listed, StepRow
@@ -166,7 +167,7 @@ def _report(one: Dispatch) -> dict[str, Any]:
         "accepted_at": _time(one.accepted_at),
         "acknowledge_by": _time(one.acknowledge_by),
         "resolve_by": _time(one.resolve_by),
-        "day": _time(one.day),
+        "day": one.day.isoformat() if one.day else None,
         "seen_at": _time(one.seen_at),
         "waits_since": _time(one.waits_since),
         "turn": one.turn,
@@ -186,8 +187,8 @@ def _step(one: StepRow) -> dict[str, Any]:
     return {"step": one.step, "unit": one.unit, "at": _time(one.at), **more}
 
 
-def _time(moment: datetime | date | None) -> str | None:
-    return moment.isoformat().replace("+00:00", "Z") if moment else None
+def _time(moment: datetime | None) -> str | None:
+    return written(moment) if moment else None
 
 
 def _refused(error: Exception) -> Problem:

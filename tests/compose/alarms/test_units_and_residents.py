@@ -13,7 +13,7 @@ from tests.compose.town import Town
 
 pytestmark = long
 
-OVERDUE = "acknowledged_at IS NULL AND unit = 'public_space'"
+OVERDUE = "seen_at IS NULL AND unit = 'public_space'"
 
 
 def test_units_that_fail(deployment: Deployment, watch: Watch, town: Town) -> None:
@@ -65,7 +65,7 @@ def test_a_unit_that_keeps_silent(deployment: Deployment, watch: Watch, town: To
     _, told = typed(
         deployment,
         'docker compose exec postgres psql -U postgres -d notify -c "SELECT unit, count(*) FROM dispatch '
-        "WHERE acknowledged_at IS NULL AND acknowledge_by < now() AND status NOT IN ('withdrawn', 'erased') "
+        "WHERE seen_at IS NULL AND acknowledge_by < now() AND status NOT IN ('withdrawn', 'erased') "
         'GROUP BY unit"',
     )
     assert re.search(r"public_space +\| +1", told), told
@@ -78,7 +78,7 @@ def test_a_unit_that_keeps_silent(deployment: Deployment, watch: Watch, town: To
     psql(
         deployment,
         "notify",
-        "UPDATE dispatch SET acknowledged_at = now() - interval '2 hours' WHERE acknowledge_by < now()",
+        "UPDATE dispatch SET seen_at = now() - interval '2 hours' WHERE acknowledge_by < now()",
     )
     town.mend("public_space")
     deployment.run("restart", "notify")

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from services.notify.core.steps import Dispatch
 from shared import postgres
-from shared.events import ReportAccepted, ReportEvent, ReportRouted
+from shared.events import Kind, ReportAccepted, ReportEvent, ReportRouted
 
 
 class Reused(Exception):  # noqa: N818 - an outcome
@@ -133,10 +133,15 @@ async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], statu
     )
 
 
-async def readers_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[tuple[uuid.UUID, str, str]]:
-    """The report, the unit and the channel of everything by which words of these reports were sent."""
+async def readers_of(
+    connection: Any, report_ids: Iterable[uuid.UUID]
+) -> list[tuple[uuid.UUID, Kind, str, str]]:
+    """The report, its kind, the unit and the channel of everything by which words of these reports were
+    sent."""
     rows = await connection.fetch(
-        "SELECT DISTINCT report_id, unit, channel FROM delivery WHERE report_id = ANY($1) AND words",
+        """SELECT DISTINCT report_id, p.kind, d.unit, d.channel
+           FROM delivery d JOIN dispatch p USING (report_id)
+           WHERE report_id = ANY($1) AND d.words""",
         list(report_ids),
     )
     return [tuple(row) for row in rows]
@@ -423,8 +428,11 @@ async def turn_down(connection: Any, delivery_id: uuid.UUID, reason: str) -> int
 
 
 async def open_deliveries(connection: Any) -> dict[str, int]:
-    """How many deliveries are open, by unit."""
-    rows = await connection.fetch("SELECT unit, count(*) FROM delivery WHERE state = 'open' GROUP BY unit")
+    """How many deliveries of reports are open, by unit."""
+    rows = await connection.fetch(
+        """SELECT unit, count(*) FROM delivery WHERE state = 'open' AND report_id IS NOT NULL
+           GROUP BY unit"""
+    )
     return {row["unit"]: row["count"] for row in rows}
 
 
@@ -499,7 +507,8 @@ async def totals(connection: Any) -> dict[str, Any]:
                   lpad(to_hex((g.digest # h.digest)::bigint), 16, '0') AS digest,
                   g.accepted + h.accepted AS routed, g.delivered + h.delivered AS delivered,
                   g.acknowledged + h.acknowledged AS acknowledged,
-                  (SELECT count(*) FROM delivery WHERE state = 'open') AS open_deliveries,
+                  (SELECT count(*) FROM delivery WHERE state = 'open' AND report_id IS NOT NULL)
+                      AS open_deliveries,
                   (SELECT count(*) FROM outbox)
                       + (SELECT count(*) FROM outbox_batch WHERE sent_on IS NULL) AS waiting
            FROM here h, dispatch_gone g"""

@@ -48,7 +48,8 @@ class Telling:
         await queries.cancel_deliveries(connection, report_ids, what)
         now = self._clock()
         rows: list[NewDelivery] = []
-        for report_id, unit, channel in await queries.readers_of(connection, report_ids):
-            rows += deliveries_of(report_id, unit, [channel], what, now)
+        for report_id, kind, unit, channel in await queries.readers_of(connection, report_ids):
+            # At once; but no row may tell the minute in which a tip was taken back.
+            rows += deliveries_of(report_id, unit, [channel], what, first_due(kind, 0, now, 0.0))
         if rows:
             await queries.insert_deliveries(connection, rows)

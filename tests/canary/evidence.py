@@ -20,7 +20,8 @@ MAY_BE = {
         "sent to units",
     }
 }
-# What goes to those outside, whom it is for: a unit gets the words of a report, the mail server an address.
+# What goes to those outside, whom it is for: a unit gets the words of a report and the conversation about it,
+# the mail server an address.
 SENT = {
     "sent to units": {
         "words",
@@ -32,6 +33,9 @@ SENT = {
         "address",
         "place",
         "when it happened",
+        "the unit's question",
+        "answer to the unit",
+        "what was added",
     },
     "sent by mail": {"address for news"},
 }

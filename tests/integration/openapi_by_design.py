@@ -49,6 +49,7 @@ EXCUSES = (
         ("/unit", "/area", "/outcome", "/reason", "/to_unit", "/day", "/text"),
     ),
     Excuse(REJECTED, "impossible", "what is possible depends on what was done before"),
+    Excuse(REJECTED, "not-written", "whether tips has the report is no matter of form"),
     Excuse(REJECTED, "moved-on", "which unit has it depends on what was done before"),
     Excuse(REJECTED, "unknown-question", _TOWNS, ("/answers",)),
     Excuse(REJECTED, "wrong-answers", _TOWNS, ("/answers",)),

@@ -17,7 +17,7 @@ from tests.conftest import MakeDatabase
 from tests.integration.notify_harness import Notify, running_notify, send
 from tests.integration.tips_server import Tips, issue
 
-KILLS = 200 if os.environ.get("IBUURT_TEST_LONG") else 12
+KILLS = 200 if os.environ.get("IBUURT_TEST_LONG") else 8
 POINTS = (
     "after a lease",
     "between the words and the unit",
@@ -39,7 +39,7 @@ async def run(dsn: str, tips: Tips, notify: Notify, fuse: Path) -> int:
 async def test_kills_at_every_point_leave_nothing_undelivered(
     database: MakeDatabase, tips: Tips, tmp_path: Path
 ) -> None:
-    """Twelve kills, 200 in the long form, three to a point each: the ledger of what was routed against what
+    """Eight kills, 200 in the long form, as many at each point: the ledger of what was routed against what
     units took and what was said."""
     chance, fuse, died = random.Random(SEED), tmp_path / "fuse", Counter[str]()
     dsn = await database()

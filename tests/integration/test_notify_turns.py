@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from services.tips import consumer as tips_consumer
 from shared.cloudevents import Envelope
-from shared.events import ISSUES, Event, ReportEvent
+from shared.events import ISSUES, Event, ReportEvent, hour_of
 from tests.conftest import MakeDatabase
 from tests.integration.followed import Followed, followed
 from tests.integration.notify_harness import (
@@ -26,7 +26,7 @@ from tests.integration.notify_harness import (
     running_notify,
 )
 from tests.integration.test_notify_inbound import post, signed
-from tests.integration.tips_server import Tips, new_key, running_tips
+from tests.integration.tips_server import Tips, new_key, running_tips, tip
 
 UNIT, LAST = "public_space", "front_desk"
 QUESTION, ANSWER = "Which side of the shed?", "The side of the canal, behind the fence"
@@ -290,3 +290,16 @@ async def test_whoever_was_sent_words_is_told_that_they_are_erased(town: Town) -
     assert (await post(town.notify, body, signed(body, LAST), LAST))[0] == 204
     certificate = (await report.mine("GET", "/certificate")).body["certificate"]
     assert [one["state"] for one in certificate["sent_to"]] == ["confirmed", "cannot"]
+
+
+async def test_when_a_tip_is_taken_back_no_row_tells_the_minute(town: Town) -> None:
+    """Its unit is told at once, by a delivery that is due since the hour began."""
+    # Of an urgent category: it does not wait.
+    report = await came(town, tip() | {"category": "weapons"})
+    for _, task in town.notify.workers:
+        task.cancel()
+    await town.notify.stop()
+    assert (await report.mine("POST", "/withdrawal")).status == 200
+    await town.pass_on()
+    rows = await town.notify.rows("SELECT due_at, next_attempt_at FROM delivery WHERE step = 'withdrawn'")
+    assert [tuple(row) for row in rows] == [(hour_of(town.notify.clock()),) * 2]

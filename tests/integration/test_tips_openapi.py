@@ -34,7 +34,7 @@ from tests.integration.notify_harness import MIGRATIONS as NOTIFY_MIGRATIONS
 from tests.integration.openapi_by_design import EXCUSES
 from tests.integration.openapi_seed import Known, seed
 from tests.integration.service_process import ROOT, ended, running_process
-from tests.integration.tips_server import IBUURT, MIGRATIONS
+from tests.integration.tips_server import IBUURT, MIGRATIONS, running_tips
 
 LONG = os.environ.get("IBUURT_TEST_LONG") == "1"
 EXAMPLES = 300 if LONG else 10
@@ -167,7 +167,11 @@ async def test_the_other_services_answer_on_their_internal_port_as_their_documen
     else:
         env = service_process.environment(dsn, infrastructure.bootstrap, IBUURT)
         assert (await asyncio.to_thread(ended, service, env, "migrate")).returncode == 0
-    async with running_process(service, env, tmp_path / "log") as process:
+    (tmp_path / "keys").mkdir()
+    async with (
+        running_tips(await database(), tmp_path / "keys") as tips,
+        running_process(service, env | {"IBUURT_TIPS_URL": tips.internal_url}, tmp_path / "log") as process,
+    ):
         known = Known(process.url, process.internal_url, reports=reports)
         known.tokens["/internal/"] = DESK_TOKEN
         run = await asked(tmp_path, service, known, process.internal_url + INTERNAL_OPENAPI)

@@ -166,6 +166,7 @@ def _report(one: Dispatch) -> dict[str, Any]:
         "status": one.status,
         "accepted_at": _time(one.accepted_at),
         "acknowledge_by": _time(one.acknowledge_by),
+        "answer_by": _time(one.answer_by),
         "resolve_by": _time(one.resolve_by),
         "day": one.day.isoformat() if one.day else None,
         "seen_at": _time(one.seen_at),

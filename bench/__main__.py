@@ -53,7 +53,7 @@ def _quiet() -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-    for chatty in ("aiokafka", "faststream"):
+    for chatty in ("aiokafka", "faststream", "procrastinate"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 

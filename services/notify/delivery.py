@@ -1,17 +1,11 @@
-"""The worker: takes what is due, calls, and records what became of it.
-
-A row is leased, not locked: no transaction is open during a call. A worker that dies leaves its rows to the
-end of their lease; they go again then, under the same id, so that the receiver can drop what it has.
-"""
+"""The worker: takes what is due for units, calls, and records what became of it (leasing.py)."""
 
 import asyncio
 import uuid
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -29,26 +23,20 @@ from services.notify.core.deliveries import (
     settle,
 )
 from services.notify.dispatches import Dispatches
+from services.notify.leasing import CIRCUIT_CAP_SECONDS, LEASE_SECONDS, Ended, Leasing, written
 from services.notify.metrics import DeliveryMetrics
 from services.notify.recording import Result, record
 from shared import postgres
 from shared.events import hour_of
 from shared.municipality import LONGEST_WAIT_MINUTES
 
-# Longer than both calls of a delivery together may take.
-LEASE_SECONDS = 30.0
-POLL_SECONDS = 0.2
-DRAIN_SECONDS = 5.0
-AWAY_SECONDS = 1.0
 # While so many are under way, what ends within a moment is recorded together, and its room filled together: a
 # statement for each would cost more than the calls.
 MANY, GATHER_SECONDS = 8, 0.005
 GAUGE_SECONDS = 5.0
 # Of so many overdue tips a worker remembers since when; the others are not older by much.
 DUE_TIPS = 1_000
-RECORD_AT_ONCE = 500
 LONGEST_FIRST = timedelta(minutes=LONGEST_WAIT_MINUTES)
-CIRCUIT_CAP_SECONDS = 60.0
 TIPS_CIRCUIT_CAP_SECONDS = 5.0
 TIPS = "tips"
 # Connections to the mail server at once: it is the town's own, and others use it.
@@ -63,14 +51,6 @@ class Limits:
 
     concurrency: int
     per_unit: int
-
-
-class _Ended(NamedTuple):
-    """An attempt that waits to be recorded; the future is done when it is."""
-
-    delivery: Delivery
-    outcome: Outcome
-    recorded: "asyncio.Future[None]"
 
 
 class Worker:
@@ -108,67 +88,21 @@ class Worker:
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
         # By destination: units' systems, the mail server, and the desk, which never fails.
         self._circuits = {one: self._new_circuit(CIRCUIT_CAP_SECONDS) for one in (*units, MAIL, DESK)}
-        self._under_way: Counter[str] = Counter()
-        # Not to be taken again here: a result that waits for the database may outlive its lease.
-        self._held: set[uuid.UUID] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: asyncio.Queue[_Ended] = asyncio.Queue()
-        self._woken = asyncio.Event()
-        self._stopping = False
+        self._adopted = False
+        self._leasing = Leasing[Delivery, Outcome](
+            self._claim, self._attempt, self._record, lambda one: one.destination, MANY, GATHER_SECONDS
+        )
 
     def wake(self) -> None:
         """Say that something committed may be due."""
-        self._woken.set()
+        self._leasing.wake()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        parts = [
-            asyncio.create_task(part)
-            for part in (self._claim_for_ever(), self._record_for_ever(), self._watch_backlog())
-        ]
-        claiming = parts[0]
-        try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in parts:
-                if part.done():
-                    part.result()
-        finally:
-            # The claim under way ends by itself: cancelled, its rows would wait for the end of their lease.
-            self._stopping = True
-            self._woken.set()
-            await asyncio.wait({claiming}, timeout=1)
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
-            for task in (*self._tasks, *parts):
-                task.cancel()
-            await asyncio.gather(*self._tasks, *parts, return_exceptions=True)
+        await self._leasing.run(self._watch_backlog())
 
     def _new_circuit(self, cap: float) -> Circuit:
         return Circuit(self._retrying.base, min(self._retrying.cap, cap), self._chance)
-
-    async def _claim_for_ever(self) -> None:
-        adopted = False
-        while not self._stopping:
-            try:
-                if not adopted:
-                    await self._adopt_others()
-                    adopted = True
-                claimed = await self._claim()
-            except Exception as error:
-                if not postgres.is_transient(error):
-                    raise
-                log.warning("database_away", error=type(error).__name__)
-                await asyncio.sleep(AWAY_SECONDS)
-                continue
-            for delivery in claimed:
-                self._held.add(delivery.id)
-                self._under_way[delivery.destination] += 1
-                task = asyncio.create_task(self._attempt(delivery))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            if not claimed:
-                await self._rest()
-            await self._gather()
 
     async def _adopt_others(self) -> None:
         """Units that left the municipality's folder: what is open for them ends as failed, not forgotten."""
@@ -177,11 +111,16 @@ class Worker:
                 self._circuits.setdefault(one, self._new_circuit(CIRCUIT_CAP_SECONDS))
 
     async def _claim(self) -> list[Delivery]:
+        if not self._adopted:
+            await self._adopt_others()
+            self._adopted = True
         limit = self._room()
         time = asyncio.get_running_loop().time()
         most = {MAIL: MAILS_AT_ONCE, DESK: limit}
         rooms = {
-            one: min(limit, circuit.room(time, most.get(one, self._limits.per_unit), self._under_way[one]))
+            one: min(
+                limit, circuit.room(time, most.get(one, self._limits.per_unit), self._leasing.under_way[one])
+            )
             for one, circuit in self._circuits.items()
         }
         rooms = {one: room for one, room in rooms.items() if room > 0}
@@ -190,40 +129,23 @@ class Worker:
         now = self._clock()
         async with self._pool.acquire() as connection:
             return await queries.claim_deliveries(
-                connection, rooms, limit, self._held, now, now + self._lease
+                connection, rooms, limit, self._leasing.held, now, now + self._lease
             )
 
     def _room(self) -> int:
         return self._tips.room(
-            asyncio.get_running_loop().time(), self._limits.concurrency, self._under_way.total()
+            asyncio.get_running_loop().time(), self._limits.concurrency, self._leasing.under_way.total()
         )
 
-    async def _gather(self) -> None:
-        if self._under_way.total() >= MANY and not self._stopping:
-            await asyncio.sleep(GATHER_SECONDS)
-
-    async def _rest(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._woken.wait()
-        self._woken.clear()
-
-    async def _attempt(self, delivery: Delivery) -> None:
+    async def _attempt(self, delivery: Delivery, _begun: float) -> Outcome:
         try:
-            try:
-                outcome = await self._deliver(delivery)
-            except Exception as error:
-                # Whatever it is, it must not end the deliveries of all others; it counts as a failure.
-                log.error("delivery_error", exc_info=error)
-                outcome = Failed("error")
-            self._note_circuits(delivery.destination, outcome)
-            recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._ended.put_nowait(_Ended(delivery, outcome, recorded))
-            await recorded
-        finally:
-            self._held.discard(delivery.id)
-            self._under_way[delivery.destination] -= 1
-            self._woken.set()
+            outcome = await self._deliver(delivery)
+        except Exception as error:
+            # Whatever it is, it must not end the deliveries of all others; it counts as a failure.
+            log.error("delivery_error", exc_info=error)
+            outcome = Failed("error")
+        self._note_circuits(delivery.destination, outcome)
+        return outcome
 
     def _note_circuits(self, destination: str, outcome: Outcome) -> None:
         failed = outcome if isinstance(outcome, Failed) else None
@@ -245,38 +167,16 @@ class Worker:
             log.warning("circuit", destination=told, state="closed" if circuit.closed else "open")
             self._metrics.circuit.labels(told).set(0 if circuit.closed else 1)
 
-    async def _record_for_ever(self) -> None:
-        while True:
-            # What has ended while the last transaction was under way goes in the next one, together.
-            ended = [await self._ended.get()]
-            await self._gather()
-            while not self._ended.empty() and len(ended) < RECORD_AT_ONCE:
-                ended.append(self._ended.get_nowait())
-            await self._record(ended)
-            for one in ended:
-                if not one.recorded.done():
-                    one.recorded.set_result(None)
-
-    async def _record(self, ended: Sequence[_Ended]) -> None:
+    async def _record(self, ended: Sequence[Ended[Delivery, Outcome]]) -> None:
         now = self._clock()
         results = [
-            Result(
-                one.delivery,
-                one.outcome,
-                settle(one.delivery, one.outcome, self._retrying, now, self._chance()),
-            )
+            Result(one.row, one.outcome, settle(one.row, one.outcome, self._retrying, now, self._chance()))
             for one in ended
         ]
-        while True:
-            try:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    changed = await record(connection, results, self._dispatches, now, self._fallbacks)
-                break
-            except Exception as error:
-                if not postgres.is_transient(error):
-                    raise
-                log.warning("database_away", error=type(error).__name__)
-                await asyncio.sleep(AWAY_SECONDS)
+        changed = await written(
+            self._pool,
+            lambda connection: record(connection, results, self._dispatches, now, self._fallbacks),
+        )
         self._appended()
         for result in results:
             self._count(result, result.delivery.id in changed, now)
@@ -301,7 +201,7 @@ class Worker:
         )
         if brought:
             log.warning("clock_went_back", deliveries=brought)
-            self._woken.set()
+            self._leasing.wake()
 
     async def _watch_backlog(self) -> None:
         told: datetime | None = None

@@ -1,18 +1,15 @@
 """The worker of webhook subscriptions: takes what is due, calls, and records what became of it.
 
-As services/notify/delivery.py: a row is leased, not locked, and goes again under the same id where a worker
-died. Of each key of a subscription only the first row that has not gone is taken, so that no later event goes
-before an earlier one; other keys and other subscriptions go on.
+As units' deliveries (leasing.py). Of each key of a subscription only the first row that has not gone is
+taken, so that no later event goes before an earlier one; other keys and other subscriptions go on.
 """
 
 import asyncio
 import uuid
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -21,19 +18,14 @@ from services.notify.circuit import Circuit
 from services.notify.core.clocks import backoff
 from services.notify.core.deliveries import Delivered, Failed
 from services.notify.core.subscriptions import Due
+from services.notify.leasing import CIRCUIT_CAP_SECONDS, LEASE_SECONDS, Ended, Leasing, written
 from services.notify.metrics import SubscriptionMetrics
 from services.notify.queries_subscriptions import PutOff
 from services.notify.subscription_calls import CALL_SECONDS
 from shared import postgres
 from shared.errors import typed
 
-LEASE_SECONDS = 30.0
-POLL_SECONDS = 0.2
-DRAIN_SECONDS = 5.0
-AWAY_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
-RECORD_AT_ONCE = 500
-CIRCUIT_CAP_SECONDS = 60.0
 
 log = structlog.get_logger()
 Send = Callable[[Due], Awaitable[Delivered | Failed]]
@@ -51,14 +43,6 @@ class Manner:
     disable_after: timedelta
     lease: float = LEASE_SECONDS
     call: float = CALL_SECONDS
-
-
-class _Ended(NamedTuple):
-    """A call that waits to be recorded; the future is done when it is."""
-
-    due: Due
-    outcome: Delivered | Failed
-    recorded: "asyncio.Future[None]"
 
 
 class SubscriptionWorker:
@@ -82,64 +66,20 @@ class SubscriptionWorker:
         self._chance = chance
         self._lease = timedelta(seconds=manner.lease)
         self._circuits: dict[uuid.UUID, Circuit] = {}
-        self._under_way: Counter[uuid.UUID] = Counter()
-        # Not to be taken again here: a result that waits for the database may outlive its lease.
-        self._held: set[uuid.UUID] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: asyncio.Queue[_Ended] = asyncio.Queue()
-        self._woken = asyncio.Event()
-        self._stopping = False
+        self._leasing = Leasing[Due, Delivered | Failed](
+            self._claim, self._attempt, self._record, lambda due: due.subscription_id
+        )
 
     def wake(self) -> None:
         """Say that something committed may be due."""
-        self._woken.set()
+        self._leasing.wake()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        parts = [
-            asyncio.create_task(part)
-            for part in (self._claim_for_ever(), self._record_for_ever(), self._watch_for_ever())
-        ]
-        claiming = parts[0]
-        try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in parts:
-                if part.done():
-                    part.result()
-        finally:
-            # The claim under way ends by itself: cancelled, its rows would wait for the end of their lease.
-            self._stopping = True
-            self._woken.set()
-            await asyncio.wait({claiming}, timeout=1)
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
-            for task in (*self._tasks, *parts):
-                task.cancel()
-            await asyncio.gather(*self._tasks, *parts, return_exceptions=True)
-
-    async def _claim_for_ever(self) -> None:
-        while not self._stopping:
-            try:
-                # The lease counts from before it is asked for.
-                begun = asyncio.get_running_loop().time()
-                claimed = await self._claim()
-            except Exception as error:
-                if not postgres.is_transient(error):
-                    raise
-                log.warning("database_away", error=type(error).__name__)
-                await asyncio.sleep(AWAY_SECONDS)
-                continue
-            for due in claimed:
-                self._held.add(due.id)
-                self._under_way[due.subscription_id] += 1
-                task = asyncio.create_task(self._attempt(due, begun + self._manner.lease))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            if not claimed:
-                await self._rest()
+        await self._leasing.run(self._watch_for_ever())
 
     async def _claim(self) -> list[Due]:
-        limit = self._manner.concurrency - self._under_way.total()
+        limit = self._manner.concurrency - self._leasing.under_way.total()
         if limit <= 0:
             return []
         now = self._clock()
@@ -147,13 +87,13 @@ class SubscriptionWorker:
             rooms = self._rooms(await queries.due_subscriptions(connection, now), limit)
             if not rooms:
                 return []
-            return await queries.claim(connection, rooms, limit, self._held, now, now + self._lease)
+            return await queries.claim(connection, rooms, limit, self._leasing.held, now, now + self._lease)
 
     def _rooms(self, due: Sequence[uuid.UUID], limit: int) -> dict[uuid.UUID, int]:
         time = asyncio.get_running_loop().time()
         rooms = {}
         for one in due:
-            room = self._circuit(one).room(time, self._manner.per_subscription, self._under_way[one])
+            room = self._circuit(one).room(time, self._manner.per_subscription, self._leasing.under_way[one])
             if room > 0:
                 rooms[one] = min(room, limit)
         return rooms
@@ -164,32 +104,20 @@ class SubscriptionWorker:
             self._circuits[subscription_id] = Circuit(self._manner.base, cap, self._chance)
         return self._circuits[subscription_id]
 
-    async def _rest(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._woken.wait()
-        self._woken.clear()
-
-    async def _attempt(self, due: Due, lease_ends: float) -> None:
+    async def _attempt(self, due: Due, begun: float) -> Delivered | Failed | None:
+        if asyncio.get_running_loop().time() + self._manner.call > begun + self._manner.lease:
+            # This process stood still. Another one may have it by now, and what comes after it.
+            return None
+        if due.superseded:
+            return Delivered()
         try:
-            if asyncio.get_running_loop().time() + self._manner.call > lease_ends:
-                # This process stood still. Another one may have it by now, and what comes after it.
-                return
-            try:
-                outcome = Delivered() if due.superseded else await self._send(due)
-            except Exception as error:
-                # Whatever it is, it must not end the deliveries of all others; it counts as a failure.
-                log.error("subscription_error", exc_info=error)
-                outcome = Failed("error")
-            if not due.superseded:
-                self._note_circuit(due, outcome)
-            recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._ended.put_nowait(_Ended(due, outcome, recorded))
-            await recorded
-        finally:
-            self._held.discard(due.id)
-            self._under_way[due.subscription_id] -= 1
-            self._woken.set()
+            outcome = await self._send(due)
+        except Exception as error:
+            # Whatever it is, it must not end the deliveries of all others; it counts as a failure.
+            log.error("subscription_error", exc_info=error)
+            outcome = Failed("error")
+        self._note_circuit(due, outcome)
+        return outcome
 
     def _note_circuit(self, due: Due, outcome: Delivered | Failed) -> None:
         circuit = self._circuit(due.subscription_id)
@@ -202,32 +130,14 @@ class SubscriptionWorker:
             log.warning("subscription_circuit", name=due.name, state="closed" if circuit.closed else "open")
             self._metrics.circuit.labels(due.name).set(0 if circuit.closed else 1)
 
-    async def _record_for_ever(self) -> None:
-        while True:
-            # What has ended while the last transaction was under way goes in the next one, together.
-            ended = [await self._ended.get()]
-            while not self._ended.empty() and len(ended) < RECORD_AT_ONCE:
-                ended.append(self._ended.get_nowait())
-            await self._record(ended)
-            for one in ended:
-                if not one.recorded.done():
-                    one.recorded.set_result(None)
-
-    async def _record(self, ended: Sequence[_Ended]) -> None:
+    async def _record(self, ended: Sequence[Ended[Due, Delivered | Failed]]) -> None:
         now = self._clock()
-        gone = [one.due for one in ended if isinstance(one.outcome, Delivered)]
-        failed = {one.due: one.outcome for one in ended if isinstance(one.outcome, Failed)}
+        gone = [one.row for one in ended if isinstance(one.outcome, Delivered)]
+        failed = {one.row: one.outcome for one in ended if isinstance(one.outcome, Failed)}
         waits = [self._put_off(due, outcome, now) for due, outcome in failed.items()]
-        while True:
-            try:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    deleted, put_off, disabled = await self._write(connection, gone, failed, waits, now)
-                break
-            except Exception as error:
-                if not postgres.is_transient(error):
-                    raise
-                log.warning("database_away", error=type(error).__name__)
-                await asyncio.sleep(AWAY_SECONDS)
+        deleted, put_off, disabled = await written(
+            self._pool, lambda connection: self._write(connection, gone, failed, waits, now)
+        )
         self._metrics.attempts.labels("done").inc(len(deleted))
         self._metrics.attempts.labels("open").inc(len(put_off))
         self._metrics.attempts.labels("late").inc(len(ended) - len(deleted) - len(put_off))
@@ -273,7 +183,7 @@ class SubscriptionWorker:
                     # Times in rows outlive a clock that was ahead.
                     if brought := await queries.bring_forward(connection, now, longest):
                         log.warning("clock_went_back", subscription_deliveries=brought)
-                        self._woken.set()
+                        self._leasing.wake()
                     found = await queries.backlog(connection)
             except Exception as error:
                 if not postgres.is_transient(error):

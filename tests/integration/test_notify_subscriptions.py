@@ -290,7 +290,7 @@ async def test_a_subscriber_that_hangs_or_is_dead_holds_up_no_other(
 ) -> None:
     """Forty events for each of the two are due before twenty for a third, which arrive at once; the dead one
     is asked with one call at a time."""
-    monkeypatch.setattr("services.notify.subscription_worker.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("services.notify.leasing.DRAIN_SECONDS", 0.1)
     await subs.subscribe("hangs")
     await subs.subscribe("dead", port=free_port())
     await subs.apply(*(changed(uuid.uuid4()) for _ in range(40)))

@@ -19,7 +19,8 @@ from deploy.half_year.cases import Announcing, Case
 from services.notify.acting import Acting
 from services.notify.consumer import Reports
 from services.notify.core.acts import Act
-from services.notify.core.responsible import Responsibility
+from services.notify.dispatches import Dispatches
+from services.notify.telling import Telling
 from shared import postgres
 from shared.cloudevents import Envelope
 from shared.municipality import Municipality
@@ -75,11 +76,13 @@ class Play:
     closed: int = 0
 
     def __post_init__(self) -> None:
-        self._responsibility = Responsibility(self.town)
+        dispatches = Dispatches(self.town)
+        self._responsibility = dispatches.responsibility
         self._clock = _Clock(datetime.min)  # noqa: DTZ901 - set before it is read
         # The chance is how long a tip's delivery waits, and nothing is delivered here.
-        self._notify = Reports(self.town, clock=self._clock, chance=lambda: 0.5)
-        self._acting = Acting(self.town, clock=self._clock, chance=lambda: 0.5)
+        telling = Telling(self.town, clock=self._clock, chance=lambda: 0.5)
+        self._notify = Reports(dispatches, telling, clock=self._clock)
+        self._acting = Acting(dispatches, telling, clock=self._clock)
         # Why and how is not told by the export: the folder's first code of each.
         self._reason, self._outcome = next(iter(self.town.refusals)), next(iter(self.town.outcomes))
 

@@ -18,7 +18,6 @@ from services.notify.saying import say
 from services.notify.telling import Telling
 from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportAccepted, hour_of
-from shared.municipality import Municipality
 
 MOVES = ("refuse", "hand_over")
 
@@ -57,15 +56,15 @@ class Acting:
 
     def __init__(
         self,
-        municipality: Municipality,
+        dispatches: Dispatches,
+        telling: Telling,
         *,
         clock: Callable[[], datetime],
-        chance: Callable[[], float],
     ) -> None:
-        self._municipality = municipality
-        self._dispatches = Dispatches(municipality)
-        self._responsibility = self._dispatches.responsibility
-        self._telling = Telling(municipality, clock=clock, chance=chance)
+        self._municipality = dispatches.municipality
+        self._dispatches = dispatches
+        self._responsibility = dispatches.responsibility
+        self._telling = telling
         self._clock = clock
 
     async def act(

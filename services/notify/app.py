@@ -32,6 +32,7 @@ from services.notify.noticing import Notices
 from services.notify.subscribing import Subscribers
 from services.notify.subscription_calls import SubscriptionCalls
 from services.notify.subscription_worker import Manner, SubscriptionWorker
+from services.notify.telling import Telling
 from services.notify.tips import Tips
 from shared import municipality as municipalities
 from shared.cloudevents import Envelope
@@ -96,7 +97,8 @@ async def serve(settings: config.Settings, service: Service) -> None:
             clock=_now,
             chance=chance,
         )
-        acting = Acting(municipality, clock=_now, chance=chance)
+        telling = Telling(municipality, clock=_now, chance=chance)
+        acting = Acting(dispatches, telling, clock=_now)
 
         def routed() -> None:
             relay.wake()
@@ -109,9 +111,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
         async def forget() -> None:
             await horizon.forget(service.pool, _now())
 
-        service.consume(
-            SUBSCRIPTIONS["notify"], _apply(Reports(municipality, clock=_now, chance=chance)), applied
-        )
+        service.consume(SUBSCRIPTIONS["notify"], _apply(Reports(dispatches, telling, clock=_now)), applied)
         service.also("deliveries", worker.run)
         sweeper = Sweeper(
             service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
@@ -140,7 +140,8 @@ def applying(settings: config.Settings) -> Apply:
     Refusal for a folder that cannot be used."""
     chance = secrets.SystemRandom().random
     municipality = municipalities.read(settings.municipality)
-    return _apply(Reports(municipality, clock=_now, chance=chance))
+    telling = Telling(municipality, clock=_now, chance=chance)
+    return _apply(Reports(Dispatches(municipality), telling, clock=_now))
 
 
 def recovering(settings: config.Settings) -> Recover:

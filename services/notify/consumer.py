@@ -28,25 +28,24 @@ from shared.events import (
     ReportSupplemented,
     ReportWithdrawn,
 )
-from shared.municipality import Municipality
 
 log = structlog.get_logger()
 
 
 class Reports:
-    """Applies batches of `ibuurt.reports.v1`; `chance` gives a number from 0 to 1 that nobody can foresee."""
+    """Applies batches of `ibuurt.reports.v1`."""
 
     def __init__(
         self,
-        municipality: Municipality,
+        dispatches: Dispatches,
+        telling: Telling,
         *,
         clock: Callable[[], datetime],
-        chance: Callable[[], float],
     ) -> None:
-        self._municipality = municipality
-        self._dispatches = Dispatches(municipality)
-        self._responsibility = self._dispatches.responsibility
-        self._telling = Telling(municipality, clock=clock, chance=chance)
+        self._municipality = dispatches.municipality
+        self._dispatches = dispatches
+        self._responsibility = dispatches.responsibility
+        self._telling = telling
         self._clock = clock
 
     async def apply(self, connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:

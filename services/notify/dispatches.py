@@ -17,6 +17,7 @@ class Dispatches:
     """The municipality's rules, calendars and clocks, and the rows that follow from them."""
 
     def __init__(self, municipality: Municipality) -> None:
+        self.municipality = municipality
         self.responsibility = Responsibility(municipality)
         self.clocks = Clocks(municipality, self.responsibility.calendars)
         self.rules_version = municipality.version

@@ -2,14 +2,20 @@
 
 import json
 import socket
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from http import HTTPStatus
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from standardwebhooks import Webhook
 
 from services.notify.core.addresses import Network, may_be_called
 
 ADDRESS_REFUSED = "address_refused"
+# Who answers with one of these is not fit for the next call either.
+_BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _REFUSED = "calls may not go to this address"
 
 
@@ -74,6 +80,29 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         headers={"User-Agent": "ibuurt-notify", "Accept-Encoding": "identity"},
         trust_env=False,
     )
+
+
+def signed(
+    message_id: uuid.UUID, moment: datetime, content: str, signers: Iterable[Webhook]
+) -> dict[str, str]:
+    """The headers of a call as Standard Webhooks has it, signed with each secret that is in use."""
+    signatures = [signer.sign(str(message_id), moment, content) for signer in signers]
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": str(message_id),
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def is_taken(status: int) -> bool:
+    """Whether the receiver has it, whatever becomes of the rest of its answer."""
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def is_up(status: int) -> bool:
+    """Whether a receiver that answers so is fit for the next call."""
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _BUSY
 
 
 async def read(answer: aiohttp.ClientResponse, limit: int) -> bytes:

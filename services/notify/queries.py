@@ -276,10 +276,11 @@ async def listed(
         after,
         limit,
     )
-    return [_listed(dict(row)) for row in rows]
+    return [listed_from(dict(row)) for row in rows]
 
 
-def _listed(row: dict[str, Any]) -> Listed:
+def listed_from(row: dict[str, Any]) -> Listed:
+    """A row of DISPATCH with its areas and language."""
     areas, language = json.loads(row.pop("areas")), row.pop("language")
     return Listed(dispatch_from(row), areas, language)
 

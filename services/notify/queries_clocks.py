@@ -1,13 +1,12 @@
 """The SQL of clocks and notices: the caller's connection first, never a commit."""
 
-import json
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from services.notify.core.steps import Dispatch
-from services.notify.queries import DISPATCH, Listed, dispatch_from
+from services.notify.queries import DISPATCH, Listed, dispatch_from, listed_from
 
 _OPEN = "status IN ('routed', 'delivered', 'acknowledged', 'planned') AND waits_since IS NULL"
 
@@ -71,9 +70,4 @@ async def told_about(connection: Any, unit: str, levels: Sequence[int]) -> list[
         unit,
         list(levels),
     )
-    return [_listed(dict(row)) for row in rows]
-
-
-def _listed(row: dict[str, Any]) -> Listed:
-    areas, language = json.loads(row.pop("areas")), row.pop("language")
-    return Listed(dispatch_from(row), areas, language)
+    return [listed_from(dict(row)) for row in rows]

@@ -7,7 +7,6 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -27,8 +26,6 @@ from shared.municipality import Extent, Webhook
 
 WEBHOOK_SECONDS = 10.0
 ANSWER_BYTES = 65_536
-# A unit's system that answers with one of these is not fit for the next call either.
-_BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class Webhooks:
@@ -78,14 +75,7 @@ class Webhooks:
         return json.dumps(said, ensure_ascii=False)
 
     async def _post(self, delivery: Delivery, channel: Webhook, body: str) -> Outcome:
-        now = self._clock()
-        signatures = [signer.sign(str(delivery.id), now, body) for signer in self._signers[delivery.unit]]
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": str(delivery.id),
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(signatures),
-        }
+        headers = outgoing.signed(delivery.id, self._clock(), body, self._signers[delivery.unit])
         status = 0
         try:
             async with asyncio.timeout(self._seconds):
@@ -98,14 +88,13 @@ class Webhooks:
                     media_type = answer.content_type
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # With a 2xx the unit has the report, whatever became of the rest of its answer.
-            if _taken(status):
+            if outgoing.is_taken(status):
                 return Delivered()
             reason = outgoing.reason(error, status)
             # Whoever was not called is not known to be down: the address is somebody's mistake.
             return Failed(reason, unit_up=None if reason == outgoing.ADDRESS_REFUSED else False)
-        if not _taken(status):
-            up = status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _BUSY
-            return Failed(f"http_{status}", unit_up=up)
+        if not outgoing.is_taken(status):
+            return Failed(f"http_{status}", unit_up=outgoing.is_up(status))
         said = outgoing.json_of(content, media_type)
         erased = said.get("erased") if isinstance(said, dict) else None
         return Delivered(
@@ -143,7 +132,3 @@ def _messages(conversation: Mapping[str, Any]) -> list[dict[str, Any]]:
         {name: message.get(name) for name in ("number", "sender", "unit", "text", "at")}
         for message in conversation.get("messages", ())
     ]
-
-
-def _taken(status: int) -> bool:
-    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES

@@ -6,6 +6,7 @@ import base64
 import functools
 import json
 import random
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -27,7 +28,7 @@ from services.notify import calls, dead_ends, http, outgoing, queries
 from services.notify.acting import Acting
 from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
-from services.notify.core.deliveries import Retrying
+from services.notify.core.deliveries import Delivered, Delivery, Outcome, Retrying
 from services.notify.core.letters import Writer
 from services.notify.delivery import Limits, Worker
 from services.notify.digests import Digests
@@ -35,6 +36,7 @@ from services.notify.dispatches import Dispatches
 from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
+from services.notify.telling import Telling
 from services.notify.tips import Tips as TipsApi
 from shared import municipality, postgres
 from shared.cloudevents import Envelope, from_record
@@ -210,6 +212,26 @@ class Notify:
                 await task
         self.workers.clear()
 
+    async def die_before_record(self) -> None:
+        """A worker whose process dies when the receiver has answered: nothing of that is recorded."""
+        answered = asyncio.Event()
+
+        async def deliver_and_die(delivery: Delivery) -> Outcome:
+            await self.calls.deliver(delivery)
+            answered.set()
+            await asyncio.sleep(3600)
+            return Delivered()
+
+        self.work(deliver=deliver_and_die, lease_seconds=0.5)
+        async with asyncio.timeout(5):
+            await answered.wait()
+        for _, task in self.workers:
+            for part in asyncio.all_tasks():
+                if re.search("Worker|Leasing", repr(part.get_coro())):
+                    part.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self.workers.clear()
+
     async def rows(self, statement: str, *arguments: Any) -> list[Any]:
         async with self.pool.acquire() as connection:
             return list(await connection.fetch(statement, *arguments))
@@ -283,6 +305,12 @@ def accepted(
     return Envelope.of(ReportAccepted(**facts), id=uuid.uuid4(), source="/ibuurt/tips", now=now)
 
 
+def reports_of(town: Municipality, clock: Callable[[], datetime], chance: float = 0.5) -> Reports:
+    """What applies reports, without the rest of notify."""
+    telling = Telling(town, clock=clock, chance=lambda: chance)
+    return Reports(Dispatches(town), telling, clock=clock)
+
+
 async def announced(tips: Tips) -> list[Envelope[Event]]:
     """What the real tips has appended to its outbox and was not taken before."""
     rows = await tips.rows("DELETE FROM outbox RETURNING *")
@@ -325,7 +353,8 @@ async def running_notify(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", units.port).start()
     dispatches = Dispatches(town)
-    acting = Acting(town, clock=clock, chance=lambda: 0.5)
+    telling = Telling(town, clock=clock, chance=lambda: 0.5)
+    acting = Acting(dispatches, telling, clock=clock)
     signing = {unit: (signing_secret(unit),) for unit in town.units}
     answers = http.Answers(
         pool, town, acting, LINK_SECRET, metrics=metrics, clock=clock, appended=lambda: None
@@ -364,7 +393,7 @@ async def running_notify(
             internal_url=f"http://127.0.0.1:{internal_port}",
             session=to_tips,
             clock=clock,
-            reports=Reports(town, clock=clock, chance=lambda: 0.5),
+            reports=Reports(dispatches, telling, clock=clock),
             dispatches=dispatches,
             acting=acting,
             sweeper=Sweeper(pool, town, dispatches, metrics=metrics, clock=clock, appended=lambda: None),

@@ -452,24 +452,8 @@ async def test_after_a_death_between_call_and_record_it_goes_again_and_is_said_o
     tips: Tips, notify: Notify
 ) -> None:
     """The first worker dies when the unit has answered; the lease runs out; the next one uses the same id."""
-    dead = asyncio.Event()
-
-    async def deliver_and_die(delivery: Delivery) -> Outcome:
-        await notify.calls.deliver(delivery)
-        dead.set()
-        await asyncio.sleep(3600)
-        return Delivered(acknowledged=False)
-
     await send(tips, notify)
-    notify.work(deliver=deliver_and_die, lease_seconds=0.5)
-    async with asyncio.timeout(5):
-        await dead.wait()
-    for _, task in notify.workers:
-        for part in asyncio.all_tasks():
-            if "Worker" in repr(part.get_coro()):
-                part.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    notify.workers.clear()
+    await notify.die_before_record()
     assert kinds(await notify.said()) == ["ReportRouted"]
     notify.work()
     await notify.settled()

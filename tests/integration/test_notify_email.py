@@ -1,6 +1,5 @@
 """E-mail to units, by real SMTP servers: what each answer means, and what is in the message."""
 
-import asyncio
 import base64
 import ssl
 import uuid
@@ -14,7 +13,7 @@ import pytest
 
 from deploy.local.processes import free_port
 from deploy.operator import certificates
-from services.notify.core.deliveries import Delivered, Delivery, Outcome, Retrying
+from services.notify.core.deliveries import Retrying
 from shared.cloudevents import Envelope
 from shared.events import DeliveryFailed, ReportDelivered, ReportErased, ReportEscalated
 from shared.mail import MailServer
@@ -328,25 +327,9 @@ async def test_after_a_death_between_the_server_and_the_record_the_repeat_can_be
     database: MakeDatabase, tips: Tips, box: Mailbox
 ) -> None:
     """The server has it, the worker dies, the lease runs out: a second e-mail with the same Message-ID."""
-    dead = asyncio.Event()
     async with mailing(database, tips, box.server) as notify:
-
-        async def deliver_and_die(delivery: Delivery) -> Outcome:
-            await notify.calls.deliver(delivery)
-            dead.set()
-            await asyncio.sleep(3600)
-            return Delivered()
-
         await send(tips, notify)
-        notify.work(deliver=deliver_and_die, lease_seconds=0.5)
-        async with asyncio.timeout(5):
-            await dead.wait()
-        for _, task in notify.workers:
-            for part in asyncio.all_tasks():
-                if "Worker" in repr(part.get_coro()):
-                    part.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        notify.workers.clear()
+        await notify.die_before_record()
         assert kinds(await notify.said()) == ["ReportRouted"]
         notify.work()
         await notify.settled()

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from services.notify import recovery as notify_recovery
-from services.notify.consumer import Reports
 from services.tips import recovery as tips_recovery
 from shared import municipality, postgres
 from shared.cloudevents import Envelope
@@ -33,6 +32,7 @@ from shared.mending.recover import History, Recovered, recover
 from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.followed import followed
+from tests.integration.notify_harness import reports_of
 from tests.integration.test_tips_consumer import apply
 from tests.integration.test_tips_consumer import envelope as dispatched
 from tests.integration.tips_server import issue, new_key, running_tips
@@ -216,7 +216,7 @@ async def test_no_delivery_goes_again_before_a_person_says_so(
     await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
     known, unknown = _accepted(town), _accepted(town)
     async with await postgres.open_pool(dsn, "test") as pool:
-        reports = Reports(town, clock=lambda: NOW, chance=lambda: 0.5)
+        reports = reports_of(town, lambda: NOW)
         async with pool.acquire() as connection, connection.transaction():
             await reports.apply(connection, [known])
         (row,) = await pool.fetch("SELECT * FROM dispatch")
@@ -278,7 +278,7 @@ async def test_a_report_that_moved_on_after_the_backup_is_where_it_is(
     async with await postgres.open_pool(dsn, "test") as pool:
         async with pool.acquire() as connection, connection.transaction():
             # In the backup, with its delivery open.
-            await Reports(town, clock=lambda: NOW, chance=lambda: 0.0).apply(connection, [known])
+            await reports_of(town, lambda: NOW, 0.0).apply(connection, [known])
         said = []
         for one in (known, unknown):
             about: dict[str, Any] = {"report_id": one.event.report_id, "kind": "issue"}

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from deploy.local.town import webhook_secrets
-from services.notify.consumer import Reports
 from services.tips.limits import ALLOWANCES
 from shared import postgres
 from shared.cloudevents import Envelope
@@ -29,7 +28,7 @@ from shared.events import Event
 from shared.service import INTERNAL_OPENAPI
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process, test_notify_service, test_tips_service
-from tests.integration.notify_harness import DESK_TOKEN, accepted, ibuurt
+from tests.integration.notify_harness import DESK_TOKEN, accepted, ibuurt, reports_of
 from tests.integration.notify_harness import MIGRATIONS as NOTIFY_MIGRATIONS
 from tests.integration.openapi_by_design import EXCUSES
 from tests.integration.openapi_seed import Known, seed
@@ -182,7 +181,7 @@ async def _routed(dsn: str) -> list[str]:
     """Reports that are with their unit."""
     now = datetime.now(UTC)
     envelopes: list[Envelope[Event]] = [accepted(now=now) for _ in range(60)]  # type: ignore[misc] # read alone
-    reports = Reports(ibuurt(), clock=lambda: now, chance=lambda: 0.5)
+    reports = reports_of(ibuurt(), lambda: now)
     connection = await postgres.connect(dsn, "test")
     async with connection.transaction():
         await reports.apply(connection, envelopes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 Status = Literal["routed", "delivered", "acknowledged", "planned", "resolved", "withdrawn", "erased"]
@@ -17,6 +17,8 @@ Step = Literal[
     "handed_over",
     "routed",
 ]
+# A day of work that lies further ahead is taken for a typing error.
+LATEST_DAY = timedelta(days=2 * 366)
 # What a unit does; a channel delivers, and a resident says that it is not solved.
 UNITS_ACTIONS: tuple[Action, ...] = ("acknowledge", "ask", "plan", "resolve", "refuse", "hand_over")
 
@@ -103,6 +105,11 @@ def transition(status: Status, action: Action) -> Transition | None:
     if (status, action) in _AGAIN:
         return None
     raise Impossible(status, possible(status))
+
+
+def is_day_of_work(day: date, today: date) -> bool:
+    """Whether work can be planned for a day, today or later."""
+    return today <= day <= today + LATEST_DAY
 
 
 def possible(status: Status) -> tuple[Action, ...]:

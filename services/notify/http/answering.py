@@ -6,7 +6,7 @@ Opening it changes nothing: mail scanners and previews open links.
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from services.notify import queries
 from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
 from services.notify.core import links
-from services.notify.core.acts import Act, Action, Impossible
+from services.notify.core.acts import Act, Action, Impossible, is_day_of_work
 from services.notify.core.links import Link
 from services.notify.core.steps import Dispatch
 from services.notify.http import page
@@ -27,8 +27,6 @@ from shared.municipality import Municipality
 
 FORM_BYTES = 2_048
 FORM_SECONDS = 10
-# A day of work that lies further ahead is taken for a typing error.
-LATEST_DAY = timedelta(days=2 * 366)
 ACTIONS: Mapping[str, Action] = {action: action for action in ("acknowledge", "plan", "resolve", "refuse")}
 _OVER = ("withdrawn", "erased")
 
@@ -137,7 +135,7 @@ class Answers:
             day = date.fromisoformat(text)
         except ValueError:
             raise _Refused(422, "unclear_day") from None
-        if not today <= day <= today + LATEST_DAY:
+        if not is_day_of_work(day, today):
             raise _Refused(422, "unclear_day")
         return day
 

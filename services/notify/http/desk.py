@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from services.notify import queries
 from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
 from services.notify.body import Doing, NewAct
-from services.notify.core.acts import Impossible, Status, possible
+from services.notify.core.acts import Impossible, Status, is_day_of_work, possible
 from services.notify.core.clocks import written
 from services.notify.core.deliveries import Failed, Gone
 from services.notify.core.steps import Dispatch
@@ -26,8 +26,6 @@ from shared.web import Problem
 
 OPEN: tuple[Status, ...] = ("routed", "delivered", "acknowledged", "planned")
 AT_ONCE = 100
-# A day of work that lies further ahead is taken for a typing error.
-LATEST_DAY = timedelta(days=2 * 366)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Desk:
 
     def _check(self, doing: Doing) -> None:
         today = self.clock().astimezone(self.municipality.tz).date()
-        if doing.action == "plan" and (doing.day is None or not today <= doing.day <= today + LATEST_DAY):
+        if doing.action == "plan" and not (doing.day and is_day_of_work(doing.day, today)):
             raise unsuitable("day", "give a day from today on, at most two years ahead", ())
         if doing.action == "ask" and doing.text is None:
             raise unsuitable("text", "write what is asked", ())

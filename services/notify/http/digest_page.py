@@ -6,6 +6,7 @@ from html import escape
 
 from services.notify.core.digest import LISTED_MOST, AreaDigest, Digest, Place
 from services.notify.http.page import TEXTS as PAGE_TEXTS
+from services.notify.http.page import document
 from shared.municipality import Municipality
 
 TEXTS: Mapping[str, Mapping[str, str]] = {
@@ -66,16 +67,10 @@ class _Writer:
     def page(self, found: Digest, stylesheet: str) -> str:
         unit = self._town.units.get(found.unit)
         who = self._name(unit.names if unit else None, found.unit)
-        title = escape(self._texts["title"])
         body = "".join(self._area(one) for one in found.areas) or f"<p>{escape(self._texts['nothing'])}</p>"
         note = f"<p>{escape(self._texts['note'])}</p>" if any(one.places for one in found.areas) else ""
-        return (
-            f'<!doctype html><html lang="{self._language}"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta name="robots" content="noindex"><title>{title}</title>'
-            f'<link rel="stylesheet" href="{escape(stylesheet)}"></head><body>'
-            f"<main><h1>{title}</h1><p>{who}, {self._day(found.day)}</p>{body}{note}</main></body></html>"
-        )
+        head = f"<p>{who}, {self._day(found.day)}</p>"
+        return document(self._language, self._texts["title"], f"{head}{body}{note}", stylesheet)
 
     def _area(self, one: AreaDigest) -> str:
         areas = self._town.area_sets[self._town.primary_area_set].areas

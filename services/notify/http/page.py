@@ -204,13 +204,7 @@ class Page:
             if other != self.language
         )
         navigation = f"<nav>{others}</nav>" if others else ""
-        return (
-            f'<!doctype html><html lang="{self.language}"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta name="robots" content="noindex"><title>{escape(texts[title])}</title>'
-            f'<link rel="stylesheet" href="{self.stylesheet}"></head><body>{navigation}'
-            f"<main><h1>{escape(texts[title])}</h1>{body}<p>{town}</p></main></body></html>"
-        )
+        return document(self.language, texts[title], f"{body}<p>{town}</p>", self.stylesheet, navigation)
 
     def _named(self, names: Mapping[str, str] | None, otherwise: str) -> str:
         """A name of the municipality's folder, marked where it is in another language than the page."""
@@ -231,6 +225,17 @@ class Page:
 
     def _written(self, day: date) -> str:
         return f"{day.day} {TEXTS[self.language]['months'].split()[day.month - 1]} {day.year}"
+
+
+def document(language: str, title: str, body: str, stylesheet: str, navigation: str = "") -> str:
+    """A whole page, in a language; `title` is plain text, `body` and `navigation` are HTML."""
+    return (
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="robots" content="noindex"><title>{escape(title)}</title>'
+        f'<link rel="stylesheet" href="{stylesheet}"></head><body>{navigation}'
+        f"<main><h1>{escape(title)}</h1>{body}</main></body></html>"
+    )
 
 
 def html(content: str, status: int, language: str) -> Response:

@@ -8,7 +8,7 @@ from dataclasses import astuple
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from services.notify import queries
+from services.notify import queries, queries_deliveries
 from services.notify.core.acts import Act, transition
 from services.notify.core.deliveries import route_step
 from services.notify.core.responsible import Responsible
@@ -95,7 +95,7 @@ class Acting:
             ]
             await say(connection, said)
         if after.turn != dispatch.turn:
-            await queries.cancel_deliveries(connection, [report_id], "moved")
+            await queries_deliveries.cancel_deliveries(connection, [report_id], "moved")
             await self._telling.unit(connection, after, route_step(after.turn))
         return Done(dispatch, after)
 

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from services.notify import dead_ends, queries
+from services.notify import dead_ends, queries, queries_deliveries
 from services.notify.core import steps
 from services.notify.core.deliveries import about_of, kind_of
 from services.notify.dead_ends import Dead
@@ -22,15 +22,15 @@ async def bounce(
 ) -> bool | None:
     """Give a delivery by e-mail up and use its unit's other ways, in the caller's transaction. False where it
     was over already, None where there is no such delivery."""
-    known = await queries.delivery_known(connection, delivery_id)
+    known = await queries_deliveries.delivery_known(connection, delivery_id)
     if known is None or kind_of(known[2]) != "email":
         return None
     if known[0] is None:
         # A notice, which is of no report; the next one goes all the same.
-        return await queries.turn_down(connection, delivery_id, BOUNCED) is not None
+        return await queries_deliveries.turn_down(connection, delivery_id, BOUNCED) is not None
     one = Dead(delivery_id, *known)
     dispatches = await queries.lock_dispatches(connection, [one.report_id])
-    attempts = await queries.turn_down(connection, delivery_id, BOUNCED)
+    attempts = await queries_deliveries.turn_down(connection, delivery_id, BOUNCED)
     if attempts is None:
         return False
     dispatch = before = dispatches[one.report_id]

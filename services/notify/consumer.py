@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from services.notify import queries
+from services.notify import queries, queries_deliveries
 from services.notify.core.acts import Act, Impossible
 from services.notify.core.deliveries import NewDelivery, route_step
 from services.notify.core.steps import Dispatch, Moved, advance, first_step, go_on
@@ -76,7 +76,7 @@ class Reports:
         new = await self._dispatches.insert(connection, rows)
         if not new:
             return
-        await queries.insert_deliveries(
+        await queries_deliveries.insert_deliveries(
             connection,
             [row for report_id in new for row in self._deliveries(first[report_id].event, routed)],
         )

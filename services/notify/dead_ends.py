@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from services.notify import queries
+from services.notify import queries_deliveries
 from services.notify.core import steps
 from services.notify.core.deliveries import (
     FALLBACK,
@@ -65,7 +65,7 @@ async def follow(
             rows += deliveries_of(one.report_id, one.unit, names.get(one.unit, ()), one.step, due)
         last[one.report_id, one.step] = one
     if rows:
-        await queries.insert_deliveries(connection, rows)
+        await queries_deliveries.insert_deliveries(connection, rows)
     return await _escalated(connection, last.values(), dispatches)
 
 
@@ -79,7 +79,9 @@ async def _escalated(
     ]
     if not waiting:
         return []
-    reached = await queries.reached(connection, [(one.report_id, one.unit, one.step) for one in waiting])
+    reached = await queries_deliveries.reached(
+        connection, [(one.report_id, one.unit, one.step) for one in waiting]
+    )
     followed: list[tuple[Dead, Moved]] = []
     for one in waiting:
         if one.report_id not in reached:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from services.notify import queries
+from services.notify import queries, queries_deliveries
 from services.notify.circuit import Circuit
 from services.notify.core.deliveries import (
     DESK,
@@ -107,7 +107,7 @@ class Worker:
     async def _adopt_others(self) -> None:
         """Units that left the municipality's folder: what is open for them ends as failed, not forgotten."""
         async with self._pool.acquire() as connection:
-            for one in await queries.open_destinations(connection):
+            for one in await queries_deliveries.open_destinations(connection):
                 self._circuits.setdefault(one, self._new_circuit(CIRCUIT_CAP_SECONDS))
 
     async def _claim(self) -> list[Delivery]:
@@ -128,7 +128,7 @@ class Worker:
             return []
         now = self._clock()
         async with self._pool.acquire() as connection:
-            return await queries.claim_deliveries(
+            return await queries_deliveries.claim_deliveries(
                 connection, rooms, limit, self._leasing.held, now, now + self._lease
             )
 
@@ -196,7 +196,7 @@ class Worker:
 
     async def _mind_the_clock(self, connection: Any) -> None:
         """Times in rows outlive a clock that was ahead: without this they would wait for it to pass again."""
-        brought = await queries.bring_forward(
+        brought = await queries_deliveries.bring_forward(
             connection, self._clock(), self._longest_again, max(self._lease, LONGEST_FIRST)
         )
         if brought:
@@ -213,7 +213,7 @@ class Worker:
                 async with self._pool.acquire() as connection:
                     await self._mind_the_clock(connection)
                     now = self._clock()
-                    count, since, tips = await queries.backlog(connection, now, DUE_TIPS)
+                    count, since, tips = await queries_deliveries.backlog(connection, now, DUE_TIPS)
                     tips_due = {one: tips_due.get(one, now) for one in tips}
                     if hour != told:
                         self._metrics.past_due.set(await queries.past_due(connection, hour))

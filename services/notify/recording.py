@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from services.notify import dead_ends, queries
+from services.notify import dead_ends, queries, queries_deliveries
 from services.notify.core import steps
 from services.notify.core.acts import Act, Impossible
 from services.notify.core.deliveries import (
@@ -53,12 +53,12 @@ async def record(
     """
     about = {result.delivery.report_id for result in results}
     standing = await queries.lock_dispatches(connection, about)
-    changed = await queries.settle_deliveries(
+    changed = await queries_deliveries.settle_deliveries(
         connection, {result.delivery.id: result.settlement for result in results}
     )
     notices = [one.delivery.id for one in results if about_of(one.delivery.step) == "notice"]
     if notices:
-        await queries.renew_notices(connection, notices, now + NOTICE_WAIT)
+        await queries_deliveries.renew_notices(connection, notices, now + NOTICE_WAIT)
     before = dict(standing)
 
     def say_of(delivery_id: uuid.UUID, event: ReportEvent) -> Envelope[ReportEvent]:

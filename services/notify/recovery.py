@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from services.notify import queries
+from services.notify import queries, queries_deliveries
 from services.notify.core.deliveries import (
     FALLBACK,
     channels,
@@ -57,7 +57,7 @@ async def take_back(
     dispatches = Dispatches(municipality)
     new = await dispatches.insert(connection, rows) if rows else set()
     await _apply(connection, history.own, dispatches, municipality, now)
-    open_by_unit = await queries.open_deliveries(connection)
+    open_by_unit = await queries_deliveries.open_deliveries(connection)
     if open_by_unit and not history.deliver_again:
         waiting = ", ".join(f"{count} to {unit}" for unit, count in sorted(open_by_unit.items()))
         raise Refusal(
@@ -99,7 +99,7 @@ async def _apply(
             if isinstance(event, DeliveryFailed) or event.channel.startswith(FALLBACK):
                 fell_back.add((event.report_id, dispatch.turn))
     moved = [one.report_id for one in dispatches.values() if one.turn != before[one.report_id].turn]
-    await queries.cancel_deliveries(connection, moved, "moved")
+    await queries_deliveries.cancel_deliveries(connection, moved, "moved")
     rows = [
         row
         for one in dispatches.values()
@@ -113,9 +113,9 @@ async def _apply(
         )
     ]
     if rows:
-        await queries.insert_deliveries(connection, rows)
+        await queries_deliveries.insert_deliveries(connection, rows)
     await keeping.update(connection, list(dispatches.values()), before)
     known = [(event, at) for event, at in said if event.report_id in dispatches]
     if known:
         await queries.insert_steps(connection, known)
-    await queries.close_deliveries(connection, settled)
+    await queries_deliveries.close_deliveries(connection, settled)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
-from services.notify import queries
+from services.notify import queries_deliveries
 from services.notify.core.deliveries import NewDelivery, channels, deliveries_of, first_due
 from services.notify.core.steps import Dispatch
 from shared.events import Kind
@@ -41,15 +41,15 @@ class Telling:
             return
         rows = self.rows(dispatch.report_id, dispatch.unit, dispatch.kind, dispatch.category, step)
         if rows:
-            await queries.insert_deliveries(connection, rows)
+            await queries_deliveries.insert_deliveries(connection, rows)
 
     async def readers(self, connection: Any, report_ids: Collection[uuid.UUID], what: str) -> None:
         """What has not gone of reports goes no more; whoever was sent words of them is told."""
-        await queries.cancel_deliveries(connection, report_ids, what)
+        await queries_deliveries.cancel_deliveries(connection, report_ids, what)
         now = self._clock()
         rows: list[NewDelivery] = []
-        for report_id, kind, unit, channel in await queries.readers_of(connection, report_ids):
+        for report_id, kind, unit, channel in await queries_deliveries.readers_of(connection, report_ids):
             # At once; but no row may tell the minute in which a tip was taken back.
             rows += deliveries_of(report_id, unit, [channel], what, first_due(kind, 0, now, 0.0))
         if rows:
-            await queries.insert_deliveries(connection, rows)
+            await queries_deliveries.insert_deliveries(connection, rows)

@@ -95,7 +95,7 @@ def _places(service: str) -> dict[str, Place]:
         places["between the words and their log"] = Place(disclosures, "record_readings", before=True)
     if service == "notify":
         from services.notify import delivery
-        from services.notify import queries as deliveries
+        from services.notify import queries_deliveries as deliveries
         from services.notify.tips import Tips
 
         places["after a lease"] = Place(deliveries, "claim_deliveries")

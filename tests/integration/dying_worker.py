@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from services.notify import calls, outgoing, queries
+from services.notify import calls, outgoing, queries_deliveries
 from services.notify.core.deliveries import Retrying
 from services.notify.delivery import Limits, Worker
 from services.notify.digests import Digests
@@ -64,7 +64,7 @@ async def work(dsn: str, tips_url: str, port: int) -> None:
         running = asyncio.create_task(worker.run())
         while True:
             async with pool.acquire() as connection:
-                if not await queries.open_deliveries(connection):
+                if not await queries_deliveries.open_deliveries(connection):
                     break
             await asyncio.sleep(0.02)
         running.cancel()

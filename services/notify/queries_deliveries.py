@@ -1,0 +1,218 @@
+"""The SQL of deliveries: the caller's connection first, never a commit."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
+from shared.events import Kind
+
+
+async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> None:
+    """Store what has to go. What is there stays."""
+    await connection.execute(
+        """INSERT INTO delivery (id, report_id, unit, channel, step, due_at, next_attempt_at)
+           SELECT id, report_id, unit, channel, step, due_at, due_at
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+                AS new (id, report_id, unit, channel, step, due_at)
+           ON CONFLICT DO NOTHING""",
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def readers_of(
+    connection: Any, report_ids: Iterable[uuid.UUID]
+) -> list[tuple[uuid.UUID, Kind, str, str]]:
+    """The report, its kind, the unit and the channel of everything by which words of these reports were
+    sent."""
+    rows = await connection.fetch(
+        """SELECT DISTINCT report_id, p.kind, d.unit, d.channel
+           FROM delivery d JOIN dispatch p USING (report_id)
+           WHERE report_id = ANY($1) AND d.words""",
+        list(report_ids),
+    )
+    return [tuple(row) for row in rows]
+
+
+async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], why: str) -> None:
+    """Cancel what has not gone yet of these reports."""
+    await connection.execute(
+        """UPDATE delivery SET state = 'cancelled', last_failure = $2, due_at = NULL, next_attempt_at = NULL
+           WHERE report_id = ANY($1) AND state = 'open'""",
+        list(report_ids),
+        why,
+    )
+
+
+async def claim_deliveries(
+    connection: Any,
+    rooms: Mapping[str, int],
+    limit: int,
+    held: Iterable[uuid.UUID],
+    now: datetime,
+    leased_until: datetime,
+) -> list[Delivery]:
+    """Take what is due until the lease ends: so many for each destination, `limit` in all, the longest due
+    first; nothing of what is held already."""
+    rows = await connection.fetch(
+        """WITH due AS (
+               SELECT d.id, d.report_id FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
+               CROSS JOIN LATERAL (
+                   SELECT id, report_id, next_attempt_at FROM delivery
+                   WHERE state = 'open' AND destination = u.destination AND next_attempt_at <= $4
+                         AND id <> ALL($6)
+                   ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
+               ORDER BY d.next_attempt_at LIMIT $3)
+           UPDATE delivery d SET next_attempt_at = $5
+           FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
+           -- a notice is of no report, and nothing tells when it went but that it was late
+           RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.step, d.attempts,
+                     d.due_at, d.next_attempt_at AS leased_until, coalesce(p.kind, 'tip') AS kind,
+                     coalesce(p.category, '') AS category, coalesce(p.areas, '{}') AS areas,
+                     coalesce(p.language, '') AS language, coalesce(p.accepted_at, d.due_at) AS accepted_at,
+                     coalesce(p.acknowledge_by, d.due_at) AS acknowledge_by,
+                     coalesce(p.resolve_by, d.due_at) AS resolve_by""",
+        list(rooms),
+        list(rooms.values()),
+        limit,
+        now,
+        leased_until,
+        list(held),
+    )
+    return [Delivery(**{**row, "areas": json.loads(row["areas"])}) for row in rows]
+
+
+async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Settlement]) -> set[uuid.UUID]:
+    """Write what deliveries became; returns those that were still open, and leased as the settlement says."""
+    settled = list(settlements.values())
+    rows = await connection.fetch(
+        """UPDATE delivery d SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
+                                 words = d.words OR s.words,
+                                 last_failure = coalesce(s.failure, d.last_failure),
+                                 due_at = CASE WHEN s.state = 'open' THEN d.due_at END
+           FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::timestamptz[],
+                       $6::text[], $7::boolean[])
+                AS s (id, state, attempts, next_attempt_at, lease, failure, words)
+           WHERE d.id = s.id AND d.state = 'open' AND (s.lease IS NULL OR d.next_attempt_at = s.lease)
+           RETURNING d.id""",
+        list(settlements),
+        [one.state for one in settled],
+        [one.attempts for one in settled],
+        [one.next_attempt_at for one in settled],
+        [one.lease for one in settled],
+        [one.failure for one in settled],
+        [one.words for one in settled],
+    )
+    return {row["id"] for row in rows}
+
+
+async def renew_notices(connection: Any, ids: Sequence[uuid.UUID], due_at: datetime) -> None:
+    """Of notices that are settled, and to which something was added while they were on their way, put the
+    next one down."""
+    await connection.execute(
+        """INSERT INTO delivery (id, unit, channel, step, due_at, next_attempt_at)
+           SELECT gen_random_uuid(), unit, channel, 'notice', $2, $2
+           FROM delivery WHERE id = ANY($1) AND again AND state <> 'open'
+           ON CONFLICT DO NOTHING""",
+        list(ids),
+        due_at,
+    )
+
+
+async def close_deliveries(connection: Any, states: Mapping[uuid.UUID, str]) -> None:
+    """Write what open deliveries of reports became, `done` or `dead`, by their ids. What is done may have
+    taken words along."""
+    await connection.execute(
+        """UPDATE delivery d
+           SET state = s.state, words = s.state = 'done', due_at = NULL, next_attempt_at = NULL
+           FROM unnest($1::uuid[], $2::text[]) AS s (id, state) WHERE d.id = s.id AND d.state = 'open'""",
+        list(states),
+        list(states.values()),
+    )
+
+
+async def reached(connection: Any, told: Iterable[tuple[uuid.UUID, str, str]]) -> set[uuid.UUID]:
+    """The reports whose unit has been reached, or may still be, by a delivery of that step; `told` are
+    report, unit and step."""
+    rows = await connection.fetch(
+        """SELECT DISTINCT d.report_id
+           FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t (report_id, unit, step)
+           JOIN delivery d USING (report_id, unit, step) WHERE d.state IN ('open', 'done')""",
+        *(list(column) for column in zip(*told, strict=True)),
+    )
+    return {row["report_id"] for row in rows}
+
+
+async def delivery_known(connection: Any, delivery_id: uuid.UUID) -> tuple[Any, str, str, str] | None:
+    """The report, None for a notice, the unit, channel and step of a delivery; None where there is none."""
+    row = await connection.fetchrow(
+        "SELECT report_id, unit, channel, step FROM delivery WHERE id = $1", delivery_id
+    )
+    return tuple(row) if row else None
+
+
+async def turn_down(connection: Any, delivery_id: uuid.UUID, reason: str) -> int | None:
+    """Take back that a delivery has arrived, or may; the attempts that it had, None where it was over
+    already. The report's row is locked before."""
+    attempts: int | None = await connection.fetchval(
+        """UPDATE delivery SET state = 'dead', last_failure = $2, due_at = NULL, next_attempt_at = NULL
+           WHERE id = $1 AND state IN ('open', 'done') RETURNING attempts""",
+        delivery_id,
+        reason,
+    )
+    return attempts
+
+
+async def open_deliveries(connection: Any) -> dict[str, int]:
+    """How many deliveries of reports are open, by unit."""
+    rows = await connection.fetch(
+        """SELECT unit, count(*) FROM delivery WHERE state = 'open' AND report_id IS NOT NULL
+           GROUP BY unit"""
+    )
+    return {row["unit"]: row["count"] for row in rows}
+
+
+async def open_destinations(connection: Any) -> list[str]:
+    """What something still has to go to, also units that left the municipality's folder."""
+    rows = await connection.fetch("SELECT DISTINCT destination FROM delivery WHERE state = 'open'")
+    return [row["destination"] for row in rows]
+
+
+async def bring_forward(
+    connection: Any, now: datetime, longest_again: timedelta, longest_first: timedelta
+) -> int:
+    """Let go at once what is put off for longer than anything ever is: the clock has gone back since.
+
+    What was tried or is leased waits for at most `longest_again`, a tip's first attempt for `longest_first`;
+    that of an urgent tip, due since an hour began, does not wait. Returns how many there were.
+    """
+    brought = await connection.execute(
+        """UPDATE delivery d SET next_attempt_at = $1::timestamptz, due_at = least(d.due_at, $1)
+           FROM delivery o LEFT JOIN dispatch p USING (report_id)
+           WHERE o.id = d.id AND d.state = 'open'
+             AND d.next_attempt_at > $1::timestamptz + CASE
+                 WHEN p.kind IS DISTINCT FROM 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
+                 WHEN d.due_at = date_trunc('hour', d.due_at, 'UTC') THEN interval '0'
+                 ELSE $3::interval END""",
+        now,
+        longest_again,
+        longest_first,
+    )
+    return int(brought.rpartition(" ")[2])
+
+
+async def backlog(connection: Any, now: datetime, limit: int) -> tuple[int, datetime | None, list[uuid.UUID]]:
+    """How many deliveries are open, since when the longest one of an issue is due, and at most `limit` of
+    those of tips that are due: since when is not stored."""
+    row = await connection.fetchrow(
+        """SELECT count(*) AS open, min(d.due_at) FILTER (WHERE p.kind = 'issue') AS since,
+                  ARRAY(SELECT t.id FROM delivery t JOIN dispatch USING (report_id)
+                        WHERE t.state = 'open' AND kind = 'tip' AND t.due_at <= $1
+                        ORDER BY t.due_at, t.id LIMIT $2) AS tips
+           FROM delivery d JOIN dispatch p USING (report_id) WHERE d.state = 'open'""",
+        now,
+        limit,
+    )
+    return row["open"], row["since"], row["tips"]

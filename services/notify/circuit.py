@@ -29,6 +29,15 @@ class Circuit:
             return max(0, limit - under_way)
         return 1 if now >= self._open_until and under_way == 0 else 0
 
+    def note(self, up: bool, now: float) -> bool:
+        """Count how a call ended. Returns whether the circuit opened or closed with it."""
+        was_closed = self.closed
+        if up:
+            self.succeeded()
+        else:
+            self.failed(now)
+        return self.closed != was_closed
+
     def succeeded(self) -> None:
         self._failures = self._opened = 0
         self._open_until = 0.0

@@ -157,12 +157,7 @@ class Worker:
             self._note_circuit(destination, self._circuits[destination], failed.unit_up)
 
     def _note_circuit(self, name: str, circuit: Circuit, up: bool) -> None:
-        was_closed = circuit.closed
-        if up:
-            circuit.succeeded()
-        else:
-            circuit.failed(asyncio.get_running_loop().time())
-        if circuit.closed != was_closed:
+        if circuit.note(up, asyncio.get_running_loop().time()):
             told = name.removeprefix("@")
             log.warning("circuit", destination=told, state="closed" if circuit.closed else "open")
             self._metrics.circuit.labels(told).set(0 if circuit.closed else 1)

@@ -121,12 +121,8 @@ class SubscriptionWorker:
 
     def _note_circuit(self, due: Due, outcome: Delivered | Failed) -> None:
         circuit = self._circuit(due.subscription_id)
-        was_closed = circuit.closed
-        if isinstance(outcome, Delivered) or outcome.unit_up:
-            circuit.succeeded()
-        else:
-            circuit.failed(asyncio.get_running_loop().time())
-        if circuit.closed != was_closed:
+        up = isinstance(outcome, Delivered) or bool(outcome.unit_up)
+        if circuit.note(up, asyncio.get_running_loop().time()):
             log.warning("subscription_circuit", name=due.name, state="closed" if circuit.closed else "open")
             self._metrics.circuit.labels(due.name).set(0 if circuit.closed else 1)
 

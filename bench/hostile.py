@@ -130,19 +130,20 @@ async def _residents(
 async def _hostile(url: str, number: int, seen: Seen) -> AsyncIterator[None]:
     """The hostile, in a process of their own so that they cost the residents' clock nothing."""
     command = [sys.executable, "-m", "bench.peers.hostile_senders", url, str(A_MINUTE), str(number)]
-    child = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    # Not asyncio's: in uvloop it did not always come back.
+    child = await asyncio.to_thread(
+        subprocess.Popen, command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert child.stdout is not None
-        await child.stdout.readline()
+        await asyncio.to_thread(child.stdout.readline)
         await asyncio.sleep(LEAD_SECONDS)
         yield
-        said: dict[str, Any] = json.loads((await child.communicate(b""))[0])
+        said: dict[str, Any] = json.loads((await asyncio.to_thread(child.communicate, b""))[0])
     finally:
-        if child.returncode is None:
+        if child.poll() is None:
             child.kill()
-            await child.wait()
+            await asyncio.to_thread(child.wait)
     seen.receipts += said["receipts"]
     for kind, statuses in said["statuses"].items():
         seen.statuses.setdefault(kind, Counter()).update(statuses)

@@ -11,12 +11,14 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO, cast
 
 from services.tips.photos import Fault
 
-PROCESSES = 2
+# Half of the processors: whoever sends a report finds one that is free.
+PROCESSES = max(1, (os.cpu_count() or 1) // 2)
 # Photos that are read or decoded at a time, each with its bytes in memory; so many more may wait so long.
 PLACES = 8
 WAITING = 64
@@ -80,6 +82,7 @@ def _decoded(photo: bytes) -> bytes:
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
+            start_new_session=True,
             # None of the service's own: its secrets are there.
             env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "1"},
         )
@@ -109,6 +112,10 @@ def _decoded(photo: bytes) -> bytes:
 
 
 def _let_behind(pid: int) -> None:
+    # Linux may weigh sessions against each other (autogroup): by that one the database would have to wait for
+    # its turn, whatever the process is among its own.
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS), "ascii")
     if hasattr(os, "SCHED_IDLE"):
         # Whatever else wants to run interrupts it at once; with a niceness only once its turn is over.
         os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))

@@ -32,7 +32,7 @@ from shared.municipality import LONGEST_WAIT_MINUTES
 
 # While so many are under way, what ends within a moment is recorded together, and its room filled together: a
 # statement for each would cost more than the calls.
-MANY, GATHER_SECONDS = 8, 0.005
+MANY, GATHER_SECONDS = 8, 0.02
 GAUGE_SECONDS = 5.0
 # Of so many overdue tips a worker remembers since when; the others are not older by much.
 DUE_TIPS = 1_000

@@ -107,7 +107,8 @@ class Leasing(Generic[Row, Outcome]):
             # The lease counts from before it is asked for.
             begun = asyncio.get_running_loop().time()
             try:
-                claimed = await self._claim()
+                # More than can be recorded at once are not taken.
+                claimed = await self._claim() if self._ended.qsize() < RECORD_AT_ONCE else ()
             except Exception as error:
                 if not postgres.is_transient(error):
                     raise
@@ -125,7 +126,12 @@ class Leasing(Generic[Row, Outcome]):
 
     async def _take(self, row: Row, begun: float) -> None:
         try:
-            outcome = await self._attempt(row, begun)
+            try:
+                outcome = await self._attempt(row, begun)
+            finally:
+                # Its room is the next one's; that it is recorded need not be waited for.
+                self.under_way[self._destination(row)] -= 1
+                self._woken.set()
             if outcome is None:
                 return
             recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -133,8 +139,6 @@ class Leasing(Generic[Row, Outcome]):
             await recorded
         finally:
             self.held.discard(row.id)
-            self.under_way[self._destination(row)] -= 1
-            self._woken.set()
 
     async def _record_for_ever(self) -> None:
         while True:

@@ -106,6 +106,19 @@ async def test_two_hundred_is_delivered_and_only_the_named_field_is_acknowledged
     assert (totals["delivered"], totals["acknowledged"]) == (2, 1)
 
 
+async def test_what_waits_to_be_recorded_keeps_no_unit_waiting(tips: Tips, notify: Notify) -> None:
+    """The next call is made while the one before is written down, here held up for as long as it takes; each
+    is made once."""
+    ids = await send(tips, notify, issue(), issue(), issue())
+    async with notify.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM dispatch WHERE report_id = ANY($1) FOR UPDATE", ids)
+        notify.work(limits=Limits(1, 1))
+        calls = await notify.units.seen(3)
+    await notify.settled()
+    assert sorted(call.data["report_id"] for call in calls) == sorted(map(str, ids))
+    assert len(await notify.said(ReportDelivered)) == len(await notify.units.seen(3)) == 3
+
+
 async def test_a_tips_delivery_tells_no_minute_afterwards(tips: Tips, notify: Notify) -> None:
     """Events, steps and the settled delivery hold whole hours or nothing."""
     notify.units.answers["neighbourhood_police_south"] = plain(200, {"case": {"seen": True}})

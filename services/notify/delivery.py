@@ -14,6 +14,7 @@ from services.notify.circuit import Circuit
 from services.notify.core.deliveries import (
     DESK,
     MAIL,
+    NOTICE_WAIT,
     Delivered,
     Delivery,
     Failed,
@@ -37,6 +38,8 @@ GAUGE_SECONDS = 5.0
 # Of so many overdue tips a worker remembers since when; the others are not older by much.
 DUE_TIPS = 1_000
 LONGEST_FIRST = timedelta(minutes=LONGEST_WAIT_MINUTES)
+# So far the clocks of two workers may lie apart: what one of them puts off, the other takes for right.
+CLOCKS_APART = timedelta(seconds=10)
 TIPS_CIRCUIT_CAP_SECONDS = 5.0
 TIPS = "tips"
 # Connections to the mail server at once: it is the town's own, and others use it.
@@ -84,7 +87,7 @@ class Worker:
         self._chance = chance
         self._appended = appended
         self._lease = timedelta(seconds=lease_seconds)
-        self._longest_again = max(self._lease, timedelta(seconds=retrying.cap))
+        self._longest_again = max(self._lease, timedelta(seconds=retrying.cap), NOTICE_WAIT) + CLOCKS_APART
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
         # By destination: units' systems, the mail server, and the desk, which never fails.
         self._circuits = {one: self._new_circuit(CIRCUIT_CAP_SECONDS) for one in (*units, MAIL, DESK)}
@@ -192,7 +195,7 @@ class Worker:
     async def _mind_the_clock(self, connection: Any) -> None:
         """Times in rows outlive a clock that was ahead: without this they would wait for it to pass again."""
         brought = await queries_deliveries.bring_forward(
-            connection, self._clock(), self._longest_again, max(self._lease, LONGEST_FIRST)
+            connection, self._clock(), self._longest_again, max(self._lease, LONGEST_FIRST) + CLOCKS_APART
         )
         if brought:
             log.warning("clock_went_back", deliveries=brought)

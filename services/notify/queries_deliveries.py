@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.notify.core.deliveries import Delivery, NewDelivery, Settlement
 from shared.events import Kind
@@ -22,18 +22,28 @@ async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> Non
     )
 
 
-async def readers_of(
-    connection: Any, report_ids: Iterable[uuid.UUID]
-) -> list[tuple[uuid.UUID, Kind, str, str]]:
-    """The report, its kind, the unit and the channel of everything by which words of these reports were
-    sent."""
+class Reader(NamedTuple):
+    """Who was sent words of a report by a channel, or may have been: `sent` where that is recorded."""
+
+    report_id: uuid.UUID
+    kind: Kind
+    category: str
+    unit: str
+    channel: str
+    sent: bool
+
+
+async def readers_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[Reader]:
+    """Everything by which words of these reports were sent, or by which a report or message was under way:
+    whoever refused it, did not answer in time, or was called by a worker that died, may have its words."""
     rows = await connection.fetch(
-        """SELECT DISTINCT report_id, p.kind, d.unit, d.channel
+        """SELECT report_id, p.kind, p.category, d.unit, d.channel, bool_or(d.words) AS sent
            FROM delivery d JOIN dispatch p USING (report_id)
-           WHERE report_id = ANY($1) AND d.words""",
+           WHERE report_id = ANY($1) AND (d.words OR d.tried AND d.step ~ '^(route|message)([.]|$)')
+           GROUP BY 1, 2, 3, 4, 5""",
         list(report_ids),
     )
-    return [tuple(row) for row in rows]
+    return [Reader(*row) for row in rows]
 
 
 async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], why: str) -> None:
@@ -65,7 +75,7 @@ async def claim_deliveries(
                          AND id <> ALL($6)
                    ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
                ORDER BY d.next_attempt_at LIMIT $3)
-           UPDATE delivery d SET next_attempt_at = $5
+           UPDATE delivery d SET next_attempt_at = $5, tried = true
            FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
            -- a notice is of no report, and nothing tells when it went but that it was late
            RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.step, d.attempts,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from services.notify import queries_deliveries
-from services.notify.core.deliveries import NewDelivery, channels, deliveries_of, first_due
+from services.notify.core.deliveries import NewDelivery, channels, deliveries_of, first_due, kind_of
 from services.notify.core.steps import Dispatch
 from shared.events import Kind
 from shared.municipality import Municipality
@@ -44,12 +44,21 @@ class Telling:
             await queries_deliveries.insert_deliveries(connection, rows)
 
     async def readers(self, connection: Any, report_ids: Collection[uuid.UUID], what: str) -> None:
-        """What has not gone of reports goes no more; whoever was sent words of them is told."""
+        """What has not gone of reports goes no more; whoever was sent words of them, or may have been, is
+        told."""
         await queries_deliveries.cancel_deliveries(connection, report_ids, what)
         now = self._clock()
         rows: list[NewDelivery] = []
-        for report_id, kind, unit, channel in await queries_deliveries.readers_of(connection, report_ids):
-            # At once; but no row may tell the minute in which a tip was taken back.
-            rows += deliveries_of(report_id, unit, [channel], what, first_due(kind, 0, now, 0.0))
+        for one in await queries_deliveries.readers_of(connection, report_ids):
+            if one.sent or self._words_leave(one.category, one.channel):
+                # At once; but no row may tell the minute in which a tip was taken back.
+                due = first_due(one.kind, 0, now, 0.0)
+                rows += deliveries_of(one.report_id, one.unit, [one.channel], what, due)
         if rows:
             await queries_deliveries.insert_deliveries(connection, rows)
+
+    def _words_leave(self, category: str, channel: str) -> bool:
+        known, kind = self._categories.get(category), kind_of(channel)
+        if known is None or kind not in ("webhook", "email"):
+            return False
+        return known.leaving("email" if kind == "email" else "webhook") == "words"

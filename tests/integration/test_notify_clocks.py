@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from services.notify.clocks import Sweeper
 from services.notify.core.acts import Act
-from services.notify.core.deliveries import NOTICE_WAIT
+from services.notify.core.deliveries import NOTICE_WAIT, Retrying
 from services.notify.dispatches import Dispatches
 from shared.cloudevents import Envelope
 from shared.events import ReportAnswered, ReportEscalated, ReportWithdrawn
@@ -216,3 +217,17 @@ async def test_a_dead_unit_escalates_holds_nobody_up_and_gets_one_notice_when_it
     assert len({one.webhook_id for one in of_unit}) == 2
     assert of_unit[-1].data["counts"] == {"resolve_overdue": 30}
     assert await notices(notify) == []
+
+
+@pytest.mark.parametrize(("cap", "behind"), [(60, 0), (300, 1)])
+async def test_a_notice_waits_whatever_the_longest_retry_is_and_whoever_looks(
+    notify: Notify, cap: float, behind: int
+) -> None:
+    """A worker with shorter retries, or whose clock is a second behind, does not take it for put off."""
+    await take(notify)
+    await at(notify, MONDAY + timedelta(days=2))
+    before = await notify.rows("SELECT due_at, next_attempt_at FROM delivery WHERE step = 'notice'")
+    notify.clock.at = MONDAY + timedelta(days=2, seconds=-behind)
+    notify.work(retrying=Retrying(1, cap, 20))
+    await asyncio.sleep(0.5)
+    assert await notify.rows("SELECT due_at, next_attempt_at FROM delivery WHERE step = 'notice'") == before

@@ -67,6 +67,14 @@ def test_a_night_shift_works_what_the_night_has(night: str, worked: int) -> None
     assert shift.after(at(f"{night}T00:00"), worked) == at(f"{night}T04:00")
 
 
+def test_a_shift_that_changes_in_the_hour_that_comes_twice_changes_at_the_first() -> None:
+    """At half past two, of which there are two: the first shift ends then and the second begins."""
+    night = "2026-10-25"
+    first, second = calendar(["sun 00:00-02:30"]), calendar(["sun 02:30-04:00"])
+    assert first.between(at(f"{night}T00:00"), at(f"{night}T23:00")) == 2.5 * HOUR
+    assert second.between(at(f"{night}T00:00"), at(f"{night}T23:00")) == 2.5 * HOUR
+
+
 def test_holidays_are_the_countrys_and_the_towns_own() -> None:
     """A day of the town's own is one, and a holiday on which is worked is none."""
     town = Holidays(country="NL", closed=(date(2026, 10, 3),), worked=(date(2026, 4, 3),))

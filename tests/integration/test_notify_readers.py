@@ -1,0 +1,80 @@
+"""Who may have words of a report is told when they are erased, whatever was recorded of the call."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from services.notify.core.deliveries import Retrying
+from tests.integration.followed import Followed, followed
+from tests.integration.notify_harness import plain, until
+from tests.integration.test_notify_turns import LAST, UNIT, Town, town
+
+__all__ = ["town"]
+
+
+async def _never(_request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(3600)
+    return web.Response()
+
+
+async def _sent(town: Town, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Followed:
+    """A report whose words its unit was sent; time passes."""
+    await town.notify.stop()
+    town.notify.clock.go_on_from(town.tips.clock.now)
+    town.notify.units.answers[UNIT] = answer
+    town.notify.work(retrying=Retrying(0.05, 0.1, 2))
+    report = await followed(town.tips)
+    await town.pass_on()
+    first = (await town.notify.units.seen(1, UNIT))[0]
+    assert first.data["description"]
+    return report
+
+
+async def _erase(town: Town, report: Followed) -> None:
+    town.notify.units.answers[UNIT] = plain(200, {"erased": True})
+    assert (await report.mine("DELETE")).status in (200, 201, 202, 204)
+    await town.pass_on()
+
+
+async def _is_told(town: Town, report: Followed) -> None:
+    await until(lambda: any(one.body["type"] == "ibuurt.report.erased" for one in town.notify.units.arrivals))
+    await town.notify.settled()
+    certificate = (await report.mine("GET", "/certificate")).body["certificate"]
+    assert [one["state"] for one in certificate["sent_to"]] == ["confirmed"]
+
+
+@pytest.mark.parametrize("status", [302, 404, 503])
+async def test_who_refused_it_has_read_it(town: Town, status: int) -> None:
+    """The call had the words, whatever was answered."""
+    report = await _sent(town, plain(status))
+    await town.notify.settled()
+    await _erase(town, report)
+    await _is_told(town, report)
+
+
+async def test_who_still_has_the_call_when_it_is_erased_is_told(town: Town) -> None:
+    """What its worker records then is too late; and one that died records nothing."""
+    report = await _sent(town, _never)
+    await _erase(town, report)
+    await _is_told(town, report)
+
+
+async def test_who_was_sent_nothing_is_told_nothing(town: Town) -> None:
+    """It is erased before anybody took it."""
+    await town.notify.stop()
+    report = await followed(town.tips)
+    await town.pass_on()
+    await _erase(town, report)
+    assert [row["step"] for row in await town.notify.rows("SELECT step FROM delivery")] == ["route"]
+
+
+async def test_who_has_refused_gets_no_more_of_it(town: Town) -> None:
+    """It says so by another way while its own system is down: the words go to nobody but the next unit."""
+    report = await _sent(town, plain(503))
+    await town.notify.stop()
+    await town.notify.rows("UPDATE delivery SET state = 'open', due_at = now(), next_attempt_at = now()")
+    await town.notify.act(report.report_id, "refuse", UNIT, reason="private_ground")
+    rows = await town.notify.rows("SELECT unit, state FROM delivery ORDER BY unit")
+    assert [tuple(row) for row in rows] == [(LAST, "open"), (UNIT, "cancelled")]

@@ -20,6 +20,8 @@ from shared.municipality import Email, Extent
 # With the words before it, less than a lease (delivery.py).
 SMTP_SECONDS = 20.0
 _FOR_GOOD, _CLOSING = 500, 421
+# What an e-mail holds, and not who sends it (RFC 3463).
+_CONTENT = re.compile(r"5\.6\.")
 # RFC 3463: a refusal that is about the system, the network, the protocol, the content, or a policy is no
 # fault of the address, though it comes in answer to it.
 _NOT_THE_MAILBOX = re.compile(r"\s*5\.[34567]\.", re.ASCII)
@@ -60,7 +62,10 @@ class Emails:
 
 
 def _failed(error: Exception) -> Failed:
-    """Why it is tried again. A server that puts one e-mail off, as with greylisting, works."""
+    """Why it is tried again. A server that puts one e-mail off, as with greylisting, works, and so does one
+    that does not like what an e-mail holds."""
+    if isinstance(error, aiosmtplib.SMTPDataError) and _CONTENT.match(error.message):
+        return Failed(f"smtp_{error.code}", unit_up=True)
     if isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= HTTPStatus.BAD_REQUEST:
         return Failed(f"smtp_{error.code}", unit_up=error.code < _FOR_GOOD and error.code != _CLOSING)
     causes = (error, error.__cause__, error.__context__)

@@ -219,6 +219,22 @@ async def test_a_dead_unit_escalates_holds_nobody_up_and_gets_one_notice_when_it
     assert await notices(notify) == []
 
 
+async def test_a_notice_is_not_given_up_while_its_unit_is_away(notify: Notify) -> None:
+    """However often it was tried: the unit that comes back hears what it has, once."""
+    notify.units.answers[UNIT] = plain(503)
+    await take(notify)
+    await at(notify, MONDAY + timedelta(days=2))
+    await only_notices(notify)
+    notify.clock.go_on_from(MONDAY + timedelta(days=2) + NOTICE_WAIT)
+    notify.work(retrying=Retrying(0.01, 0.02, 2))
+    await notify.units.seen(8, UNIT)
+    notify.units.answers[UNIT] = plain()
+    await notify.settled()
+    taken = [one for one in notify.units.arrivals if one.unit == UNIT]
+    assert len({one.webhook_id for one in taken}) == 1
+    assert notify.metric("deliveries_total", result="done") == 1
+
+
 @pytest.mark.parametrize(("cap", "behind"), [(60, 0), (300, 1)])
 async def test_a_notice_waits_whatever_the_longest_retry_is_and_whoever_looks(
     notify: Notify, cap: float, behind: int

@@ -213,6 +213,18 @@ async def test_what_a_server_refuses_for_its_own_reasons_is_tried_again(
         assert notify.metric("delivery_circuit_open", destination="smtp") == 0
 
 
+async def test_an_email_that_a_server_does_not_take_holds_up_no_other(
+    database: MakeDatabase, tips: Tips, box: Mailbox
+) -> None:
+    """What it holds is refused, again and again: the server works, for all other units."""
+    box.contents = ["554 5.6.1 media not supported"]
+    async with mailing(database, tips, box.server) as notify:
+        await send(tips, notify, *[issue()] * 8)
+        notify.work()
+        await until(lambda: notify.metric("deliveries_total", result="open") >= 16)
+        assert notify.metric("delivery_circuit_open", destination="smtp") == 0
+
+
 @pytest.mark.parametrize("at", [b"EHLO", b"MAIL", b"RCPT", b"DATA", b"."])
 async def test_a_connection_that_breaks_is_tried_again_under_the_same_message_id(
     database: MakeDatabase, tips: Tips, at: bytes

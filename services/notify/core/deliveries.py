@@ -197,7 +197,9 @@ def settle(
         return Settlement("cancelled", delivery.attempts, failure="erased")
     counts = outcome.tips_up and not outcome.no_words
     attempts = delivery.attempts + (1 if counts else 0)
-    if counts and (outcome.for_good or attempts >= retrying.max_attempts):
+    # What a notice has to tell is gathered when it goes: it waits for as long as its unit is away.
+    tried = attempts >= retrying.max_attempts and about_of(delivery.step) != "notice"
+    if counts and (outcome.for_good or tried):
         return Settlement("dead", attempts, lease=delivery.leased_until, failure=outcome.reason)
     tries = retrying.max_attempts if outcome.no_words else max(1, attempts)
     wait = backoff(tries, retrying.base, retrying.cap, chance)

@@ -50,6 +50,8 @@ ALLOWANCES = {
     "receipts": Allowance(at_once=20, an_hour=60),
     # E-mails that ask whether somebody wants e-mail: they may go to a stranger.
     "emails": Allowance(at_once=3, an_hour=6),
+    # The same to one address, whoever asks: by an address that many share a stranger could be flooded.
+    "emails_to_one": Allowance(at_once=3, an_hour=1 / 4),
     # "This is mine too".
     "supports": Allowance(at_once=20, an_hour=60),
     # The same of one issue: a household, and hardly more in the rest of the day.
@@ -96,6 +98,12 @@ class Limits:
             return False
         return True
 
+    def take_of_all(self, request: Request, what: str, about: bytes) -> None:
+        """Take one of the allowance that all networks have together for the thing that it is `about`. Raises
+        Problem 429 where none is left."""
+        if self._counted(request)[1] != math.inf:
+            self._look_into(self._bucket(None, what, about), ALLOWANCES[what], 1, 1)
+
     def check(self, request: Request, what: str) -> None:
         """Raise Problem 429 where nothing of the allowance is left; takes nothing."""
         self._look(request, what, take=0)
@@ -128,11 +136,12 @@ class Limits:
 
     def _look(self, request: Request, what: str, take: int, about: bytes = b"") -> None:
         address, times = self._counted(request)
-        if times == math.inf:
-            return
-        allowance = ALLOWANCES[what]
+        if times != math.inf:
+            self._look_into(self._bucket(address, what, about), ALLOWANCES[what], times, take)
+
+    def _look_into(self, bucket: bytes, allowance: Allowance, times: float, take: int) -> None:
         most, rate = allowance.at_once * times, allowance.an_hour * times / 3_600
-        bucket, now = self._bucket(address, what, about), self._monotonic()
+        now = self._monotonic()
         left, since = self._left.get(bucket, (float(most), now))
         left = min(float(most), left + (now - since) * rate)
         if left < 1:

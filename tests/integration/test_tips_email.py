@@ -171,8 +171,11 @@ async def test_news_comes_after_it_was_confirmed_and_says_no_word(tips: Tips, ma
         message = await mailbox.until(1)
         assert (message["To"], message["From"]) == (ADDRESS, SENDER.address)
         assert "wilt u e-mail" in str(message["Subject"])
+        await until(tips, NOTHING_WAITS)
         (row,) = await tips.rows("SELECT report_id, kind FROM report")
         await happens(tips, row, events.ReportRouted)
+        # Here and not by what is sent: it would come with the news below.
+        assert await tips.rows("SELECT FROM email") == []
         assert (await ask(tips, receipt, "GET")).body == {"email": "unconfirmed"}
         page = await tips.request("GET", link(message, "confirm"), None, {})
         assert b"<button>" in page.content

@@ -112,6 +112,31 @@ async def support(tips: Tips, host: str, issue_id: uuid.UUID, keys: list[str]) -
     return statuses
 
 
+async def test_nobody_is_flooded_with_e_mails_that_others_ask_for(limited: Tips) -> None:
+    """However many networks ask for one address, by however many reports, and however it is written; another
+    address is none of that."""
+    codes = [(await limited.post(issue())).body["receipt"] for _ in range(2)]
+
+    async def asks(host: str, receipt: str, address: str) -> int:
+        headers = {"Authorization": f"Receipt {receipt}"}
+        async with (
+            client(limited, host) as session,
+            session.put("/v1/reports/mine/email", json={"address": address}, headers=headers) as answer,
+        ):
+            return answer.status
+
+    most = ALLOWANCES["emails_to_one"].at_once
+    hosts = [SHARED, SHARED, *(f"127.0.0.{20 + number}" for number in range(most))]
+    asked = [
+        await asks(
+            host, codes[number % 2], "stranger@town.example" if number % 3 else "Stranger@Town.example"
+        )
+        for number, host in enumerate(hosts)
+    ]
+    assert asked == [202] * most + [429] * (len(hosts) - most)
+    assert await asks("127.0.0.40", codes[0], "another@town.example") == 202
+
+
 async def test_what_is_refused_counts_as_well(limited: Tips) -> None:
     """Whoever sends what cannot be read, or is no report, is refused unread after as many; a resident of
     another network is served meanwhile."""

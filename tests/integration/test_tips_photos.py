@@ -12,7 +12,7 @@ import structlog
 
 from services.tips import erasing, sealing
 from services.tips.http import photos as http_photos
-from services.tips.photos import MAX_PHOTO_BYTES, decoders, holding, moving
+from services.tips.photos import MAX_PHOTO_BYTES, MAX_PHOTOS, decoders, holding, moving
 from services.tips.photos.store import PROBE, PhotoStore, StoreAway
 from services.tips.queries import photos, reports
 from shared.errors import Refusal
@@ -277,6 +277,28 @@ async def test_photos_move_when_their_hour_is_over_and_not_before(tips: Tips) ->
     names = {row["object_name"] for row in await tips.rows("SELECT object_name FROM photo")} - {None}
     assert {uuid.UUID(path.name) for path in objects(tips)} == names
     assert not names & {row["photo_id"] for row in await tips.rows("SELECT photo_id FROM photo")}
+
+
+async def test_photos_do_not_move_in_the_order_in_which_they_came(
+    tips: Tips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object's own time would put a tip's photo between those of two issues, whose minutes are known. Once
+    in 3,628,800 times they do, by chance."""
+    came = []
+    for body in (issue, tip):
+        photo_ids = [await uploaded(tips) for _ in range(MAX_PHOTOS)]
+        assert (await tips.post(body(photos=[str(one) for one in photo_ids]))).status == 201
+        came += photo_ids
+    put, name_object = [], photos.name_object
+
+    async def named(connection: Any, photo_id: uuid.UUID, name: uuid.UUID) -> Any:
+        put.append(photo_id)
+        return await name_object(connection, photo_id, name)
+
+    monkeypatch.setattr(photos, "name_object", named)
+    await next_hour(tips)
+    assert set(put) == set(came)
+    assert put != came
 
 
 async def test_the_service_moves_each_hours_photos_once_it_is_over(

@@ -337,6 +337,30 @@ async def test_a_key_that_somebody_may_know_is_rotated_while_reports_come(tips: 
     assert tips.desk.keys.state(f"{LED}.2") == "destroyed"
 
 
+async def test_a_key_is_not_destroyed_before_who_was_about_to_use_it_has_ended(tips: Tips) -> None:
+    """A transaction that put words under it before it was retired, and commits after that: they are moved,
+    too, and not lost with the key."""
+    await sent(tips, tip())
+    late = await sent(tips, issue())
+    async with tips.pool.acquire() as busy, tips.pool.acquire() as operator:
+        transaction = busy.transaction()
+        await transaction.start()
+        found = await reports.lock(busy, late)
+        assert found
+        assert found[1]
+        await month_keys.move(busy, tips.desk.keys, found[0], found[1], LED)
+        rotating = asyncio.create_task(month_keys.rotate(operator, tips.desk.keys, LED, "jansen", Told()))
+        async with asyncio.timeout(20):
+            while not await tips.rows("SELECT FROM retired_key"):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        await asyncio.wait([rotating], timeout=0.5)
+        assert tips.desk.keys.state(LED) == "there"
+        await transaction.commit()
+        await rotating
+    assert tips.desk.keys.state(LED) == "destroyed"
+    assert await key_of(tips, late) == f"{LED}.2"
+
+
 async def test_nothing_is_put_under_a_retired_key(tips: Tips) -> None:
     """The database refuses it with "not now": whoever was about to is told to come again, and comes under the
     next generation."""

@@ -85,6 +85,13 @@ def test_the_month_after_is_also_found_in_december_and_january() -> None:
     assert keeping.next_month(datetime(2027, 1, 31, tzinfo=UTC)) == datetime(2027, 2, 1, tzinfo=UTC)
 
 
+def test_a_keys_file_tells_no_more_than_the_hour(tmp_path: Path) -> None:
+    """It may be made by the first report of a month, which may be a tip."""
+    KeyFolder(tmp_path).make("2026-11-led-365")
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mtime_ns % (3_600 * 10**9) == 0
+
+
 def test_the_generation_of_a_key_is_told_by_the_folder(tmp_path: Path) -> None:
     """The one after what is destroyed or followed; another process sees it at once."""
     keys, others = KeyFolder(tmp_path), KeyFolder(tmp_path)

@@ -76,6 +76,7 @@ def _add_asking(app: FastAPI, desk: Desk) -> None:
                     "A tip is anonymous, and an e-mail address is not. Come back with your receipt instead.",
                 )
             key = await report_key(taken, desk, mine, words)
+            desk.limits.take_of_all(request, "emails_to_one", sent.address.lower().encode())
             sealed = sealing.seal_part(key, mine.report_id, subscription_id, {"address": sent.address})
             drop_after = hour_of(now) + timedelta(hours=CONFIRM_HOURS + 1)
             await emails.set_address(taken, subscription_id, mine.report_id, sealed, drop_after)

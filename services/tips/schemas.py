@@ -190,6 +190,7 @@ class Export(_Answer):
     report: ReportView
     words: dict[str, Any] | None = Field(description="what was sent, as it was sent")
     messages: list[MessageView]
+    photos: list[str] = Field(description="where each photo is to be had, with the same receipt")
     email: Literal["none", "unconfirmed", "confirmed"] = Field(description="e-mail about news")
     email_address: str | None = Field(description="where it goes; null where none is asked for")
     public: dict[str, Any] | None = Field(description="what everybody can read, as in GET /v1/issues/ID")

@@ -57,6 +57,8 @@ async def test_both_sides_messages_have_photos(tips: Tips) -> None:
     assert [one["photos"] for one in inside["messages"]] == [[str(asked)], [str(answered)]]
     for photo_id in (asked, answered):
         assert (await own(tips, mine.receipt, photo_id)).status == 200
+    listed = (await mine.mine("GET", "/export")).body["export"]["photos"]
+    assert listed == sorted(f"/v1/reports/mine/photos/{one}" for one in (asked, answered))
 
 
 async def test_erased_they_are_gone_and_counted_in_the_certificate(tips: Tips) -> None:
@@ -93,7 +95,7 @@ async def test_what_a_hold_keeps_after_erasing_is_read_by_nobody(tips: Tips) -> 
     ]
     assert {(one.status, one.code) for one in asked} == {(410, "report-restricted")}
     export = (await mine.mine("GET", "/export")).body["export"]
-    assert (export["words"], export["messages"]) == (None, [])
+    assert (export["words"], export["messages"], export["photos"]) == (None, [], [])
 
 
 async def photos_of(mine: Followed) -> list[list[str]]:

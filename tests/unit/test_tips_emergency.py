@@ -15,8 +15,9 @@ IBUURT, BOSTON = (municipality.read(ROOT / "deploy/municipalities" / name) for n
 LIGHT = IBUURT.categories["street_light"]
 
 # Made up, as a person in danger might write. The first 30 of each language were written before the lists were
-# mended by them, the next 20 before they were mended once more, and the last 20 by somebody who had only read
-# the lists: 7 of those 40 were stopped before the lists were mended a third time.
+# mended by them, the next 20 before they were mended once more, and the 20 after them by somebody who had
+# only read the lists: 7 of those 40 were stopped before the lists were mended a third time. Of 38 by somebody
+# who had seen neither lists nor test 20 were stopped; the last 12 of each are of these and like them.
 DANGER_NL = [
     "Er wordt nu ingebroken bij de buren!",
     "Help, er is iemand in ons huis",
@@ -88,6 +89,18 @@ DANGER_NL = [
     "aanrijding met letsel, nu, kruising Dorpsstraat",
     "er hangt een elektriciteitskabel los over de straat en het vonkt",
     "Ik hoor mijn buurvrouw om hulp roepen",
+    "ze slaan hem in elkaar",
+    "ik hoor een vrouw gillen om hulp",
+    "gaslucht in de straat",
+    "help mij hij maakt mij dood",
+    "Er ligt iemand onder de tram",
+    "Mijn buurman is door het ijs gezakt",
+    "Een kind loopt op het spoor",
+    "Hij steekt zijn huis in brand",
+    "Help ons er zit iemand vast",
+    "Er wordt een jongen ontvoerd",
+    "Ze worden gegijzeld in de winkel",
+    "Mijn kind krijgt geen lucht",
 ]
 DANGER_EN = [
     "Someone is breaking into my neighbour's house right now",
@@ -160,6 +173,18 @@ DANGER_EN = [
     "car crash, people trapped",
     "I can hear my neighbour screaming for help",
     "he won't let me leave and he has a knife",
+    "they are beating him up",
+    "a power line is down and sparking",
+    "someone is calling for help behind the school",
+    "help me he is at the door",
+    "a boy fell through the ice",
+    "a child is standing on the tracks",
+    "he is threatening to burn the house",
+    "there is a man under a car and he screams",
+    "they are holding people hostage in the shop",
+    "my wife is having a heart attack",
+    "he has just been shot",
+    "a strong smell of gas in our street",
 ]
 # About the past, about what may happen, about things, and with words that only look like others.
 HARMLESS_NL = [

@@ -114,7 +114,7 @@ def _add_links(app: FastAPI, desk: Desk) -> None:
         """The page behind a link: a button. Opening it changes nothing."""
         found = _subscription(subscription_id, token, action, desk)
         async with connection(desk) as taken:
-            language = await emails.subscribed(taken, found) if found else None
+            language = await emails.subscribed(taken, found, desk.clock()) if found else None
         if language is None:
             return _page(desk, desk.municipality.languages[0], "gone", 404)
         return _page(desk, language, action)
@@ -124,7 +124,7 @@ def _add_links(app: FastAPI, desk: Desk) -> None:
         """The button was pressed; for `end` also a mail program's one click (RFC 8058)."""
         found = _subscription(subscription_id, token, action, desk)
         async with connection(desk) as taken, taken.transaction():
-            language = await emails.subscribed(taken, found) if found else None
+            language = await emails.subscribed(taken, found, desk.clock()) if found else None
             if found is None or language is None:
                 return _page(desk, desk.municipality.languages[0], "gone", 404)
             if action == core.CONFIRM:

@@ -17,7 +17,7 @@ from services.tips.http.email import email_state
 from services.tips.http.mine import Mine, certificate_of, stand
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent, report_of_receipt
 from services.tips.http.unsealing import report_key, unsealed_words
-from services.tips.queries import emails, erasures, holds, listing, messages
+from services.tips.queries import emails, erasures, holds, listing, messages, photos
 from services.tips.schemas import ExportAnswer, ReportAnswer
 from services.tips.sealing import Sealed
 from shared.web import Problem
@@ -39,7 +39,8 @@ def add_following(app: FastAPI, desk: Desk) -> None:
         f"{STATUS_URL}/export", response_model=ExportAnswer, responses=problems(*MINE), dependencies=RECEIPT
     )
     async def get_export(request: Request) -> Response:
-        """Everything that is held about the report, as one JSON document; nothing in it leads back here."""
+        """Everything that is held about the report, as one JSON document; nothing in it leads back here.
+        Photos are to be had at the addresses that it lists, with the same receipt."""
         receipt_sent(request, desk)
         async with connection(desk) as taken, taken.transaction():
             report, sealed = await lock_of_receipt(taken, request, desk)
@@ -53,11 +54,13 @@ async def _export(connection: Any, desk: Desk, mine: Mine, sealed: Sealed | None
     shown = await listing.shown_of(connection, report.report_id)
     hold = await holds.of(connection, report.report_id)
     words, written, address = await _written(connection, desk, report, sealed)
+    kept = await photos.photos_of(connection, report.report_id) if words is not None else []
     return {
         "format": "ibuurt.export.v1",
         "report": mine.view(desk, desk.clock()),
         "words": words,
         "messages": written,
+        "photos": [f"{STATUS_URL}/photos/{one}" for one in kept],
         "email": await email_state(connection, report.report_id),
         "email_address": address,
         "public": public_view.as_json(shown) if shown else None,

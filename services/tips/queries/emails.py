@@ -47,11 +47,13 @@ async def confirm(connection: Any, subscription_id: uuid.UUID) -> bool:
     return bool(done)
 
 
-async def subscribed(connection: Any, subscription_id: uuid.UUID) -> str | None:
-    """The report's language, where there is such a subscription."""
+async def subscribed(connection: Any, subscription_id: uuid.UUID, now: datetime) -> str | None:
+    """The report's language, where there is such a subscription and it has not come to its end."""
     language: str | None = await connection.fetchval(
-        "SELECT language FROM email_updates JOIN report USING (report_id) WHERE subscription_id = $1",
+        """SELECT language FROM email_updates JOIN report USING (report_id)
+           WHERE subscription_id = $1 AND (drop_after IS NULL OR drop_after > $2)""",
         subscription_id,
+        now,
     )
     return language
 

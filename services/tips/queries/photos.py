@@ -97,6 +97,12 @@ async def photo_of(connection: Any, report_id: uuid.UUID, photo_id: uuid.UUID) -
     return Held(*row) if row else None
 
 
+async def photos_of(connection: Any, report_id: uuid.UUID) -> list[uuid.UUID]:
+    """The photos of a report and of its conversation."""
+    rows = await connection.fetch("SELECT photo_id FROM photo WHERE report_id = $1 ORDER BY 1", report_id)
+    return [row["photo_id"] for row in rows]
+
+
 async def drop_uploads(connection: Any, until: datetime) -> None:
     """Drop the uploads that no report has taken and that are kept until then at most; one that is being taken
     stays."""

@@ -52,11 +52,16 @@ async def test_photos_move_there_when_their_hour_is_over_and_go_with_their_repor
     """Sealed, under random names; after the erasure none is left."""
     photos = [str(await uploaded(tips)) for _ in range(2)]
     receipt = (await tips.post(tip(photos=photos))).body["receipt"]
-    (before,) = {len(row["sealed"]) for row in await tips.rows("SELECT sealed FROM photo")}
+    (before,) = {
+        row["size"]
+        for row in await tips.rows(
+            "SELECT sum(length(sealed))::integer AS size FROM photo_part GROUP BY photo_id"
+        )
+    }
     store, later = PhotoStore(URL), tips.clock.now + timedelta(hours=1)
     await moving.move(tips.pool, store, later)
-    rows = await tips.rows("SELECT object_name, sealed FROM photo")
-    assert [row["sealed"] for row in rows] == [None, None]
+    rows = await tips.rows("SELECT object_name, here FROM photo")
+    assert [row["here"] for row in rows] == [False, False]
     held = s3.objects()
     assert set(held) == {f"photos/{row['object_name']}" for row in rows}
     assert {len(sealed) for sealed in held.values()} == {before}

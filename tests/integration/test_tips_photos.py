@@ -113,7 +113,7 @@ async def test_a_photo_comes_back_to_its_own_receipt_before_and_after_it_has_mov
     assert objects(tips) == []
     await next_hour(tips)
     assert len(objects(tips)) == 1
-    assert (await tips.rows("SELECT sealed FROM photo"))[0]["sealed"] is None
+    assert await tips.rows("SELECT FROM photo_part") == []
     after = await own(tips, receipt, photo_id)
     for answer in (before, after):
         assert answer.status == 200
@@ -273,7 +273,7 @@ async def test_photos_move_when_their_hour_is_over_and_not_before(tips: Tips) ->
     await with_photo(tips)
     await next_hour(tips)
     assert len(objects(tips)) == 2
-    assert len(await tips.rows("SELECT * FROM photo WHERE sealed IS NOT NULL")) == 1
+    assert len(await tips.rows("SELECT * FROM photo WHERE here")) == 1
     names = {row["object_name"] for row in await tips.rows("SELECT object_name FROM photo")} - {None}
     assert {uuid.UUID(path.name) for path in objects(tips)} == names
     assert not names & {row["photo_id"] for row in await tips.rows("SELECT photo_id FROM photo")}
@@ -314,7 +314,7 @@ async def test_the_service_moves_each_hours_photos_once_it_is_over(
         assert objects(tips) == []
         tips.clock.now += moving.MOVE_AFTER
         async with asyncio.timeout(30):
-            while not await tips.rows("SELECT FROM photo WHERE sealed IS NULL"):  # noqa: ASYNC110
+            while not await tips.rows("SELECT FROM photo WHERE NOT here"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert len(objects(tips)) == 1
     finally:

@@ -179,7 +179,7 @@ async def _take(desk: Desk, request: Request, most: int) -> uuid.UUID:
                 headers={"Retry-After": "600"},
             )
     jpeg = await _jpeg_sent(desk, request)
-    async with connection(desk) as taken:
+    async with connection(desk) as taken, taken.transaction():
         return await holding.stage(taken, desk.keys, jpeg, desk.clock())
 
 

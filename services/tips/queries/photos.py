@@ -1,10 +1,16 @@
 """Photos: uploads that no report has taken yet, photos of reports, and the objects that are to go."""
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+# Of a photo's bytes; and the pause after each: other commits find little that is not on the disk yet.
+PART_BYTES, PART_PAUSE_SECONDS = 65_536, 0.005
+_SEALED = """(SELECT string_agg(sealed, ''::bytea ORDER BY number) FROM photo_part p
+             WHERE p.photo_id = photo.photo_id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +56,20 @@ async def insert_upload(
     sealed: bytes,
     drop_after: datetime,
 ) -> None:
-    """Store an upload."""
+    """Store an upload, part by part; the transaction is the caller's."""
     await connection.execute(
-        """INSERT INTO photo (photo_id, key_name, wrapped_key, sealed, drop_after)
-           VALUES ($1, $2, $3, $4, $5)""",
+        "INSERT INTO photo (photo_id, key_name, wrapped_key, drop_after) VALUES ($1, $2, $3, $4)",
         photo_id,
         key_name,
         wrapped_key,
-        sealed,
         drop_after,
     )
+    for number, start in enumerate(range(0, len(sealed), PART_BYTES)):
+        part = sealed[start : start + PART_BYTES]
+        await connection.execute(
+            "INSERT INTO photo_part (photo_id, number, sealed) VALUES ($1, $2, $3)", photo_id, number, part
+        )
+        await asyncio.sleep(PART_PAUSE_SECONDS)
 
 
 async def lock_uploads(connection: Any, photo_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Upload]:
@@ -89,8 +99,8 @@ async def take_uploads(connection: Any, taken: Sequence[Taken]) -> None:
 async def photo_of(connection: Any, report_id: uuid.UUID, photo_id: uuid.UUID) -> Held | None:
     """A report's photo."""
     row = await connection.fetchrow(
-        """SELECT photo_id, wrapped_key, sealed, object_name FROM photo
-           WHERE photo_id = $1 AND report_id = $2""",
+        f"""SELECT photo_id, wrapped_key, {_SEALED} AS sealed, object_name FROM photo
+            WHERE photo_id = $1 AND report_id = $2""",  # noqa: S608 - a constant
         photo_id,
         report_id,
     )
@@ -139,7 +149,7 @@ async def photos_to_move(connection: Any, before: datetime) -> list[uuid.UUID]:
     """The photos that reports took before that hour and that are not in the object store."""
     rows = await connection.fetch(
         """SELECT photo_id FROM photo
-           WHERE sealed IS NOT NULL AND report_id IS NOT NULL AND taken_in < $1""",
+           WHERE here AND report_id IS NOT NULL AND taken_in < $1""",
         before,
     )
     return [row["photo_id"] for row in rows]
@@ -151,9 +161,9 @@ async def name_object(
     """The name that a photo has or gets for the object store, and what is to be put there; None where it is
     dropped or moved by now."""
     row = await connection.fetchrow(
-        """UPDATE photo SET object_name = coalesce(object_name, $2)
-           WHERE photo_id = $1 AND report_id IS NOT NULL AND sealed IS NOT NULL
-           RETURNING object_name, sealed""",
+        f"""UPDATE photo SET object_name = coalesce(object_name, $2)
+            WHERE photo_id = $1 AND report_id IS NOT NULL AND here
+            RETURNING object_name, {_SEALED} AS sealed""",  # noqa: S608 - a constant
         photo_id,
         new_name,
     )
@@ -163,7 +173,10 @@ async def name_object(
 async def moved(connection: Any, object_name: uuid.UUID) -> bool:
     """Note that an object is in the store; False where its photo was dropped meanwhile."""
     found = await connection.fetchval(
-        "UPDATE photo SET sealed = NULL WHERE object_name = $1 RETURNING true", object_name
+        """WITH moved AS (UPDATE photo SET here = false WHERE object_name = $1 RETURNING photo_id),
+                gone AS (DELETE FROM photo_part USING moved WHERE photo_part.photo_id = moved.photo_id)
+           SELECT true FROM moved""",
+        object_name,
     )
     return bool(found)
 

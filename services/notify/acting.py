@@ -4,7 +4,7 @@ transaction, whichever way it came."""
 import hashlib
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -68,10 +68,17 @@ class Acting:
         self._clock = clock
 
     async def act(
-        self, connection: Any, report_id: uuid.UUID, unit: str, act: Act, act_id: uuid.UUID
+        self,
+        connection: Any,
+        report_id: uuid.UUID,
+        unit: str,
+        act: Act,
+        act_id: uuid.UUID,
+        asked: int | None = None,
     ) -> Done:
-        """Do it in the caller's transaction, once for each `act_id`. Raises NotHere, MovedOn,
-        queries.Reused, Unsuitable, and Impossible with what is possible."""
+        """Do it in the caller's transaction, once for each `act_id`. `asked` is the report's version at tips
+        when the resident was asked: no clock stands where the answer has been read since. Raises NotHere,
+        MovedOn, queries.Reused, Unsuitable, and Impossible with what is possible."""
         dispatch = (await queries.lock_dispatches(connection, [report_id])).get(report_id)
         if dispatch is None:
             raise NotHere
@@ -86,6 +93,8 @@ class Acting:
         moves = act.action in MOVES and dispatch.status not in ("resolved", "withdrawn", "erased")
         to = await self._next(connection, dispatch, act, now) if moves else None
         after, events = advance(dispatch, act, now, self._municipality.version, to)
+        if asked is not None and await queries.report_version(connection, report_id) > asked:
+            after = replace(after, waits_since=dispatch.waits_since)
         if events:
             await self._dispatches.update(connection, [after], {report_id: dispatch})
             source = self._dispatches.source

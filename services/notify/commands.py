@@ -57,6 +57,8 @@ def _explain(program: Program, given: argparse.Namespace) -> None:
     if given.report_id:
         on_database(program, lambda connection: explaining.of_report(connection, given.report_id, town, say))
         return
+    if given.category is None:
+        raise Refusal("nothing is named to explain; give a report's id, or describe one with --category")
     at = given.at or datetime.now(UTC)
     facts = explaining.described(
         town,

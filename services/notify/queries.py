@@ -106,6 +106,14 @@ async def note_report_versions(connection: Any, versions: Mapping[uuid.UUID, int
     )
 
 
+async def report_version(connection: Any, report_id: uuid.UUID) -> int:
+    """How far tips' own events about a report were read."""
+    version: int = await connection.fetchval(
+        "SELECT report_version FROM dispatch WHERE report_id = $1", report_id
+    )
+    return version
+
+
 async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date) -> None:
     """Set reports to `withdrawn` or `erased`; what is erased stays so, since `today` (UTC). The rows are
     locked before."""

@@ -220,6 +220,10 @@ class UnitMessageView(_Answer):
 
 class UnitMessageAnswer(_Answer):
     message: UnitMessageView
+    report_version: int = Field(
+        description="the report's version when it was stored, or now if it was before"
+    )
+    question_open: bool = Field(description="a unit asked something and has no answer yet")
 
 
 class UnitConversation(_Answer):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shared.errors import MunicipalityError
 from shared.municipality import Municipality, read
+from shared.municipality.coverage import sorts_of
 from shared.municipality.references import overlaps
 
 
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{_summary(municipality)}{checked}\n")
-    for first, second in overlaps(municipality.rules):
+    for first, second in overlaps(municipality.rules, sorts_of(municipality.categories.values())):
         sys.stdout.write(
             f"routing.toml: some reports fit both {first.id!r} and {second.id!r}; the first one decides: they"
             f" go to {first.unit}, not to {second.unit}\n"

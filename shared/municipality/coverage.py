@@ -4,7 +4,7 @@ What a rule takes is a box: of each fact that it reads the values that fit, of e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from shared.municipality.hours import WEEKDAYS
 from shared.municipality.rules import HOLIDAY, Rule
@@ -45,9 +45,40 @@ _ANY = Values(frozenset(), True)
 Box = Mapping[str, Values]
 
 
-def box_of(rule: Rule) -> Box:
-    """What a rule takes when it is asked."""
-    return {fact: Values(values) for fact, values in rule.conditions().items()}
+# By its id, a category's kind and urgency: a report has those of its category.
+Sorts = Mapping[str, tuple[str, str]]
+
+
+class _Category(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> Literal["tip", "issue"]: ...
+    @property
+    def urgent(self) -> bool: ...
+
+
+def sorts_of(categories: "Iterable[_Category]") -> Sorts:
+    """Kind and urgency of each category."""
+    return {one.id: (one.kind, "urgent" if one.urgent else "normal") for one in categories}
+
+
+def box_of(rule: Rule, sorts: Sorts) -> Box:
+    """What a rule takes when it is asked. With all categories in `sorts`, kind and urgency are told by
+    them; without any, nothing is known of a category."""
+    box = {fact: Values(values) for fact, values in rule.conditions().items()}
+    if not sorts:
+        return box
+    kinds, urgencies = (box.pop(fact, Values(UNIVERSES[fact])).named for fact in ("kind", "urgency"))
+    fitting = {one for one, (kind, urgency) in sorts.items() if kind in kinds and urgency in urgencies}
+    # A category that there is not is a mistake of its own.
+    named = {one for one in box["category"].named if one not in sorts} if "category" in box else set()
+    return box | {"category": Values(frozenset(fitting | named)).both(box.get("category", _ANY))}
+
+
+def is_empty(box: Box) -> bool:
+    """Whether nothing can be in it."""
+    return any(values.empty for values in box.values())
 
 
 def left_of(box: Box, taken: Iterable[Box]) -> list[Box]:

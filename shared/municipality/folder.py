@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from shared.errors import Mistake, MunicipalityError
 from shared.municipality.areas import AreaFile, AreaReader
+from shared.municipality.coverage import sorts_of
 from shared.municipality.files import Files
 from shared.municipality.findings import Findings, M, join
 from shared.municipality.model import AreaSet, Category, Header, Municipality, ReasonFile, Unit
@@ -91,7 +92,8 @@ class _Reading:
         known = Known(units.ids, categories.ids, questions, codes, self._areas, self._languages)
         check_levels(self._findings, MUNICIPALITY, (table or {}).get("clocks"), known)
         check_rules(self._findings, ROUTING, rules.raw, known)
-        check_order(self._findings, ROUTING, rules.models)
+        known_sorts = sorts_of(categories.sound()) if all(categories.models) else {}
+        check_order(self._findings, ROUTING, rules.models, known_sorts)
         if header is None or emergency is None or reasons is None or self._findings.mistakes:
             return None
         return Municipality(

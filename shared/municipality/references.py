@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.municipality.coverage import box_of, common, left_of
+from shared.municipality.coverage import Sorts, box_of, common, is_empty, left_of
 from shared.municipality.findings import Findings, join
 from shared.municipality.rules import Rule
 
@@ -111,8 +111,9 @@ def _refer(
         findings.unknown(file, path, one, sorted(known), what)
 
 
-def check_order(findings: Findings, file: str, rules: list[Rule | None]) -> None:
-    """Every rule can be reached, and the last one takes what is left. None: a rule with other mistakes."""
+def check_order(findings: Findings, file: str, rules: list[Rule | None], sorts: Sorts) -> None:
+    """Every rule can hold and be reached, and the last one takes what is left. None: a rule with other
+    mistakes. `sorts` is empty where categories have mistakes."""
     last = len(rules) - 1
     for number, rule in enumerate(rules):
         if rule is None:
@@ -133,7 +134,14 @@ def check_order(findings: Findings, file: str, rules: list[Rule | None]) -> None
                 "a rule without conditions takes every report, and is not the last",
                 "give it a when, or move it to the end",
             )
-        elif conditions and (before := _taken_by(rule, rules[:number])):
+        elif is_empty(box_of(rule, sorts)):
+            findings.add(
+                file,
+                join(path, "when"),
+                f"the rule {rule.id!r} can never hold: no category that it names is of its kind and urgency",
+                "take kind or urgency out, or name other categories",
+            )
+        elif conditions and (before := _taken_by(rule, rules[:number], sorts)):
             names = ", ".join(repr(one.id) for one in before)
             findings.add(
                 file,
@@ -147,20 +155,20 @@ def _takes(rules: list[Rule]) -> str:
     return "takes" if len(rules) == 1 else "take"
 
 
-def _taken_by(rule: Rule, earlier: list[Rule | None]) -> list[Rule]:
+def _taken_by(rule: Rule, earlier: list[Rule | None], sorts: Sorts) -> list[Rule]:
     """The earlier rules that leave nothing to this one; none where something is left."""
     # A rule without conditions has its own mistake.
     asked = [one for one in earlier if one is not None and one.conditions()]
-    box = box_of(rule)
+    box = box_of(rule, sorts)
     # The first that does it alone is told, before several that do it together.
     for one in asked:
-        if not left_of(box, [box_of(one)]):
+        if not left_of(box, [box_of(one, sorts)]):
             return [one]
-    touching = [one for one in asked if common(box, box_of(one))]
-    return [] if left_of(box, [box_of(one) for one in touching]) else touching
+    touching = [one for one in asked if common(box, box_of(one, sorts))]
+    return [] if left_of(box, [box_of(one, sorts) for one in touching]) else touching
 
 
-def overlaps(rules: Sequence[Rule]) -> list[tuple[Rule, Rule]]:
+def overlaps(rules: Sequence[Rule], sorts: Sorts) -> list[tuple[Rule, Rule]]:
     """Pairs of rules that some report fits both, of which neither takes all of the other's, and which send it
     to different units: there the order decides."""
     return [
@@ -168,8 +176,8 @@ def overlaps(rules: Sequence[Rule]) -> list[tuple[Rule, Rule]]:
         for number, first in enumerate(rules)
         for second in rules[number + 1 :]
         if first.unit != second.unit
-        and common(box_of(first), box_of(second)) is not None
-        and left_of(box_of(first), [box_of(second)])
+        and common(box_of(first, sorts), box_of(second, sorts)) is not None
+        and left_of(box_of(first, sorts), [box_of(second, sorts)])
     ]
 
 

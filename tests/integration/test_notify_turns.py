@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from services.tips import consumer as tips_consumer
@@ -102,6 +103,35 @@ async def came(town: Town, body: dict[str, Any] | None = None) -> Followed:
 
 def steps(view: dict[str, Any]) -> list[tuple[str, str | None]]:
     return [(one["status"], one["unit"] and one["unit"]["id"]) for one in view["timeline"]]
+
+
+@pytest.mark.parametrize("retried", [True, False])
+async def test_a_question_that_is_answered_before_it_is_written_down_stops_no_clock(
+    town: Town, monkeypatch: pytest.MonkeyPatch, retried: bool
+) -> None:
+    """Its process died between the two and it is asked again, or the answer is read in the middle of it: the
+    clock would stand until the resident writes something else."""
+    report, act_id = await came(town), uuid.uuid4()
+    write = type(town.notify.tips).write
+
+    async def answered(*given: Any, **named: Any) -> Any:
+        stored = await write(town.notify.tips, *given, **named)
+        assert (await report.write(ANSWER)).status == 201
+        await town.pass_on()
+        return stored
+
+    if retried:
+        message_id = uuid.uuid5(act_id, "message")
+        await answered(report.report_id, message_id, UNIT, QUESTION, asks=True)
+    else:
+        monkeypatch.setattr(
+            type(town.notify.tips), "write", lambda _, *given, **named: answered(*given, **named)
+        )
+    status, answer = await town.notify.act(report.report_id, "ask", UNIT, text=QUESTION, act_id=str(act_id))
+    assert (status, answer["report"]["waits_since"]) == (200, None)
+    await town.pass_on()
+    view = await report.view()
+    assert (view["status"], view["question_open"]) == ("acknowledged", False)
 
 
 def last(town: Town, unit: str) -> Arrival:

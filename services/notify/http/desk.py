@@ -26,6 +26,8 @@ from shared.web import Problem
 
 OPEN: tuple[Status, ...] = ("routed", "delivered", "acknowledged", "planned")
 AT_ONCE = 100
+# Below every version of a report: what was asked has its answer.
+ANSWERED = 0
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,15 @@ class Desk:
         """Do what somebody of a unit does, and write what they write to the resident. Raises Problem."""
         act = doing.act(via)
         self._check(doing)
+        asked: int | None = None
         try:
             if doing.text is not None:
                 # First: a question that is not stored must stop no clock. What is impossible is not written.
                 async with self.connection() as connection:
                     await self.acting.look(connection, report_id, unit, act, act_id)
-                await self._write(report_id, unit, act_id, doing)
+                asked = await self._write(report_id, unit, act_id, doing)
             async with self.connection() as connection, connection.transaction():
-                done = await self.acting.act(connection, report_id, unit, act, act_id)
+                done = await self.acting.act(connection, report_id, unit, act, act_id, asked)
         except (NotHere, MovedOn, Unsuitable, Impossible, queries.Reused) as error:
             raise _refused(error) from None
         if done.after != done.before:
@@ -82,14 +85,16 @@ class Desk:
         if doing.action == "ask" and doing.text is None:
             raise unsuitable("text", "write what is asked", ())
 
-    async def _write(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing) -> None:
+    async def _write(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing) -> int | None:
+        """Write to the resident; of a question the report's version then, none below where it has been
+        answered by now."""
         message_id = uuid.uuid5(act_id, "message")
         text, asks = doing.text or "", doing.action == "ask"
         written = await self.tips.write(report_id, message_id, unit, text, asks=asks)
         if isinstance(written, Gone):
             raise _refused(NotHere())
         if not isinstance(written, Failed):
-            return
+            return _asked(written) if asks else None
         if not written.tips_up:
             raise web.not_now()
         raise Problem(
@@ -99,6 +104,10 @@ class Desk:
             "tips does not take what is written to the resident; `why` says why. Nothing was done.",
             why=written.reason,
         )
+
+
+def _asked(written: Mapping[str, Any]) -> int:
+    return int(written["report_version"]) if written["question_open"] else ANSWERED
 
 
 def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:

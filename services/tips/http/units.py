@@ -57,7 +57,12 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                     await emails.add_news(taken, {email_id(message.message_id): (report_id, about)})
                 line = chain.entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
                 await disclosures.record(taken, [line])
-        return JSONResponse({"message": _told(message, draft.content)}, 201 if new else 200)
+        answer = {
+            "message": _told(message, draft.content),
+            "report_version": report.version,
+            "question_open": mine.standing.question_open or (new and sent.asks),
+        }
+        return JSONResponse(answer, 201 if new else 200)
 
     @internal.get(
         MESSAGES_URL,

@@ -329,7 +329,7 @@ async def test_damaged_bytes_are_named_to_who_asks_and_to_the_operator(tips: Tip
     asked = "?purpose=follow_up&reader=officer:k.jansen"
     damage = "SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)"
     await tips.rows(f"UPDATE message {damage}")
-    await tips.rows(f"UPDATE photo {damage}")
+    await tips.rows(f"UPDATE photo_part {damage}")
     with structlog.testing.capture_logs() as logs:
         answers = [
             await mine.mine("GET", "/messages"),

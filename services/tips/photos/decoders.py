@@ -17,8 +17,8 @@ from typing import IO, cast
 
 from services.tips.photos import Fault
 
-# Half of the processors: whoever sends a report finds one that is free.
-PROCESSES = max(1, (os.cpu_count() or 1) // 2)
+# At most half of the processors: whoever sends a report finds one that is free.
+PROCESSES = min(2, max(1, (os.cpu_count() or 1) // 2))
 # Photos that are read or decoded at a time, each with its bytes in memory; so many more may wait so long.
 PLACES = 8
 WAITING = 64

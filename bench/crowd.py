@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from deploy.local.processes import stand_behind
+
 PATIENCE_SECONDS = 120.0
+NICENESS = 19
 # 24 Mbit/s.
 PIECE_BYTES, BYTES_PER_SECOND = 32_768, 3_000_000
 
@@ -42,7 +44,10 @@ def _paced(content: bytes) -> Iterator[bytes]:
 
 def main(url: str, photo: Path, count: int) -> None:
     """Upload until standard input ends, and say what came of it. Blocking."""
-    _stand_behind()
+    # In a session of its own, behind all others.
+    os.setsid()
+    os.nice(NICENESS)
+    stand_behind(os.getpid(), NICENESS)
     over = threading.Event()
 
     def resident(_number: int) -> list[int]:
@@ -57,14 +62,6 @@ def main(url: str, photo: Path, count: int) -> None:
         over.set()
     for one in residents:
         sys.stdout.writelines(f"{status}\n" for status in one.result())
-
-
-def _stand_behind() -> None:
-    """In a session of its own: Linux may weigh sessions against each other, and niceness only within one."""
-    os.setsid()
-    os.nice(19)
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19", "ascii")
 
 
 if __name__ == "__main__":

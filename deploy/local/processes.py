@@ -121,7 +121,7 @@ class Child:
                 extra_groups=[] if self.user else None,
             )
         self._watched, self._paused = True, False
-        self._stand_behind()
+        stand_behind(self.pid, self.niceness)
         try:
             guardian.tell(f"watch {self.pid} {int(self.polite)}")
         except BrokenPipeError:
@@ -206,12 +206,6 @@ class Child:
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def _stand_behind(self) -> None:
-        """Linux weighs sessions against each other, where it does, and niceness only within one of them."""
-        if self.niceness:
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{self.pid}/autogroup").write_text(str(self.niceness), "ascii")
-
     def _forget(self) -> None:
         # Once only: the number may already belong to another child.
         if self._watched:
@@ -223,6 +217,14 @@ class Child:
         if self._process is None:
             raise ChildFailed(f"{self.name} was never started; call start() first")
         return self._process
+
+
+def stand_behind(pid: int, niceness: int) -> None:
+    """Give a process' session the weight of its niceness: Linux weighs sessions against each other, where it
+    does, and niceness only within one of them."""
+    if niceness:
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness), "ascii")
 
 
 @contextlib.contextmanager

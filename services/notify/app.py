@@ -123,7 +123,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
         service.also("mornings", lambda: repeat("mornings", digesting.look, mornings.EVERY_SECONDS))
         service.also(
             "horizon",
-            lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),
+            lambda: repeat("horizon", forget, horizon.EVERY_SECONDS),
         )
         service.also("subscriptions", subscriptions.run)
         service.answer(queries.totals)

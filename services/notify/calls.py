@@ -21,6 +21,7 @@ from services.notify.core.deliveries import (
     channels,
     fallbacks,
     kind_of,
+    level_of,
 )
 from services.notify.core.links import (
     DIGEST_DAYS,
@@ -78,7 +79,8 @@ class Calls:
             return Delivered(tips_asked=False)
         if not self._can_send(delivery.unit, channel):
             return Failed("no_channel", tips_asked=False)
-        about, level = about_of(delivery.step), self._level(delivery)
+        about = about_of(delivery.step)
+        level = level_of(self._categories.get(delivery.category), delivery.channel)
         words = about in ("route", "message") and level == "words"
         given = await self._given(delivery, words=words)
         if isinstance(given, Failed | Gone):
@@ -107,14 +109,6 @@ class Calls:
         if isinstance(channel, Email):
             return self._emails is not None
         return isinstance(channel, Webhook) and self._webhooks.sign_for(unit)
-
-    def _level(self, delivery: Delivery) -> Extent:
-        kind = kind_of(delivery.channel)
-        category = self._categories.get(delivery.category)
-        if category is None:
-            # It has left the folder: what may leave is not known.
-            return "notice"
-        return category.leaving("email" if kind == "email" else "webhook")
 
     async def _send(
         self, delivery: Delivery, channel: Channel | None, level: Extent, given: Mapping[str, Any]

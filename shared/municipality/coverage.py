@@ -58,7 +58,7 @@ class _Category(Protocol):
     def urgent(self) -> bool: ...
 
 
-def sorts_of(categories: "Iterable[_Category]") -> Sorts:
+def sorts_of(categories: Iterable[_Category]) -> Sorts:
     """Kind and urgency of each category."""
     return {one.id: (one.kind, "urgent" if one.urgent else "normal") for one in categories}
 
@@ -71,9 +71,10 @@ def box_of(rule: Rule, sorts: Sorts) -> Box:
         return box
     kinds, urgencies = (box.pop(fact, Values(UNIVERSES[fact])).named for fact in ("kind", "urgency"))
     fitting = {one for one, (kind, urgency) in sorts.items() if kind in kinds and urgency in urgencies}
+    category = box.get("category", _ANY)
     # A category that there is not is a mistake of its own.
-    named = {one for one in box["category"].named if one not in sorts} if "category" in box else set()
-    return box | {"category": Values(frozenset(fitting | named)).both(box.get("category", _ANY))}
+    unknown = category.named - sorts.keys()
+    return box | {"category": Values(frozenset(fitting) | unknown).both(category)}
 
 
 def is_empty(box: Box) -> bool:
@@ -92,7 +93,7 @@ def left_of(box: Box, taken: Iterable[Box]) -> list[Box]:
 def common(one: Box, other: Box) -> Box | None:
     """What two boxes have in common; None where that is nothing."""
     shared = {fact: _of(one, fact).both(_of(other, fact)) for fact in {*one, *other}}
-    return None if any(values.empty for values in shared.values()) else shared
+    return None if is_empty(shared) else shared
 
 
 def _without(box: Box, other: Box) -> Sequence[Box]:

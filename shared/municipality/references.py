@@ -158,26 +158,25 @@ def _takes(rules: list[Rule]) -> str:
 def _taken_by(rule: Rule, earlier: list[Rule | None], sorts: Sorts) -> list[Rule]:
     """The earlier rules that leave nothing to this one; none where something is left."""
     # A rule without conditions has its own mistake.
-    asked = [one for one in earlier if one is not None and one.conditions()]
+    asked = [(one, box_of(one, sorts)) for one in earlier if one is not None and one.conditions()]
     box = box_of(rule, sorts)
     # The first that does it alone is told, before several that do it together.
-    for one in asked:
-        if not left_of(box, [box_of(one, sorts)]):
+    for one, taken in asked:
+        if not left_of(box, [taken]):
             return [one]
-    touching = [one for one in asked if common(box, box_of(one, sorts))]
-    return [] if left_of(box, [box_of(one, sorts) for one in touching]) else touching
+    touching = [(one, taken) for one, taken in asked if common(box, taken)]
+    return [] if left_of(box, [taken for _, taken in touching]) else [one for one, _ in touching]
 
 
 def overlaps(rules: Sequence[Rule], sorts: Sorts) -> list[tuple[Rule, Rule]]:
     """Pairs of rules that some report fits both, of which neither takes all of the other's, and which send it
     to different units: there the order decides."""
+    boxes = [(rule, box_of(rule, sorts)) for rule in rules]
     return [
         (first, second)
-        for number, first in enumerate(rules)
-        for second in rules[number + 1 :]
-        if first.unit != second.unit
-        and common(box_of(first, sorts), box_of(second, sorts)) is not None
-        and left_of(box_of(first, sorts), [box_of(second, sorts)])
+        for number, (first, one) in enumerate(boxes)
+        for second, other in boxes[number + 1 :]
+        if first.unit != second.unit and common(one, other) is not None and left_of(one, [other])
     ]
 
 

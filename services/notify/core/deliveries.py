@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from services.notify.core.clocks import backoff
 from shared.events import Kind, hour_of
-from shared.municipality import Channel, Unit
+from shared.municipality import Category, Channel, Extent, Unit
 
 # What a delivery is about.
 About = Literal["route", "message", "withdrawn", "erased", "notice", "digest"]
@@ -86,6 +86,14 @@ def route_step(turn: int) -> str:
 
 def _step(about: About, number: int) -> str:
     return about if number == 1 else f"{about}.{number}"
+
+
+def level_of(category: Category | None, channel: str) -> Extent:
+    """How much of a report may leave by the channel of that name; the least for a category that has left the
+    folder, of which that is not known."""
+    if category is None:
+        return "notice"
+    return category.leaving("email" if kind_of(channel) == "email" else "webhook")
 
 
 def about_of(step: str) -> About:

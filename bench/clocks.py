@@ -118,7 +118,6 @@ async def _town(server: Postgres, name: str, count: int) -> _Town:
     folder = municipality.read(TOWN)
     sweeper = Sweeper(
         pool,
-        folder,
         Dispatches(folder),
         metrics=DeliveryMetrics(CollectorRegistry()),
         clock=lambda: NOW,

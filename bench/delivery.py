@@ -245,7 +245,6 @@ class _Bench:
             pool,
             made.deliver,
             units=tuple(self._town.units),
-            fallbacks={},
             dispatches=dispatches,
             limits=Limits(CONCURRENCY, PER_UNIT),
             retrying=Retrying(RETRY_SECONDS, 5.0, 20),

@@ -8,7 +8,6 @@ from typing import Any
 from services.notify import (
     calls,
     config,
-    dead_ends,
     horizon,
     http,
     mornings,
@@ -80,7 +79,6 @@ async def serve(settings: config.Settings, service: Service) -> None:
             service.pool,
             deliveries.deliver,
             units=tuple(municipality.units),
-            fallbacks=dead_ends.names_of(municipality),
             dispatches=dispatches,
             limits=Limits(settings.delivery_concurrency, settings.delivery_per_unit),
             retrying=Retrying(settings.retry_base_seconds, settings.retry_cap_seconds, settings.max_attempts),
@@ -113,9 +111,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
 
         service.consume(SUBSCRIPTIONS["notify"], _apply(Reports(dispatches, telling, clock=_now)), applied)
         service.also("deliveries", worker.run)
-        sweeper = Sweeper(
-            service.pool, municipality, dispatches, metrics=metrics, clock=_now, appended=routed
-        )
+        sweeper = Sweeper(service.pool, dispatches, metrics=metrics, clock=_now, appended=routed)
         service.also("clocks", sweeper.run)
         digesting = Mornings(
             service.pool, municipality, dispatches.responsibility.calendars, _now, worker.wake

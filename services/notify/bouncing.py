@@ -6,7 +6,7 @@ from typing import Any
 
 from services.notify import dead_ends, queries, queries_deliveries
 from services.notify.core import steps
-from services.notify.core.deliveries import about_of, kind_of
+from services.notify.core.deliveries import about_of, cause, kind_of
 from services.notify.dead_ends import Dead
 from services.notify.dispatches import Dispatches
 from services.notify.saying import say
@@ -30,26 +30,27 @@ async def bounce(
         return await queries_deliveries.turn_down(connection, delivery_id, BOUNCED) is not None
     one = Dead(delivery_id, *known)
     dispatches = await queries.lock_dispatches(connection, [one.report_id])
-    attempts = await queries_deliveries.turn_down(connection, delivery_id, BOUNCED)
-    if attempts is None:
+    given_up = await queries_deliveries.turn_down(connection, delivery_id, BOUNCED)
+    if given_up is None:
         return False
+    attempts, revived = given_up
+    said_by = cause(delivery_id, revived)
     dispatch = before = dispatches[one.report_id]
     events: list[ReportEvent] = []
     if one.unit == dispatch.unit and about_of(one.step) == "route":
         # Where it was taken and that was not recorded yet, there was an attempt all the same.
         dispatch, said = steps.give_up(dispatch, one.channel, BOUNCED, max(1, attempts))
         events += said
-    names = dead_ends.names_of(municipality)
+    keeping = Dispatches(municipality)
     standing = {dispatch.report_id: dispatch}
-    for _, (after, said) in await dead_ends.follow(connection, [one], standing, names, now):
+    for _, (after, said) in await dead_ends.follow(connection, [one], standing, keeping, now):
         dispatch, events = after, [*events, *said]
     if dispatch != before:
-        await Dispatches(municipality).update(connection, [dispatch], {before.report_id: before})
-    source = f"/{municipality.slug}/notify"
+        await keeping.update(connection, [dispatch], {before.report_id: before})
     await say(
         connection,
         [
-            Envelope.of(event, id=derived_id(delivery_id, type(event)), source=source, now=now)
+            Envelope.of(event, id=derived_id(said_by, type(event)), source=keeping.source, now=now)
             for event in events
         ],
     )

@@ -10,15 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from services.notify import queries_clocks
-from services.notify.core.deliveries import NOTICE_WAIT, channels
+from services.notify import noticing, queries_clocks
 from services.notify.core.overdue import REMINDER, Moment
 from services.notify.core.steps import Dispatch, escalate
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
 from services.notify.saying import say
 from shared.cloudevents import Envelope
-from shared.municipality import Municipality
 from shared.repeating import once, repeat
 
 SWEEP_SECONDS = 1.0
@@ -31,7 +29,6 @@ class Sweeper:
     def __init__(
         self,
         pool: Any,
-        municipality: Municipality,
         dispatches: Dispatches,
         *,
         metrics: DeliveryMetrics,
@@ -40,7 +37,6 @@ class Sweeper:
         every_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self._pool = pool
-        self._channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
         self._dispatches = dispatches
         self._clocks = dispatches.clocks
         self._metrics = metrics
@@ -99,9 +95,7 @@ class Sweeper:
             after.append(dispatch)
         await self._dispatches.update(connection, after, {one.report_id: one for one in found})
         await say(connection, said)
-        notices = [(unit, name) for unit in sorted(to_tell) for name in self._channels.get(unit, ())]
-        if notices:
-            await queries_clocks.insert_notices(connection, notices, now + NOTICE_WAIT)
+        await noticing.put_down(connection, to_tell, self._dispatches.channels, now)
         self._metrics.escalated.inc(len(said))
 
     def _escalated(self, dispatch: Dispatch, moment: Moment, now: datetime) -> tuple[Dispatch, Envelope[Any]]:

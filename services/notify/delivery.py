@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +12,11 @@ import structlog
 from services.notify import queries, queries_deliveries
 from services.notify.circuit import Circuit
 from services.notify.core.deliveries import (
+    AWAY,
     DESK,
     MAIL,
     NOTICE_WAIT,
+    REVIVED_MOST,
     Delivered,
     Delivery,
     Failed,
@@ -34,6 +36,10 @@ from shared.municipality import LONGEST_WAIT_MINUTES
 # While so many are under way, what ends within a moment is recorded together, and its room filled together: a
 # statement for each would cost more than the calls.
 MANY, GATHER_SECONDS = 8, 0.02
+# So many times what may be under way is taken, so that no call waits for a claim.
+AHEAD = 2
+# A part of its lease: the calls of an e-mail, the longest, take most of the rest.
+WAITS_MOST = 1 / 6
 GAUGE_SECONDS = 5.0
 # Of so many overdue tips a worker remembers since when; the others are not older by much.
 DUE_TIPS = 1_000
@@ -65,8 +71,6 @@ class Worker:
         deliver: Callable[[Delivery], Awaitable[Outcome]],
         *,
         units: Sequence[str],
-        # By unit, the names of the channels that are used where another is given up.
-        fallbacks: Mapping[str, Sequence[str]],
         dispatches: Dispatches,
         limits: Limits,
         retrying: Retrying,
@@ -78,7 +82,6 @@ class Worker:
     ) -> None:
         self._pool = pool
         self._deliver = deliver
-        self._fallbacks = fallbacks
         self._dispatches = dispatches
         self._limits = limits
         self._retrying = retrying
@@ -91,7 +94,10 @@ class Worker:
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
         # By destination: units' systems, the mail server, and the desk, which never fails.
         self._circuits = {one: self._new_circuit(CIRCUIT_CAP_SECONDS) for one in (*units, MAIL, DESK)}
+        # What has taken something since what was given up there was looked at.
+        self._taking: set[str] = set()
         self._adopted = False
+        self._calls = asyncio.Semaphore(limits.concurrency)
         self._leasing = Leasing[Delivery, Outcome](
             self._claim, self._attempt, self._record, lambda one: one.destination, MANY, GATHER_SECONDS
         )
@@ -137,10 +143,20 @@ class Worker:
 
     def _room(self) -> int:
         return self._tips.room(
-            asyncio.get_running_loop().time(), self._limits.concurrency, self._leasing.under_way.total()
+            asyncio.get_running_loop().time(),
+            AHEAD * self._limits.concurrency,
+            self._leasing.under_way.total(),
         )
 
-    async def _attempt(self, delivery: Delivery, _begun: float) -> Outcome:
+    async def _attempt(self, delivery: Delivery, begun: float) -> Outcome | None:
+        async with self._calls:
+            waited = asyncio.get_running_loop().time() - begun
+            if waited > WAITS_MOST * self._lease.total_seconds():
+                # Behind calls that hang, or in a process that stood still: it goes when its lease has ended.
+                return None
+            return await self._call(delivery)
+
+    async def _call(self, delivery: Delivery) -> Outcome:
         try:
             outcome = await self._deliver(delivery)
         except Exception as error:
@@ -155,6 +171,7 @@ class Worker:
         if isinstance(outcome, Gone) or outcome.tips_asked:
             self._note_circuit(TIPS, self._tips, failed is None or failed.tips_up)
         if isinstance(outcome, Delivered):
+            self._taking.add(destination)
             self._note_circuit(destination, self._circuits[destination], True)
         elif failed and failed.unit_up is not None:
             self._note_circuit(destination, self._circuits[destination], failed.unit_up)
@@ -173,7 +190,7 @@ class Worker:
         ]
         changed = await written(
             self._pool,
-            lambda connection: record(connection, results, self._dispatches, now, self._fallbacks),
+            lambda connection: record(connection, results, self._dispatches, now),
         )
         self._appended()
         for result in results:
@@ -201,6 +218,16 @@ class Worker:
             log.warning("clock_went_back", deliveries=brought)
             self._leasing.wake()
 
+    async def _revive(self, connection: Any) -> None:
+        """Whoever takes something again is sent what was given up while it was away."""
+        if taking := frozenset(self._taking):
+            now = self._clock()
+            revived = await queries_deliveries.revive(connection, taking, AWAY, REVIVED_MOST, now)
+            self._taking -= taking
+            if revived:
+                log.warning("given_up_goes_again", deliveries=revived)
+                self._leasing.wake()
+
     async def _watch_backlog(self) -> None:
         told: datetime | None = None
         # When a tip's delivery was first seen to be due; with the process the ages begin anew.
@@ -210,6 +237,7 @@ class Worker:
             try:
                 async with self._pool.acquire() as connection:
                     await self._mind_the_clock(connection)
+                    await self._revive(connection)
                     now = self._clock()
                     count, since, tips = await queries_deliveries.backlog(connection, now, DUE_TIPS)
                     tips_due = {one: tips_due.get(one, now) for one in tips}

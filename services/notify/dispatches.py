@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.notify import queries
+from services.notify.core.deliveries import channels, fallbacks
 from services.notify.core.overdue import Clocks, running
 from services.notify.core.responsible import Responsibility
 from services.notify.core.steps import Dispatch
@@ -20,6 +21,9 @@ class Dispatches:
         self.municipality = municipality
         self.responsibility = Responsibility(municipality)
         self.clocks = Clocks(municipality, self.responsibility.calendars)
+        # By unit, the names of its channels, and of those that are used where one of them is given up.
+        self.channels = {unit.id: tuple(channels(unit)) for unit in municipality.units.values()}
+        self.fallbacks = {unit.id: tuple(fallbacks(unit)) for unit in municipality.units.values()}
         self.rules_version = municipality.version
         # Who speaks in the events that are appended.
         self.source = f"/{municipality.slug}/notify"

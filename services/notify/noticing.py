@@ -1,17 +1,28 @@
 """Notices: what of a unit nears its time or is late, gathered when the notice goes."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from services.notify import queries_clocks
 from services.notify.core.clocks import written
+from services.notify.core.deliveries import NOTICE_WAIT
 from services.notify.core.overdue import Clocks, need
 from services.notify.queries import Listed
 
 # Of more than these the notice has the numbers alone.
 NAMED_MOST = 50
+
+
+async def put_down(
+    connection: Any, units: Iterable[str], channels: Mapping[str, Sequence[str]], now: datetime
+) -> None:
+    """Have units told, by each of their channels, what of theirs waits; a unit that has left the folder has
+    none."""
+    notices = [(unit, name) for unit in sorted(units) for name in channels.get(unit, ())]
+    if notices:
+        await queries_clocks.insert_notices(connection, notices, now + NOTICE_WAIT)
 
 
 class Notices:

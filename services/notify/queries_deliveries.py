@@ -79,7 +79,7 @@ async def claim_deliveries(
            FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
            -- a notice is of no report, and nothing tells when it went but that it was late
            RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.step, d.attempts,
-                     d.due_at, d.next_attempt_at AS leased_until, coalesce(p.kind, 'tip') AS kind,
+                     d.revived, d.due_at, d.next_attempt_at AS leased_until, coalesce(p.kind, 'tip') AS kind,
                      coalesce(p.category, '') AS category, coalesce(p.areas, '{}') AS areas,
                      coalesce(p.language, '') AS language, coalesce(p.accepted_at, d.due_at) AS accepted_at,
                      coalesce(p.acknowledge_by, d.due_at) AS acknowledge_by,
@@ -131,15 +131,16 @@ async def renew_notices(connection: Any, ids: Sequence[uuid.UUID], due_at: datet
     )
 
 
-async def close_deliveries(connection: Any, states: Mapping[uuid.UUID, str]) -> None:
-    """Write what open deliveries of reports became, `done` or `dead`, by their ids. What is done may have
-    taken words along."""
+async def close_deliveries(connection: Any, failures: Mapping[uuid.UUID, str | None]) -> None:
+    """Write what open deliveries of reports became, by their ids: given up for that failure, or done where
+    that is None. What is done may have taken words along."""
     await connection.execute(
         """UPDATE delivery d
-           SET state = s.state, words = s.state = 'done', due_at = NULL, next_attempt_at = NULL
-           FROM unnest($1::uuid[], $2::text[]) AS s (id, state) WHERE d.id = s.id AND d.state = 'open'""",
-        list(states),
-        list(states.values()),
+           SET state = CASE WHEN s.failure IS NULL THEN 'done' ELSE 'dead' END, words = s.failure IS NULL,
+               last_failure = s.failure, due_at = NULL, next_attempt_at = NULL
+           FROM unnest($1::uuid[], $2::text[]) AS s (id, failure) WHERE d.id = s.id AND d.state = 'open'""",
+        list(failures),
+        list(failures.values()),
     )
 
 
@@ -163,16 +164,40 @@ async def delivery_known(connection: Any, delivery_id: uuid.UUID) -> tuple[Any, 
     return tuple(row) if row else None
 
 
-async def turn_down(connection: Any, delivery_id: uuid.UUID, reason: str) -> int | None:
-    """Take back that a delivery has arrived, or may; the attempts that it had, None where it was over
-    already. The report's row is locked before."""
-    attempts: int | None = await connection.fetchval(
+async def turn_down(connection: Any, delivery_id: uuid.UUID, reason: str) -> tuple[int, int] | None:
+    """Take back that a delivery has arrived, or may; the attempts that it had and how often it was revived,
+    None where it was over already. The report's row is locked before."""
+    row = await connection.fetchrow(
         """UPDATE delivery SET state = 'dead', last_failure = $2, due_at = NULL, next_attempt_at = NULL
-           WHERE id = $1 AND state IN ('open', 'done') RETURNING attempts""",
+           WHERE id = $1 AND state IN ('open', 'done') RETURNING attempts, revived""",
         delivery_id,
         reason,
     )
-    return attempts
+    return tuple(row) if row else None
+
+
+async def revive(
+    connection: Any, destinations: Iterable[str], away: str, revived_most: int, now: datetime
+) -> int:
+    """Open what was given up at these destinations for failures that match `away`, unless it was revived so
+    often, or its report has moved on or is done meanwhile. Returns how many there were."""
+    revived = await connection.execute(
+        """UPDATE delivery d
+           SET state = 'open', attempts = 0, revived = d.revived + 1, next_attempt_at = $4,
+               due_at = CASE p.kind WHEN 'tip' THEN date_trunc('hour', $4::timestamptz, 'UTC') ELSE $4 END
+           FROM dispatch p
+           WHERE p.report_id = d.report_id AND d.state = 'dead' AND d.destination = ANY($1)
+             AND d.last_failure ~ $2 AND d.revived < $3
+             AND (d.step ~ '^(withdrawn|erased)([.]|$)'
+                  OR d.unit = p.unit AND p.status IN ('routed', 'delivered', 'acknowledged', 'planned')
+                     AND (d.step ~ '^message([.]|$)'
+                          OR d.step = 'route' || CASE p.turn WHEN 1 THEN '' ELSE '.' || p.turn END))""",
+        list(destinations),
+        away,
+        revived_most,
+        now,
+    )
+    return int(revived.rpartition(" ")[2])
 
 
 async def open_deliveries(connection: Any) -> dict[str, int]:

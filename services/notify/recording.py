@@ -1,7 +1,7 @@
 """What became of deliveries is written down, and said, once: in one transaction for many."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from services.notify.core.deliveries import (
     Outcome,
     Settlement,
     about_of,
+    cause,
 )
 from services.notify.core.steps import Dispatch, Moved
 from services.notify.dead_ends import Dead
@@ -43,13 +44,11 @@ async def record(
     results: Sequence[Result],
     dispatches: Dispatches,
     now: datetime,
-    fallbacks: Mapping[str, Sequence[str]],
 ) -> set[uuid.UUID]:
     """Write results and append what follows, in the caller's transaction.
 
     Returns the ids of the deliveries that changed; the others were settled by another worker before, or
     cancelled. The ids of the events follow from the delivery's, so that saying it again says the same.
-    `fallbacks` are by unit the names of the channels that are used where another is given up.
     """
     about = {result.delivery.report_id for result in results}
     standing = await queries.lock_dispatches(connection, about)
@@ -61,8 +60,10 @@ async def record(
         await queries_deliveries.renew_notices(connection, notices, now + NOTICE_WAIT)
     before = dict(standing)
 
+    causes = {one.delivery.id: cause(one.delivery.id, one.delivery.revived) for one in results}
+
     def say_of(delivery_id: uuid.UUID, event: ReportEvent) -> Envelope[ReportEvent]:
-        event_id = derived_id(delivery_id, type(event))
+        event_id = derived_id(causes[delivery_id], type(event))
         return Envelope.of(event, id=event_id, source=dispatches.source, now=now)
 
     envelopes: list[Envelope[ReportEvent]] = []
@@ -77,7 +78,7 @@ async def record(
         for one, _, settlement in results
         if one.id in changed and settlement.state == "dead"
     ]
-    for one, (dispatch, events) in await dead_ends.follow(connection, dead, standing, fallbacks, now):
+    for one, (dispatch, events) in await dead_ends.follow(connection, dead, standing, dispatches, now):
         standing[dispatch.report_id] = dispatch
         envelopes += [say_of(one.id, event) for event in events]
     if envelopes:

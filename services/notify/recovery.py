@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from services.notify import queries, queries_deliveries
 from services.notify.core.deliveries import (
@@ -83,7 +83,8 @@ async def _apply(
     said = [(one.event, one.time) for one in own if isinstance(one.event, ReportEvent)]
     before = await queries.lock_dispatches(connection, {event.report_id for event, _ in said})
     dispatches = dict(before)
-    settled: dict[uuid.UUID, Literal["done", "dead"]] = {}
+    # Why each was given up, None where it has arrived.
+    settled: dict[uuid.UUID, str | None] = {}
     # Reports that a channel was given up of, by their turn: the other ways were put down then.
     fell_back: set[tuple[uuid.UUID, int]] = set()
     for event, at in sorted(said, key=lambda one: one[0].version):
@@ -94,7 +95,7 @@ async def _apply(
         if isinstance(event, ReportDelivered | DeliveryFailed):
             step = route_step(dispatch.turn)
             settled[delivery_id(event.report_id, event.unit, event.channel, step)] = (
-                "done" if isinstance(event, ReportDelivered) else "dead"
+                None if isinstance(event, ReportDelivered) else event.reason
             )
             if isinstance(event, DeliveryFailed) or event.channel.startswith(FALLBACK):
                 fell_back.add((event.report_id, dispatch.turn))

@@ -21,7 +21,7 @@ from services.notify.core.deliveries import Failed, Gone
 
 TIPS_SECONDS = 5.0
 # At a time: after an outage thousands wait, and `tips` has reports to take meanwhile.
-READINGS = 8
+READINGS = 16
 ANSWER_BYTES = 1_048_576
 UNREADABLE = {"damaged": "words_damaged", "key-lost": "key_lost"}
 Given = dict[str, Any] | Failed | Gone

@@ -51,7 +51,6 @@ async def work(dsn: str, tips_url: str, port: int) -> None:
             pool,
             made.deliver,
             units=tuple(town.units),
-            fallbacks={},
             dispatches=dispatches,
             limits=Limits(16, 8),
             retrying=Retrying(0.02, 0.1, 50),

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook as Verifier
 
 from deploy.local.processes import free_port
-from services.notify import calls, dead_ends, http, outgoing, queries
+from services.notify import calls, http, outgoing, queries
 from services.notify.acting import Acting
 from services.notify.clocks import Sweeper
 from services.notify.consumer import Reports
@@ -190,7 +190,6 @@ class Notify:
             self.pool,
             deliver or self.calls.deliver,
             units=tuple(self.municipality.units),
-            fallbacks=dead_ends.names_of(self.municipality),
             dispatches=self.dispatches,
             limits=limits,
             retrying=retrying,
@@ -260,9 +259,10 @@ class Notify:
         return await self.ask("POST", f"/internal/v1/reports/{report_id}/acts", body)
 
     async def settled(self, seconds: float = 10) -> None:
-        """Return when no delivery is open."""
+        """Return when no delivery of a report is open, and no notice that is due."""
+        open_ = "SELECT FROM delivery WHERE state = 'open' AND (step <> 'notice' OR due_at <= $1)"
         async with asyncio.timeout(seconds):
-            while await self.rows("SELECT FROM delivery WHERE state = 'open'"):  # noqa: ASYNC110 - as above
+            while await self.rows(open_, self.clock()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 
     def metric(self, name: str, **labels: str) -> float:
@@ -396,7 +396,7 @@ async def running_notify(
             reports=Reports(dispatches, telling, clock=clock),
             dispatches=dispatches,
             acting=acting,
-            sweeper=Sweeper(pool, town, dispatches, metrics=metrics, clock=clock, appended=lambda: None),
+            sweeper=Sweeper(pool, dispatches, metrics=metrics, clock=clock, appended=lambda: None),
             tips=tips,
             calls=made,
             metrics=metrics,

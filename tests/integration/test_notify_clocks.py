@@ -136,7 +136,6 @@ async def test_a_changed_folder_counts_from_the_next_start(notify: Notify) -> No
     town = notify.municipality.model_copy(update={"clocks": sooner})
     sweeper = Sweeper(
         notify.pool,
-        town,
         Dispatches(town),
         metrics=notify.metrics,
         clock=notify.clock,

@@ -43,6 +43,7 @@ def delivery(category: str = "street_light", step: str = "route", channel: str =
         channel=channel,
         step=step,
         attempts=0,
+        revived=0,
         due_at=NOW,
         leased_until=NOW,
         kind=known.kind,

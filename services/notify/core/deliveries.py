@@ -62,6 +62,12 @@ def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uui
     return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")
 
 
+def cause(delivery_id: uuid.UUID, revived: int) -> uuid.UUID:
+    """What the ids of a delivery's events derive from: another one each time that it is revived, since it may
+    be given up once more."""
+    return uuid.uuid5(delivery_id, f"revived/{revived}") if revived else delivery_id
+
+
 def digest_id(unit: str, day: date) -> uuid.UUID:
     """The idempotency key of a unit's digest of a day."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ibuurt:digest:{unit}:{day}")
@@ -73,6 +79,12 @@ def first_due(kind: Kind, wait_minutes: int, now: datetime, chance: float) -> da
     if wait_minutes:
         return now + timedelta(minutes=wait_minutes * chance)
     return hour_of(now) if kind == "tip" else now
+
+
+# The failures of which what was called may have been away: what was given up for one of them is revived when
+# something else is taken there. So often: who takes everything but this will not take it the next time.
+AWAY = r"^(smtp_)?(timeout|disconnected|refused|dns|tls|malformed|421|(http_)?(408|429|5\d\d))$"
+REVIVED_MOST = 3
 
 
 # As queries.insert_deliveries takes it: id, report, unit, channel, step, when it is due.
@@ -122,6 +134,7 @@ class Delivery:
     channel: str
     step: str
     attempts: int
+    revived: int
     due_at: datetime
     leased_until: datetime
     kind: Kind

@@ -10,7 +10,7 @@ from shared.municipality import Municipality
 
 Target = Literal["acknowledge", "answer", "resolve"]
 # What a report needs, the worst first.
-Need = Literal["resolve_overdue", "answer_overdue", "acknowledge_overdue", "soon"]
+Need = Literal["resolve_overdue", "answer_overdue", "acknowledge_overdue", "not_delivered", "soon"]
 REMINDER = 0
 
 
@@ -37,6 +37,13 @@ class Clocks:
     def levels_of(self, unit: str) -> list[int]:
         """The levels at which a unit is told of others' reports."""
         return [number for number, one in enumerate(self._clocks.levels, 1) if one.unit == unit]
+
+    def above(self, dispatch: Dispatch) -> int:
+        """The level to which a report goes whose unit is of no use: the first above its own at which another
+        unit is told, the next where there is none."""
+        levels = enumerate(self._clocks.levels, 1)
+        others = [number for number, one in levels if one.unit and one.unit != dispatch.unit]
+        return next((number for number in others if number > dispatch.level), dispatch.level + 1)
 
     def due(self, dispatch: Dispatch, now: datetime) -> list[Moment]:
         """What is to be told by now and has not been, in order."""
@@ -84,4 +91,6 @@ def need(dispatch: Dispatch, now: datetime) -> Need | None:
         return "answer_overdue"
     if "acknowledge" in late:
         return "acknowledge_overdue"
+    if dispatch.status == "routed" and dispatch.level:
+        return "not_delivered"
     return "soon" if dispatch.reminded and any(running(dispatch)) else None

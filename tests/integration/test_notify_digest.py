@@ -98,7 +98,8 @@ async def test_what_is_open_late_and_planned_is_listed_by_area(notify: Notify) -
     assert [one["report_id"] for one in areas["harbour"]["late"]] == [str(elsewhere)]
     assert list(await read(notify, "?area=harbour")) == ["harbour"]
     for wrong in ("/internal/v1/units/nobody/digest", f"/internal/v1/units/{UNIT}/digest?area=nowhere"):
-        assert (await notify.ask("GET", wrong))[0] == 422
+        status, answer = await notify.ask("GET", wrong)
+        assert (status, bool(answer["allowed"])) == (422, True)
 
 
 async def test_places_with_several_issues_are_those_of_the_topic(notify: Notify) -> None:
@@ -157,6 +158,38 @@ async def test_the_page_is_behind_a_signed_link_and_can_be_printed(notify: Notif
         (f"/digest/{write_digest_token(DigestLink(UNIT, notify.clock()), LINK_SECRET)}", 410),
     ):
         assert (await open_page(path))[0] == wanted
+
+
+async def test_a_foot_patrol_prints_one_area(notify: Notify) -> None:
+    """The whole page leads to each area, whose page has nothing of the others; a wrong area is refused with
+    those that there are."""
+    await take(notify)
+    await take(notify, "road_damage", areas={"district": "harbour"})
+    await take(notify, areas={})
+    token = write_digest_token(DigestLink(UNIT, MONDAY + timedelta(days=2)), LINK_SECRET)
+
+    async def open_page(query: str) -> Page:
+        address = f"{notify.url}/digest/{token}{query}"
+        async with notify.session.get(address, headers={"Accept-Language": "nl"}) as answer:
+            assert answer.status == 200
+            return Page(await answer.text())
+
+    whole = await open_page("?language=en")
+    links = [str(one["href"]) for one in whole.all("a")]
+    assert len(links) == 2  # what lies in no area has no page of its own
+    harbour = await open_page(next(one for one in links if "harbour" in one))
+    names = ibuurt().area_sets["district"].areas
+    assert names["harbour"].names["en"] in harbour.text
+    assert "Broken street light" not in harbour.text
+    assert names["oakwood"].names["en"] not in harbour.text
+    assert len(harbour.all("section")) == 1
+    (back,) = harbour.all("a")
+    assert len((await open_page(str(back["href"]))).all("section")) == 3
+    assert "niets open" in (await open_page("?area=meadow")).text
+    async with notify.session.get(f"{notify.url}/digest/{token}?area=nowhere") as answer:
+        problem = await answer.json(content_type="application/problem+json")
+    assert (answer.status, problem["allowed"]) == (422, districts())
+    assert problem["errors"][0]["pointer"] == "/area"
 
 
 @pytest.mark.parametrize("kind", ["json", "page"])

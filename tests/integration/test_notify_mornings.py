@@ -90,6 +90,9 @@ async def test_what_is_open_comes_by_e_mail_with_a_link_to_print(database: MakeD
             async with notify.session.get(link) as page:
                 shown = await page.text()
                 assert (page.status, "Vandaag in uw wijk" in shown) == (200, True)
+            only = next(line for line in text.splitlines() if line.endswith("?area=oakwood"))
+            async with notify.session.get(only) as page:
+                assert (page.status, "Oakwood" in await page.text()) == (200, True)
             for other in ("wapen", "jongeren", "parkeer"):
                 assert other not in (text + shown).lower()
             states = await notify.rows("SELECT state FROM delivery WHERE step = 'digest' ORDER BY state")

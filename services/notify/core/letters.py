@@ -12,6 +12,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from typing import Any
+from urllib.parse import urlencode
 
 from services.notify.core.deliveries import Delivery, about_of
 from shared.municipality import Extent, Municipality, Texts
@@ -27,7 +28,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "digest": "Wat er vandaag is voor {unit}.",
         "area": "{area}: {open} open, {late} te laat of bijna, {places} plekken met meer meldingen",
         "nowhere": "Plaats niet bekend",
-        "print": "Open deze link om alles te zien en te printen. De link werkt twee dagen:",
+        "print": "Open deze link om alles te zien en te printen. De links werken twee dagen:",
         "notice": "Er staat iets klaar voor {unit}. Open deze link om het te bekijken:",
         "route": "Er is een melding voor {unit}.",
         "message": "De bewoner heeft iets geschreven bij een melding die bij {unit} is.",
@@ -62,7 +63,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "digest": "What there is today for {unit}.",
         "area": "{area}: {open} open, {late} late or nearly, {places} places with several reports",
         "nowhere": "Place not known",
-        "print": "Open this link to see and print all of it. It works for two days:",
+        "print": "Open this link to see and print all of it. The links work for two days:",
         "notice": "There is something for {unit}. Open this link to look at it:",
         "route": "There is a report for {unit}.",
         "message": "The resident has written about a report that is with {unit}.",
@@ -174,6 +175,8 @@ class Writer:
                 late=len(part["late"]),
                 places=len(part["places"]),
             )
+            if area:
+                yield f"{link}?{urlencode({'area': part['area']})}"
         yield ""
         yield texts["print"]
         yield link

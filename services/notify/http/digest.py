@@ -10,6 +10,7 @@ from services.notify.http.desk import Desk, unsuitable
 from services.notify.http.digest_page import digest_page
 from shared import postgres, web
 from shared.documented import INSIDE, TOKEN, problems
+from shared.municipality import Municipality
 
 
 def add_digest(internal: FastAPI, desk: Desk, digests: Digests, desk_token: str) -> None:
@@ -24,9 +25,7 @@ def add_digest(internal: FastAPI, desk: Desk, digests: Digests, desk_token: str)
         town = desk.municipality
         if unit not in town.units:
             raise unsuitable("unit", "this is no unit", town.units)
-        areas = town.area_sets[town.primary_area_set].areas
-        if area is not None and area not in areas:
-            raise unsuitable("area", "this is no area", areas)
+        _check(area, town)
         async with desk.connected():
             return JSONResponse(as_json(await digests.of(unit, area)))
 
@@ -36,8 +35,8 @@ def add_digest_page(app: FastAPI, desk: Desk, digests: Digests, link_secret: str
     languages = page.spoken(desk.municipality)
 
     @app.get("/digest/{token}")
-    async def show_digest(request: Request, token: str) -> Response:
-        """The digest of now, to print."""
+    async def show_digest(request: Request, token: str, area: str | None = None) -> Response:
+        """The digest of now, to print; of one area alone where it is given."""
         language = web.choose_language(
             languages, request.query_params.get("language"), request.headers.get("accept-language", "")
         )
@@ -47,10 +46,19 @@ def add_digest_page(app: FastAPI, desk: Desk, digests: Digests, link_secret: str
             return page.html(pages.refusal("unreadable"), 404, language)
         if link.expires <= desk.clock():
             return page.html(pages.refusal("expired"), 410, language)
+        _check(area, desk.municipality)
         try:
-            found = await digests.of(link.unit)
+            found = await digests.of(link.unit, area)
         except Exception as error:
             if not postgres.is_transient(error):
                 raise
             return page.html(pages.refusal("later"), 503, language)
-        return page.html(digest_page(found, desk.municipality, language, "../answer.css"), 200, language)
+        shown = digest_page(found, desk.municipality, language, "../answer.css", area)
+        return page.html(shown, 200, language)
+
+
+def _check(area: str | None, town: Municipality) -> None:
+    """Raise Problem for an area that the first area set does not have."""
+    areas = town.area_sets[town.primary_area_set].areas
+    if area is not None and area not in areas:
+        raise unsuitable("area", "this is no area", areas)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from html import escape
+from urllib.parse import urlencode
 
 from services.notify.core.digest import LISTED_MOST, AreaDigest, Digest, Place
 from services.notify.http.page import TEXTS as PAGE_TEXTS
@@ -14,6 +15,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "title": "Today in your area",
         "nothing": "There is nothing open today.",
         "nowhere": "Place not known",
+        "only": "Only {area}",
+        "all": "All areas",
         "open": "Open reports",
         "late": "Late, or nearly",
         "planned": "To be done today",
@@ -35,6 +38,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "title": "Vandaag in uw wijk",
         "nothing": "Er staat vandaag niets open.",
         "nowhere": "Plaats niet bekend",
+        "only": "Alleen {area}",
+        "all": "Alle wijken",
         "open": "Open meldingen",
         "late": "Te laat, of bijna",
         "planned": "Vandaag te doen",
@@ -55,9 +60,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def digest_page(found: Digest, municipality: Municipality, language: str, stylesheet: str) -> str:
-    """The page of a digest, in one of the languages of TEXTS."""
-    return _Writer(municipality, language).page(found, stylesheet)
+def digest_page(
+    found: Digest, municipality: Municipality, language: str, stylesheet: str, only: str | None = None
+) -> str:
+    """The page of a digest, in one of the languages of TEXTS; `only` is the area that it was asked of."""
+    return _Writer(municipality, language).page(found, stylesheet, only)
 
 
 class _Writer:
@@ -66,24 +73,35 @@ class _Writer:
         self._language = language
         self._texts = TEXTS[language]
 
-    def page(self, found: Digest, stylesheet: str) -> str:
+    def page(self, found: Digest, stylesheet: str, only: str | None) -> str:
         unit = self._town.units.get(found.unit)
         who = self._name(unit.names if unit else None, found.unit)
         body = "".join(self._area(one) for one in found.areas) or f"<p>{escape(self._texts['nothing'])}</p>"
         note = f"<p>{escape(self._texts['note'])}</p>" if any(one.places for one in found.areas) else ""
-        head = f"<p>{who}, {self._day(found.day)}</p>"
-        return document(self._language, self._texts["title"], f"{head}{body}{note}", stylesheet)
+        where = f"{self._area_name(only)}, " if only else ""
+        head = f"<p>{where}{who}, {self._day(found.day)}</p>"
+        links = self._links(found, only)
+        return document(self._language, self._texts["title"], f"{head}{body}{note}", stylesheet, links)
+
+    def _links(self, found: Digest, only: str | None) -> str:
+        """To each area alone, and back to all of them; they are not printed."""
+        if only:
+            return f'<nav><a href="?{urlencode({"language": self._language})}">{self._texts["all"]}</a></nav>'
+        links = "".join(
+            f'<a href="?{escape(urlencode({"language": self._language, "area": one.area}))}">'
+            f"{escape(self._texts['only']).format(area=self._area_name(one.area))}</a>"
+            for one in found.areas
+            if one.area
+        )
+        return f"<nav>{links}</nav>" if links else ""
 
     def _area(self, one: AreaDigest) -> str:
-        areas = self._town.area_sets[self._town.primary_area_set].areas
-        known = areas.get(one.area)
-        name = self._name(known.names, one.area) if known else escape(self._texts["nowhere"])
         counts = ", ".join(
             f"{self._category(category)} {number}" for category, number in one.open.most_common()
         )
         said = f"{escape(self._texts['open'])}: {one.open.total()}. {counts}"
         parts = (f"<p>{said}</p>" if one.open else "", self._late(one), self._planned(one), self._places(one))
-        return f"<section><h2>{name}</h2>{''.join(parts)}</section>"
+        return f"<section><h2>{self._area_name(one.area)}</h2>{''.join(parts)}</section>"
 
     def _late(self, one: AreaDigest) -> str:
         rows = [
@@ -128,6 +146,10 @@ class _Writer:
         )
         many = f"{len(place.pages)} {escape(self._texts['reports'])}"
         return f"<li>{where}: {many} ({about}){links}</li>"
+
+    def _area_name(self, area: str) -> str:
+        known = self._town.area_sets[self._town.primary_area_set].areas.get(area)
+        return self._name(known.names, area) if known else escape(self._texts["nowhere"])
 
     def _category(self, category: str) -> str:
         known = self._town.categories.get(category)

@@ -74,6 +74,7 @@ class ReportView(_Answer):
     unit: Named | None
     reason: Why | None
     acknowledge_by: datetime | None
+    answer_by: datetime | None = Field(description="null where the category promises no answer")
     resolve_by: datetime | None
     explained: Explained | None = Field(description="null once nobody works on it")
     question_open: bool = Field(description="the unit asked something and has no answer yet")

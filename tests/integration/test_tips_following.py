@@ -140,6 +140,38 @@ async def test_status_and_steps_are_in_plain_words(tips: Tips, language: str) ->
     assert all(step["text"] for step in (await mine.view())["timeline"])
 
 
+@pytest.mark.parametrize("body", [issue(), issue(language="en"), tip()], ids=["nl", "en", "tip"])
+async def test_by_when_an_answer_is_due_is_told_until_there_is_one(tips: Tips, body: dict[str, Any]) -> None:
+    """As a day of the municipality's: 23:37 UTC is the next one there. Of a tip the hour is kept, as of its
+    other times; what another unit has begins anew, and more time to solve it is no new promise."""
+    mine = await followed(tips, body)
+    due = tips.clock.now.replace(hour=23)
+    promise = {
+        "nl": "Uiterlijk op 13 november 2026 krijgt u antwoord van {unit}.",
+        "en": "You will have an answer from {unit} by 13 November 2026.",
+    }[body["language"]]
+
+    async def told(*happened: type[events.ReportEvent], **changes: Any) -> tuple[str | None, bool]:
+        await mine.dispatch(*happened, **changes)
+        view = await mine.view()
+        said = promise.format(unit=view["unit"]["name"])
+        assert ("antwoord" in view["explained"]["by_when"] or "answer" in view["explained"]["by_when"]) == (
+            said in view["explained"]["by_when"]
+        )
+        return view["answer_by"], said in view["explained"]["by_when"]
+
+    written = due.replace(minute=0, second=0, microsecond=0) if body["kind"] == "tip" else due
+    at = written.isoformat().replace("+00:00", "Z")
+    assert await told(events.ReportRouted) == (None, False)
+    assert await told(events.ReportHandedOver) == (None, False)
+    assert await told(events.ReportRouted, unit="parking", answer_by=due) == (at, True)
+    assert await told(events.ReportAcknowledged, unit="parking") == (at, True)
+    assert await told(events.ReportAnswerAsked, unit="parking") == (at, False)
+    assert await told(events.ReportRouted, unit="parking", answer_by=due) == (at, False)
+    await mine.dispatch(events.ReportHandedOver, to_unit="public_space")
+    assert await told(events.ReportRouted, answer_by=due) == (at, True)
+
+
 def test_every_status_step_and_end_has_a_text_in_both_languages() -> None:
     """A new one must not be forgotten."""
     statuses = {"accepted"} | {one.after for one in TRANSITIONS}

@@ -47,6 +47,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
         "unit": None,
         "reason": None,
         "acknowledge_by": None,
+        "answer_by": None,
         "resolve_by": None,
         "explained": {
             "who": "Wij zoeken nog uit wie verantwoordelijk is.",

@@ -102,6 +102,7 @@ class Step:
     reason: str | None = None
     acknowledge_by: datetime | None = None
     resolve_by: datetime | None = None
+    answer_by: datetime | None = None
     day: date | None = None
     seen: int | None = None
 
@@ -110,7 +111,11 @@ def step_of(envelope: Envelope[Any], kind: Kind, seen: int | None = None) -> Ste
     """The step that an event makes for a report of that kind; `seen` is for our own events only. Raises
     KeyError for an event without one."""
     event = envelope.event
-    acknowledge_by, resolve_by = getattr(event, "acknowledge_by", None), getattr(event, "resolve_by", None)
+
+    def due(name: str) -> datetime | None:
+        moment = getattr(event, name, None)
+        return time_of(kind, moment) if moment else None
+
     return Step(
         report_id=event.report_id,
         cause=envelope.id,
@@ -119,8 +124,9 @@ def step_of(envelope: Envelope[Any], kind: Kind, seen: int | None = None) -> Ste
         version=event.version,
         unit=getattr(event, "to_unit", getattr(event, "unit", None)),
         reason=_reason(event),
-        acknowledge_by=acknowledge_by and time_of(kind, acknowledge_by),
-        resolve_by=resolve_by and time_of(kind, resolve_by),
+        acknowledge_by=due("acknowledge_by"),
+        resolve_by=due("resolve_by"),
+        answer_by=due("answer_by"),
         day=getattr(event, "day", None),
         seen=seen,
     )

@@ -168,6 +168,10 @@ ACKNOWLEDGE_BY: Texts = {
     "nl": "Uiterlijk op {day} leest {unit} uw melding.",
     "en": "{unit} will read your report by {day}.",
 }
+ANSWER_BY: Texts = {
+    "nl": "Uiterlijk op {day} krijgt u antwoord van {unit}.",
+    "en": "You will have an answer from {unit} by {day}.",
+}
 RESOLVE_BY: Texts = {
     "nl": "Uiterlijk op {day} wil {unit} klaar zijn.",
     "en": "{unit} wants to be done by {day}.",

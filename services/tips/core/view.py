@@ -15,6 +15,8 @@ from shared.municipality import Municipality
 
 # The steps that put a report before a unit.
 _MOVES = frozenset({"routed", "handed_over", "reopened"})
+# Those by which the unit answers (as `notify` counts its time to answer).
+_ANSWERS = frozenset({"answer_asked", "planned"})
 
 
 def view(
@@ -50,6 +52,7 @@ def view(
         "unit": words.unit(with_unit.unit) if with_unit else None,
         "reason": words.reason(with_unit.reason) if with_unit else None,
         "acknowledge_by": utc(due.acknowledge_by) if due else None,
+        "answer_by": utc(due.answer_by) if due else None,
         "resolve_by": utc(due.resolve_by) if due else None,
         "explained": None
         if waiting and waiting.held
@@ -71,6 +74,17 @@ def _only_times(ordered: Sequence[Step]) -> Iterator[bool]:
     for step in ordered:
         yield step.step == "routed" and last is not None and (last.step, last.unit) == ("routed", step.unit)
         last = step if step.step in _MOVES else last
+
+
+def _answered(ordered: Sequence[Step]) -> bool:
+    """Whether the resident was told something since the report came to the unit that has it."""
+    answered = False
+    for step, only_times in zip(ordered, _only_times(ordered), strict=True):
+        if step.step in _MOVES and not only_times:
+            answered = False
+        elif step.step in _ANSWERS:
+            answered = True
+    return answered
 
 
 def utc(moment: datetime | None) -> str | None:
@@ -132,17 +146,19 @@ class Words:
         unit = with_unit.unit if with_unit else None
         return {
             "who": self.of(texts.WHO if unit else texts.NOBODY_YET, unit),
-            "by_when": self._by_when(status, unit, due),
+            "by_when": self._by_when(status, unit, due, answered=_answered(ordered)),
             "why": why["text"] if why else None,
         }
 
-    def _by_when(self, status: str, unit: str | None, due: Step | None) -> str:
+    def _by_when(self, status: str, unit: str | None, due: Step | None, *, answered: bool) -> str:
         if due is None or due.acknowledge_by is None or due.resolve_by is None:
             return self.of(texts.NO_DAY)
-        resolve = self.of(texts.RESOLVE_BY, unit, self._day(due.resolve_by))
-        if status in ("acknowledged", "planned"):
-            return resolve
-        return f"{self.of(texts.ACKNOWLEDGE_BY, unit, self._day(due.acknowledge_by))} {resolve}"
+        said = []
+        if status not in ("acknowledged", "planned"):
+            said.append(self.of(texts.ACKNOWLEDGE_BY, unit, self._day(due.acknowledge_by)))
+        if due.answer_by and not answered:
+            said.append(self.of(texts.ANSWER_BY, unit, self._day(due.answer_by)))
+        return " ".join([*said, self.of(texts.RESOLVE_BY, unit, self._day(due.resolve_by))])
 
     def _day(self, moment: datetime) -> date:
         return moment.astimezone(self._municipality.tz).date()

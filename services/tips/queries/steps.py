@@ -6,7 +6,7 @@ from typing import Any
 
 from services.tips.core.lifecycle import Step
 
-_STEP = "report_id, cause, step, at, version, unit, reason, acknowledge_by, resolve_by, day, seen"
+_STEP = "report_id, cause, step, at, version, unit, reason, acknowledge_by, resolve_by, answer_by, day, seen"
 
 
 async def insert_steps(connection: Any, steps: Sequence[Step]) -> set[tuple[uuid.UUID, uuid.UUID]]:
@@ -15,8 +15,8 @@ async def insert_steps(connection: Any, steps: Sequence[Step]) -> set[tuple[uuid
     rows = await connection.fetch(
         f"""INSERT INTO report_step ({_STEP})
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::integer[],
-                                 $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::date[],
-                                 $11::integer[])
+                                 $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[],
+                                 $10::timestamptz[], $11::date[], $12::integer[])
             ON CONFLICT (report_id, cause) DO NOTHING RETURNING report_id, cause""",  # noqa: S608 - names of columns
         *columns,
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from services.notify import queries, queries_deliveries
-from services.notify.core.acts import Act, transition
+from services.notify.core.acts import LINK, Act, transition
 from services.notify.core.deliveries import route_step
 from services.notify.core.responsible import Responsible
 from services.notify.core.steps import Dispatch, advance
@@ -20,6 +20,8 @@ from shared.cloudevents import Envelope, derived_id
 from shared.events import ReportAccepted, hour_of
 
 MOVES = ("refuse", "hand_over")
+# Far more than anybody needs for one report; whoever holds a link fills no table with it.
+LINK_ACTS_MOST = 50
 
 
 class NotHere(Exception):  # noqa: N818 - an outcome
@@ -32,6 +34,10 @@ class MovedOn(Exception):  # noqa: N818 - an outcome
     def __init__(self, unit: str) -> None:
         super().__init__(unit)
         self.unit = unit
+
+
+class UsedUp(Exception):  # noqa: N818 - an outcome
+    """The unit's links to this report were used as often as they may be."""
 
 
 class Unsuitable(Exception):  # noqa: N818 - an outcome
@@ -78,14 +84,17 @@ class Acting:
     ) -> Done:
         """Do it in the caller's transaction, once for each `act_id`. `asked` is the report's version at tips
         when the resident was asked: no clock stands where the answer has been read since. Raises NotHere,
-        MovedOn, queries.Reused, Unsuitable, and Impossible with what is possible."""
+        MovedOn, UsedUp, queries.Reused, Unsuitable, and Impossible with what is possible."""
         dispatch = (await queries.lock_dispatches(connection, [report_id])).get(report_id)
         if dispatch is None:
             raise NotHere
-        if not await queries.note_act(connection, act_id, report_id, _digest(unit, act)):
+        by_link = unit if act.via == LINK else None
+        if not await queries.note_act(connection, act_id, report_id, _digest(unit, act), by_link):
             return Done(dispatch, dispatch)
         if dispatch.unit != unit:
             raise MovedOn(dispatch.unit)
+        if by_link and await queries.acts_by_link(connection, report_id, unit) > LINK_ACTS_MOST:
+            raise UsedUp
         self._check(dispatch, act)
         if act.action == "plan" and (dispatch.status, dispatch.day) == ("planned", act.day):
             return Done(dispatch, dispatch)

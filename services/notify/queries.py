@@ -256,15 +256,18 @@ def listed_from(row: dict[str, Any]) -> Listed:
     return Listed(dispatch_from(row), areas, language)
 
 
-async def note_act(connection: Any, act_id: uuid.UUID, report_id: uuid.UUID, digest: bytes) -> bool:
-    """Remember what is done under an id; False where the same was done under it before. The report's row is
-    locked before. Raises Reused where it was something else."""
+async def note_act(
+    connection: Any, act_id: uuid.UUID, report_id: uuid.UUID, digest: bytes, link_of: str | None
+) -> bool:
+    """Remember what is done under an id, by a link of which unit; False where the same was done under it
+    before. The report's row is locked before. Raises Reused where it was something else."""
     new = await connection.fetchval(
-        """INSERT INTO act (act_id, report_id, digest) VALUES ($1, $2, $3)
+        """INSERT INTO act (act_id, report_id, digest, link_of) VALUES ($1, $2, $3, $4)
            ON CONFLICT (act_id) DO NOTHING RETURNING true""",
         act_id,
         report_id,
         digest,
+        link_of,
     )
     if new:
         return True
@@ -272,6 +275,14 @@ async def note_act(connection: Any, act_id: uuid.UUID, report_id: uuid.UUID, dig
     if (known["report_id"], known["digest"]) != (report_id, digest):
         raise Reused
     return False
+
+
+async def acts_by_link(connection: Any, report_id: uuid.UUID, unit: str) -> int:
+    """How often a unit's links to a report were used."""
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM act WHERE report_id = $1 AND link_of = $2", report_id, unit
+    )
+    return count
 
 
 async def is_done(connection: Any, act_id: uuid.UUID) -> bool:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from services.notify.acting import LINK_ACTS_MOST
 from services.notify.core.links import Link, write_token
 from shared.cloudevents import Envelope
 from shared.events import (
@@ -60,6 +61,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
     @property
+    def opened(self) -> str:
+        """What its forms carry of this opening of the page."""
+        (opened,) = {one["value"] for one in self.all("input") if one["name"] == "opened"}
+        assert opened
+        return opened
+
+    @property
     def actions(self) -> list[str | None]:
         return [button["value"] for button in self.all("button")]
 
@@ -96,7 +104,7 @@ def path(report_id: int = 1, unit: str = "public_space", days: float = 30, secre
 async def everything(notify: Notify) -> list[Any]:
     return [
         tuple(row)
-        for table in ("dispatch", "delivery", "outbox")
+        for table in ("dispatch", "delivery", "outbox", "act")
         for row in await notify.rows(f"SELECT * FROM {table} ORDER BY 1")
     ]
 
@@ -118,6 +126,8 @@ async def test_pressing_seen_says_so_once(browser: Browser) -> None:
     assert status == 200
     assert "team de melding heeft gezien" in page.text
     assert page.actions == ["plan", "resolve", "refuse"]
+    status, page, _ = await browser.press(path(), "acknowledge", opened="another window")
+    assert (status, "al gedaan" in page.text) == (200, True)
     before = await everything(browser.notify)
     status, page, _ = await browser.press(path(), "acknowledge")
     assert status == 200
@@ -154,7 +164,7 @@ async def test_solved_after_the_target_is_said_as_late(browser: Browser) -> None
 
 async def test_twenty_presses_at_once_say_it_once(browser: Browser) -> None:
     """A row lock decides who is first."""
-    answers = await asyncio.gather(*(browser.press(path(), "resolve") for _ in range(20)))
+    answers = await asyncio.gather(*(browser.press(path(), "resolve", opened=str(n)) for n in range(20)))
     assert {status for status, _, _ in answers} == {200}
     assert kinds(await browser.notify.said()) == ["ReportRouted", "ReportAcknowledged", "ReportResolved"]
 
@@ -176,11 +186,49 @@ async def test_a_day_for_the_work_is_told_and_can_be_moved(browser: Browser) -> 
     assert await everything(browser.notify) == before
 
 
+async def test_a_form_that_comes_again_is_the_press_that_it_was(browser: Browser) -> None:
+    """A double click, and a reload long after: another day that was set since stays, and nothing is stored.
+    The same day from a page that was opened anew is another press."""
+    _, page, _ = await browser.open(path())
+    forms = [{"opened": page.opened, "day": DAY}] * 2
+    await asyncio.gather(*(browser.press(path(), "plan", **form) for form in forms))
+    _, page, _ = await browser.open(path())
+    await browser.press(path(), "plan", day="2026-11-24", opened=page.opened)
+    before = await everything(browser.notify)
+    status, again, _ = await browser.press(path(), "plan", **forms[0])
+    assert (status, "al gedaan" in again.text, "24 november 2026" in again.text) == (200, True, True)
+    assert await everything(browser.notify) == before
+    assert len(await browser.notify.rows("SELECT FROM act")) == 2
+    assert again.opened not in (page.opened, forms[0]["opened"])
+    _, page, _ = await browser.press(path(), "plan", day=DAY, opened=again.opened)
+    assert "20 november 2026" in page.text
+
+
+async def test_a_link_can_be_used_only_so_often(browser: Browser) -> None:
+    """Whoever holds it fills no table: what was done stays done, the desk goes on, and so does the next unit
+    by its own link."""
+    for number in range(LINK_ACTS_MOST):
+        day = (NOW + timedelta(days=1 + number)).date().isoformat()
+        assert (await browser.press(path(), "plan", day=day))[0] == 200
+    before = await everything(browser.notify)
+    for days in (30, 20):
+        status, page, _ = await browser.press(path(days=days), "resolve")
+        assert (status, "vraag het de gemeente" in page.text) == (429, True)
+    status, page, _ = await browser.press(path(), "plan", day=day)
+    assert (status, "al gedaan" in page.text) == (200, True)
+    assert await everything(browser.notify) == before
+    assert len(await browser.notify.rows("SELECT FROM act")) == LINK_ACTS_MOST
+    moved = {"reason": "not_our_task", "to_unit": "inspection"}
+    assert (await browser.notify.act(uuid.UUID(int=1), "hand_over", "public_space", **moved))[0] == 200
+    assert (await browser.press(path(unit="inspection"), "resolve"))[0] == 200
+
+
 async def test_what_is_not_for_a_unit_goes_to_another_and_the_link_ends(browser: Browser) -> None:
     """To the one that it names, or the next by the rules; opening the link again says that it moved on."""
     _, page, _ = await browser.open(path())
     labelled = {one["for"] for one in page.all("label")}
-    assert labelled == {one["id"] for one in (*page.all("select"), *page.all("input"))}
+    seen = [one for one in page.all("input") if one["type"] != "hidden"]
+    assert labelled == {one["id"] for one in (*page.all("select"), *seen)}
     _, page, _ = await browser.press(path(), "refuse", to_unit="inspection")
     assert "Een ander team heeft de melding nu" in page.text
     assert page.actions == []

@@ -17,6 +17,8 @@ Step = Literal[
     "handed_over",
     "routed",
 ]
+# The way of what is done on the page behind a signed link.
+LINK = "link"
 # A day of work that lies further ahead is taken for a typing error.
 LATEST_DAY = timedelta(days=2 * 366)
 # What a unit does; a channel delivers, and a resident says that it is not solved.

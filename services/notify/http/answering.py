@@ -4,6 +4,8 @@ Opening it changes nothing: mail scanners and previews open links.
 """
 
 import asyncio
+import json
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, datetime
@@ -15,9 +17,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from services.notify import queries
-from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable
+from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable, UsedUp
 from services.notify.core import links
-from services.notify.core.acts import Act, Action, Impossible, is_day_of_work
+from services.notify.core.acts import LINK, Act, Action, Impossible, is_day_of_work
 from services.notify.core.links import Link
 from services.notify.core.steps import Dispatch
 from services.notify.http import page
@@ -73,11 +75,14 @@ class Answers:
         return await self._answer(request, token, work)
 
     async def press(self, request: Request, token: str) -> Response:
-        """Do what was pressed; pressing again, or what follows from before, changes nothing."""
+        """Do what was pressed; pressing again, or what follows from before, changes nothing. The same form of
+        the same opened page is the same press, however late it comes again: a double click, a reload."""
 
         async def work(link: Link) -> tuple[Dispatch, str | None]:
-            act = await self._pressed(request)
-            before, after = await self._do(link, act)
+            given = await self._form(request)
+            act = self._pressed(given)
+            act_id = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([token, sorted(given.items())]))
+            before, after = await self._do(link, act, act_id)
             self._metrics.answers.labels("already" if after == before else "done").inc()
             if after == before:
                 return after, None if after.status in _OVER else "already"
@@ -86,14 +91,16 @@ class Answers:
 
         return await self._answer(request, token, work)
 
-    async def _do(self, link: Link, act: Act) -> Done:
+    async def _do(self, link: Link, act: Act, act_id: uuid.UUID) -> Done:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                return await self._acting.act(connection, link.report_id, link.unit, act, uuid.uuid4())
+                return await self._acting.act(connection, link.report_id, link.unit, act, act_id)
         except NotHere:
             raise _Refused(404, "unreadable") from None
         except MovedOn:
             raise _Refused(410, "moved") from None
+        except UsedUp:
+            raise _Refused(429, "used_up") from None
         except Unsuitable:
             raise _Refused(422, "unclear") from None
         except Impossible:
@@ -102,8 +109,8 @@ class Answers:
                 found = _its_own(link, await queries.dispatch_of(connection, link.report_id))
             return Done(found, found)
 
-    async def _pressed(self, request: Request) -> Act:
-        """What the form says. Raises _Refused where that is nothing, or it is long or slow in coming."""
+    async def _form(self, request: Request) -> dict[str, str]:
+        """The form's fields. Raises _Refused where one comes twice, or they are long or slow in coming."""
         form = bytearray()
         try:
             async with asyncio.timeout(FORM_SECONDS):
@@ -116,17 +123,20 @@ class Answers:
         fields = parse_qs(form.decode("latin-1"))
         if any(len(values) != 1 for values in fields.values()):
             raise _Refused(422, "unclear")
-        given = {name: value for name, (value,) in fields.items()}
+        return {name: value for name, (value,) in fields.items()}
+
+    def _pressed(self, given: Mapping[str, str]) -> Act:
+        """What the form says. Raises _Refused where that is nothing."""
         action = ACTIONS.get(given.get("action", ""))
         if action is None:
             raise _Refused(422, "unclear")
         if action == "plan":
-            return Act(action, "link", day=self._day(given.get("day", "")))
+            return Act(action, LINK, day=self._day(given.get("day", "")))
         if action == "resolve":
-            return Act(action, "link", outcome=given.get("outcome", ""))
+            return Act(action, LINK, outcome=given.get("outcome", ""))
         if action == "refuse":
-            return Act(action, "link", given.get("reason", ""), given.get("to_unit") or None)
-        return Act(action, "link")
+            return Act(action, LINK, given.get("reason", ""), given.get("to_unit") or None)
+        return Act(action, LINK)
 
     def _day(self, text: str) -> date:
         """The day of the work. Raises _Refused for one that is past, or too far ahead."""
@@ -157,7 +167,8 @@ class Answers:
             dispatch, message = await work(link)
             if dispatch.unit != link.unit:
                 return page.html(pages.gone(message), 200, language)
-            return page.html(pages.report(dispatch, today, message), 200, language)
+            opened = secrets.token_urlsafe(16)
+            return page.html(pages.report(dispatch, today, opened, message), 200, language)
         except _Refused as refused:
             self._metrics.answers.labels("refused").inc()
             return page.html(pages.refusal(refused.code), refused.status, language)

@@ -58,6 +58,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "unclear_mend": "Go back to the page, choose from the list, and press the button below it.",
         "unclear_day": "We do not know on which day",
         "unclear_day_mend": "Go back to the page and choose a day from today on.",
+        "used_up": "This link was used too often",
+        "used_up_mend": "Nothing was stored. Answer in your own system, or ask the municipality to do it.",
         "later": "It does not work right now",
         "later_mend": "Nothing was stored. Try again in a few minutes.",
         "months": "January February March April May June July August September October November December",
@@ -105,6 +107,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "unclear_mend": "Ga terug naar de pagina, kies uit de lijst en druk op de knop eronder.",
         "unclear_day": "Wij weten niet op welke dag",
         "unclear_day_mend": "Ga terug naar de pagina en kies een dag vanaf vandaag.",
+        "used_up": "Deze link is te vaak gebruikt",
+        "used_up_mend": "Er is niets opgeslagen. Antwoord in uw eigen systeem, of vraag het de gemeente.",
         "later": "Het lukt nu niet",
         "later_mend": "Er is niets opgeslagen. Probeer het over een paar minuten opnieuw.",
         "months": "januari februari maart april mei juni juli augustus september oktober november december",
@@ -122,8 +126,9 @@ class Page:
     languages: tuple[str, ...]
     stylesheet: str = "../answer.css"
 
-    def report(self, dispatch: Dispatch, today: date, message: str | None = None) -> str:
-        """Where the report stands, what was just done, and a form for each thing that can be done."""
+    def report(self, dispatch: Dispatch, today: date, opened: str, message: str | None = None) -> str:
+        """Where the report stands, what was just done, and a form for each thing that can be done; `opened`
+        tells this opening of the page from every other."""
         texts = TEXTS[self.language]
         unit = self.municipality.units.get(dispatch.unit)
         category = self.municipality.categories.get(dispatch.category)
@@ -138,7 +143,7 @@ class Page:
         facts = "".join(
             f"<dt>{escape(texts[fact])}</dt><dd>{values[fact]}</dd>" for fact in _FACTS if values[fact]
         )
-        forms = "".join(self._form(action, dispatch, today) for action in possible(dispatch.status))
+        forms = "".join(self._form(action, dispatch, today, opened) for action in possible(dispatch.status))
         said = f'<p role="status">{escape(texts[message])}</p>' if message else ""
         rest = escape(texts["consequence" if forms else "over"])
         about = f"<p>{escape(texts['about'])}</p>" if forms else ""
@@ -150,7 +155,7 @@ class Page:
         said = f'<p role="status">{escape(texts[message])}</p>' if message else ""
         return self._html("title", f"{said}<p>{escape(texts['over'])}</p>")
 
-    def _form(self, action: Action, dispatch: Dispatch, today: date) -> str:
+    def _form(self, action: Action, dispatch: Dispatch, today: date, opened: str) -> str:
         """The form of an action; none for those that need more than a page without a sign-in gives."""
         town = self.municipality
         if action == "acknowledge":
@@ -171,6 +176,7 @@ class Page:
             fields += self._choice("refuse", "to_unit", units, anybody)
         else:
             return ""
+        fields += f'<input type="hidden" name="opened" value="{opened}">'
         text = escape(TEXTS[self.language][action])
         return f'<form method="post">{fields}<button name="action" value="{action}">{text}</button></form>'
 

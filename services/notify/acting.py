@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from services.notify import queries, queries_deliveries
 from services.notify.core.acts import LINK, Act, transition
 from services.notify.core.deliveries import route_step
-from services.notify.core.responsible import Responsible
+from services.notify.core.responsible import MOVED_TOO_OFTEN, Responsible
 from services.notify.core.steps import Dispatch, advance
+from services.notify.core.turns import MOVES_MOST
 from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from services.notify.telling import Telling
@@ -152,7 +153,10 @@ class Acting:
     async def _next(self, connection: Any, dispatch: Dispatch, act: Act, now: datetime) -> Responsible:
         # A tip's times are of the hour: when it moved on would tell when somebody read it.
         start = hour_of(now) if dispatch.kind == "tip" else now
-        if act.to_unit and (act.action == "hand_over" or dispatch.unit == self._responsibility.last):
+        decided = dispatch.unit == self._responsibility.last
+        if len(dispatch.past) >= MOVES_MOST and not decided:
+            return self._responsibility.person(MOVED_TOO_OFTEN, dispatch.category, start)
+        if act.to_unit and (act.action == "hand_over" or decided):
             return self._responsibility.handed(act.to_unit, act.reason, dispatch.category, start)
         stored = await queries.routed(connection, dispatch.report_id)
         if stored is None or stored.report is None:

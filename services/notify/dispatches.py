@@ -43,5 +43,5 @@ class Dispatches:
 
     def _clock(self, after: Dispatch, before: Dispatch) -> NextClock:
         """When its clocks tell something next; KEPT where nothing has changed of what they tell."""
-        same = after.clocks_until == before.clocks_until and list(running(after)) == list(running(before))
-        return KEPT if same else self.clocks.next(after)
+        there = after.turn == before.turn and after.clocks_until == before.clocks_until
+        return KEPT if there and list(running(after)) == list(running(before)) else self.clocks.next(after)

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
+from pydantic import TypeAdapter
+
 from services.notify.core.steps import Dispatch
+from services.notify.core.turns import Turn
 from shared import postgres
 from shared.events import ReportAccepted, ReportEvent, ReportRouted
 
@@ -17,8 +20,8 @@ class Reused(Exception):  # noqa: N818 - an outcome
 
 DISPATCH = """report_id, kind, category, unit, rule, reason, accepted_at, acknowledge_by, resolve_by, status,
                version, came_at, clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at,
-               answered_at, waits_since, delivered_at, acknowledged_at, resolved_at"""
-
+               answered_at, waits_since, delivered_at, acknowledged_at, resolved_at, past"""
+_PAST = TypeAdapter(tuple[Turn, ...])
 
 # When the clocks of a dispatch tell something next; None where they do not, KEPT as it is.
 KEPT: Literal["kept"] = "kept"
@@ -145,7 +148,8 @@ async def dispatch_of(connection: Any, report_id: uuid.UUID) -> Dispatch | None:
 
 def dispatch_from(row: Mapping[str, Any]) -> Dispatch:
     """A row of DISPATCH."""
-    return Dispatch(**{**row, "refused_by": tuple(row["refused_by"])})
+    past = _PAST.validate_json(row["past"])
+    return Dispatch(**{**row, "refused_by": tuple(row["refused_by"]), "past": past})
 
 
 async def update_dispatches(
@@ -162,7 +166,7 @@ def _standing(one: Dispatch) -> tuple[Any, ...]:
         *(one.report_id, one.unit, one.rule, one.reason, one.acknowledge_by, one.resolve_by, one.status),
         *(one.version, one.came_at, one.clocks_until, one.answer_by, one.turn, ",".join(one.refused_by)),
         *(one.level, one.reminded, one.day, one.seen_at, one.answered_at, one.waits_since),
-        *(one.delivered_at, one.acknowledged_at, one.resolved_at),
+        *(one.delivered_at, one.acknowledged_at, one.resolved_at, _PAST.dump_json(one.past).decode()),
     )
 
 
@@ -170,7 +174,7 @@ _STANDING_TYPES = (
     *("uuid", "text", "text", "text", "timestamptz", "timestamptz", "text"),
     *("integer", "timestamptz", "timestamptz", "timestamptz", "integer", "text"),
     *("integer", "boolean", "date", "timestamptz", "timestamptz", "timestamptz"),
-    *("timestamptz", "timestamptz", "timestamptz", "boolean", "timestamptz"),
+    *("timestamptz", "timestamptz", "timestamptz", "jsonb", "boolean", "timestamptz"),
 )
 _UPDATE = f"""
     UPDATE dispatch d
@@ -182,11 +186,12 @@ _UPDATE = f"""
         refused_by = string_to_array(n.refused_by, ','), level = n.level, reminded = n.reminded, day = n.day,
         seen_at = n.seen_at, answered_at = n.answered_at, waits_since = n.waits_since,
         delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at, resolved_at = n.resolved_at,
-        clock_at = CASE WHEN n.kept THEN d.clock_at ELSE n.clock_at END
+        past = n.past, clock_at = CASE WHEN n.kept THEN d.clock_at ELSE n.clock_at END
     FROM unnest({postgres.arrays(_STANDING_TYPES)})
          AS n (report_id, unit, rule, reason, acknowledge_by, resolve_by, status, version, came_at,
                clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at, answered_at,
-               waits_since, delivered_at, acknowledged_at, resolved_at, kept, clock_at)
+               waits_since, delivered_at, acknowledged_at, resolved_at, past, kept,
+               clock_at)
     WHERE d.report_id = n.report_id"""  # noqa: S608 - types of columns
 
 

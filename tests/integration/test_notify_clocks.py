@@ -88,6 +88,43 @@ async def test_what_is_seen_is_told_no_more_until_it_is_to_be_solved(notify: Not
     assert [why for _, _, why in await told(notify)] == ["resolve_overdue"]
 
 
+async def test_a_report_that_is_moved_to_and_fro_does_not_outrun_its_clock(notify: Notify) -> None:
+    """Handed over each time before anything is due, and back: what its first unit's clock had to tell while
+    another one had it is told as soon as it is back, each level once."""
+    (report,) = await take(notify)
+    first = await due(notify)
+
+    async def of_its_first_unit() -> list[tuple[int, str]]:
+        return [(level, why) for unit, level, why in await told(notify) if unit == UNIT]
+
+    for hours, unit, to in ((1, UNIT, "parking"), (24, "parking", UNIT), (47, UNIT, "parking")):
+        await at(notify, MONDAY + timedelta(hours=hours))
+        await move(notify, report, unit, to)
+    # It was to be seen on Wednesday at 15:00, and comes back on Friday at nine.
+    friday = MONDAY + timedelta(days=4)
+    await at(notify, friday)
+    assert await of_its_first_unit() == []
+    await move(notify, report, "parking", UNIT)
+    assert await due(notify) == first
+    assert await at(notify, friday) == 1
+    levels = [(1, "acknowledge_overdue"), (2, "acknowledge_overdue")]
+    assert await of_its_first_unit() == levels
+    await move(notify, report, UNIT, "parking")
+    await move(notify, report, "parking", UNIT)
+    assert [row["level"] for row in await notify.rows("SELECT level FROM dispatch")] == [2]
+    assert await at(notify, friday) == 0
+    assert await of_its_first_unit() == levels
+
+
+async def move(notify: Notify, report: uuid.UUID, unit: str, to: str) -> None:
+    status, _ = await notify.act(report, "hand_over", unit, reason="not_our_task", to_unit=to)
+    assert status == 200
+
+
+async def due(notify: Notify) -> list[Any]:
+    return await notify.rows("SELECT unit, acknowledge_by, answer_by, resolve_by FROM dispatch")
+
+
 async def test_while_the_resident_is_asked_nothing_is_told(notify: Notify) -> None:
     """And after the answer as much later as was worked meanwhile."""
     (report,) = await take(notify)

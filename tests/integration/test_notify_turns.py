@@ -1,6 +1,7 @@
 """A report's way from unit to unit, as the resident, the units and the topics see it: the real `tips` and
 `notify`, and units that listen; only Kafka is left out."""
 
+import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from services.notify.core.turns import MOVES_MOST
 from services.tips import consumer as tips_consumer
 from shared.cloudevents import Envelope
 from shared.events import ISSUES, Event, ReportEvent, hour_of
@@ -239,6 +241,28 @@ async def test_a_loop_of_refusals_ends_with_a_person(town: Town) -> None:
     # A person's word counts, also for a unit that has refused.
     moved = await town.do(report, "refuse", LAST, reason="not_our_task", to_unit=UNIT)
     assert moved["unit"] == UNIT
+
+
+async def test_moves_to_and_fro_end_with_a_person_and_give_no_new_time(town: Town) -> None:
+    """Two units hand it over every day: each has the time that it had first, and after six moves the last
+    rule's unit decides, whoever is named."""
+    report, units = await came(town), [UNIT, "inspection"] * 4
+    given: dict[str, set[str]] = {}
+    for number, (unit, to) in enumerate(itertools.pairwise(units)):
+        moved = await town.do(report, "hand_over", unit, reason="not_our_task", to_unit=to)
+        given.setdefault(moved["unit"], set()).add(moved["resolve_by"])
+        town.pass_days(1)
+        assert (moved["unit"], moved["level"]) == ((to, 0) if number < MOVES_MOST else (LAST, 1))
+    assert {unit: len(times) for unit, times in given.items()} == {UNIT: 1, "inspection": 1, LAST: 1}
+    view = await report.view()
+    assert (view["unit"]["id"], [view["resolve_by"]]) == (LAST, list(given[LAST]))
+    escalated = [one for one in town.said if type(one).__name__ == "ReportEscalated"]
+    assert [(one.unit, one.reason) for one in escalated] == [(LAST, "moved_too_often")]  # type: ignore[attr-defined]
+    # A person's word counts; who does not want it then gives it back to them, whomever it names.
+    moved = await town.do(report, "hand_over", LAST, reason="not_our_task", to_unit=UNIT)
+    assert (moved["unit"], {moved["resolve_by"]}) == (UNIT, given[UNIT])
+    moved = await town.do(report, "refuse", UNIT, reason="not_our_task", to_unit="parking")
+    assert (moved["unit"], moved["level"], {moved["resolve_by"]}) == (LAST, 2, given[LAST])
 
 
 async def test_the_same_act_again_does_nothing_and_another_under_its_id_is_refused(town: Town) -> None:

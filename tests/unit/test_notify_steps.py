@@ -195,9 +195,56 @@ def test_refusing_gives_it_to_another_unit_which_begins_anew() -> None:
     assert after.acknowledged_at == HOUR
 
 
+def hand_over(state: Dispatch, to: str, now: datetime) -> tuple[Dispatch, ReportRouted]:
+    """It moves on to a unit whose time would begin anew; followed, it ends where it was said."""
+    named = TO._replace(unit=to, acknowledge_by=now + timedelta(hours=9), resolve_by=now + timedelta(days=9))
+    after, events = advance(state, act("hand_over"), now, "v2", named)
+    followed = state
+    for event in events:
+        followed = follow(followed, event, now)
+    assert followed == after
+    routed = events[-1]
+    assert isinstance(routed, ReportRouted)
+    return after, routed
+
+
+def test_a_unit_that_has_it_again_goes_on_where_it_was() -> None:
+    """Its due times, its level and what its clocks told do not begin anew, however often two units hand a
+    report to and fro, and by way of others; a unit that never had it gets its own time."""
+    times = [HOUR + timedelta(hours=hours) for hours in range(1, 6)]
+    seen = times[0] - timedelta(minutes=5)
+    parks = replace(dispatch("acknowledged"), level=2, reminded=True, seen_at=seen, clocks_until=seen)
+    roads, first = hand_over(parks, "roads", times[0])
+    assert (roads.level, roads.resolve_by, roads.clocks_until) == (0, times[0] + timedelta(days=9), times[0])
+    back, said = hand_over(replace(roads, level=1), "parks", times[1])
+    kept = (
+        *("unit", "acknowledge_by", "answer_by", "resolve_by", "level", "reminded"),
+        *("seen_at", "answered_at", "clocks_until"),
+    )
+    assert [getattr(back, name) for name in kept] == [getattr(parks, name) for name in kept]
+    assert (said.acknowledge_by, said.resolve_by) == (parks.acknowledge_by, parks.resolve_by)
+    assert (back.status, back.turn, back.came_at) == ("routed", 3, times[1])
+    again, routed = hand_over(back, "roads", times[2])
+    assert (again.level, routed.resolve_by) == (1, first.resolve_by)
+    elsewhere, _ = hand_over(again, "police", times[3])
+    assert elsewhere.resolve_by == times[3] + timedelta(days=9)
+    home, _ = hand_over(elsewhere, "parks", times[4])
+    assert [getattr(home, name) for name in kept] == [getattr(parks, name) for name in kept]
+
+
+def test_what_is_reopened_begins_anew_at_units_that_had_it() -> None:
+    """They had solved it: its new time is not the old one."""
+    roads, _ = hand_over(dispatch(), "roads", HOUR)
+    solved, _ = advance(roads, act("resolve"), HOUR, "v2")
+    opened, _ = advance(solved, act("reopen"), HOUR, "v2", TO)
+    assert (opened.past, opened.resolve_by) == ((), TO.resolve_by)
+    parks, routed = hand_over(opened, "parks", LATER)
+    assert parks.resolve_by == routed.resolve_by == LATER + timedelta(days=9)
+
+
 def test_a_loop_of_refusals_is_told_to_a_person() -> None:
     """The event names the unit that gets it, after it was handed over and before it is with them."""
-    after, events = advance(dispatch(), act("refuse"), HOUR, "v2", TO._replace(loop=True))
+    after, events = advance(dispatch(), act("refuse"), HOUR, "v2", TO._replace(person="refused_by_all"))
     assert [type(event).__name__ for event in events] == [
         "ReportRefused",
         "ReportHandedOver",

@@ -12,11 +12,13 @@ from shared.municipality import Municipality
 
 # The rule of a unit that another one named.
 HANDED_OVER = "handed_over"
+# Why a person has to decide: every unit that could have it has refused, or it was moved to and fro.
+REFUSED_BY_ALL, MOVED_TOO_OFTEN = "refused_by_all", "moved_too_often"
 
 
 class Responsible(NamedTuple):
-    """A unit that has a report, the rule and the reason why, and by when it is to act (UTC). `loop` where
-    every unit that could have it has refused, so that a person has to decide."""
+    """A unit that has a report, the rule and the reason why, and by when it is to act (UTC). `person` is why
+    a person has to decide there, where no rule and no unit does."""
 
     unit: str
     rule: str
@@ -24,7 +26,7 @@ class Responsible(NamedTuple):
     acknowledge_by: datetime
     answer_by: datetime | None
     resolve_by: datetime
-    loop: bool = False
+    person: str = ""
 
 
 class Responsibility:
@@ -79,9 +81,12 @@ class Responsibility:
             for one in self._routes:
                 if one.unit not in refused and not any(one.fails(facts)):
                     return self._with(one.unit, one.rule, one.reason, report.category, now)
+        return self.person(REFUSED_BY_ALL, report.category, now)
+
+    def person(self, why: str, category: str, now: datetime) -> Responsible:
+        """The last rule's unit, where a person decides, and why."""
         last = self._routes[-1]
-        chosen = self._with(last.unit, last.rule, last.reason, report.category, now)
-        return chosen._replace(loop=True)
+        return self._with(last.unit, last.rule, last.reason, category, now)._replace(person=why)
 
     def handed(self, unit: str, reason: str, category: str, now: datetime) -> Responsible:
         """The unit that another one gives it to."""

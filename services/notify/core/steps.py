@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from services.notify.core.acts import Act, Status, Step, transition
 from services.notify.core.calendar import Calendar
 from services.notify.core.clocks import took
 from services.notify.core.responsible import Responsible
+from services.notify.core.turns import Turn, last_turn
 from shared.events import (
     DeliveryFailed,
     Kind,
@@ -27,8 +28,8 @@ from shared.events import (
     hour_of,
 )
 
-# Why a report is told to the next level.
-NOT_DELIVERED, REFUSED_BY_ALL = "not_delivered", "refused_by_all"
+# Why a report is told to the next level, where its clocks are not the reason and nobody has to decide.
+NOT_DELIVERED = "not_delivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,11 @@ class Dispatch:
     """Where one report stands. Times are UTC; the times of a tip are cut to the hour.
 
     `turn` counts how often it came to a unit, the same one or another; `refused_by` are the units that have
-    refused it. Of the present turn are: `came_at`, when it began; `seen_at`; `answered_at`, when the resident
-    was first told something, for a category that promises that by `answer_by`; `waits_since`, since when it
-    waits for the resident; `reminded`, and `level`, the highest that was told. The clocks have told all that
-    they had to tell until `clocks_until`. The other times are those at which a step was reached first.
+    refused it, `past` the turns that have ended since it came or was reopened. Of the present turn are:
+    `came_at`, when it began; `seen_at`; `answered_at`, when the resident was first told something, for a
+    category that promises that by `answer_by`; `waits_since`, since when it waits for the resident;
+    `reminded`, and `level`, the highest that was told. The clocks have told all that they had to tell until
+    `clocks_until`. The other times are those at which a step was reached first.
     """
 
     report_id: uuid.UUID
@@ -58,6 +60,7 @@ class Dispatch:
     answer_by: datetime | None = None
     turn: int = 1
     refused_by: tuple[str, ...] = ()
+    past: tuple[Turn, ...] = ()
     level: int = 0
     reminded: bool = False
     day: date | None = None
@@ -124,9 +127,11 @@ def advance(
         event = _event(dispatch, step, act, now, rules_version, to)
         dispatch = follow(dispatch, event, now)
         events.append(event)
-        if step == "handed_over" and to is not None and to.loop:
-            dispatch, escalated = escalate(dispatch, dispatch.level + 1, REFUSED_BY_ALL)
-            events.append(escalated)
+        if step == "handed_over" and to is not None:
+            to = _with_its_times(dispatch, to)
+            if to.person:
+                dispatch, escalated = escalate(dispatch, dispatch.level + 1, to.person)
+                events.append(escalated)
     if dispatch.status != found.after:
         dispatch = replace(dispatch, status=found.after)
     return dispatch, tuple(events)
@@ -171,6 +176,14 @@ def follow(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
     if change := _SAID.get(type(event)):
         changes = change(dispatch, event, _time(dispatch, at))
     return replace(dispatch, version=event.version, **changes)
+
+
+def _with_its_times(dispatch: Dispatch, to: Responsible) -> Responsible:
+    """Who is responsible now; one that had it before by the times that it had then."""
+    if last_turn(dispatch.past, to.unit) is None:
+        return to
+    by = dispatch.acknowledge_by, dispatch.answer_by, dispatch.resolve_by
+    return Responsible(to.unit, to.rule, to.reason, *by, to.person)
 
 
 def _time(dispatch: Dispatch, moment: datetime) -> datetime:
@@ -259,7 +272,11 @@ def _refused(dispatch: Dispatch, event: Any, _at: datetime) -> dict[str, Any]:
 
 
 def _handed_over(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]:
-    return {"unit": event.to_unit, **_anew(dispatch, at)}
+    """A unit that had it before goes on where it was: no move gives more time than it had."""
+    present = Turn(**{one.name: getattr(dispatch, one.name) for one in fields(Turn)})
+    before = last_turn(dispatch.past, event.to_unit)
+    kept = asdict(before) if before else {"unit": event.to_unit}
+    return _anew(dispatch, at) | kept | {"past": (*dispatch.past, present)}
 
 
 def _routed_again(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]:
@@ -274,7 +291,7 @@ def _routed_again(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any
         "resolve_by": event.resolve_by,
     }
     if dispatch.status == "resolved":
-        return changes | _anew(dispatch, at)
+        return changes | _anew(dispatch, at) | {"past": ()}
     return changes | {"waits_since": None}
 
 

@@ -15,6 +15,7 @@ from services.notify import (
     public_issues,
     queries,
     recovery,
+    telling_contacts,
 )
 from services.notify.acting import Acting
 from services.notify.clocks import Sweeper
@@ -32,6 +33,7 @@ from services.notify.subscribing import Subscribers
 from services.notify.subscription_calls import SubscriptionCalls
 from services.notify.subscription_worker import Manner, SubscriptionWorker
 from services.notify.telling import Telling
+from services.notify.telling_contacts import Contacts
 from services.notify.tips import Tips
 from shared import municipality as municipalities
 from shared.cloudevents import Envelope
@@ -63,6 +65,8 @@ async def serve(settings: config.Settings, service: Service) -> None:
     ):
         tips = Tips(to_tips, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         digests = Digests(service.pool, municipality, dispatches.responsibility, _now)
+        writer = Writer(municipality, settings.email_from)
+        emails = Emails(server_of(settings), writer, _now)
         deliveries = calls.Calls(
             session,
             municipality,
@@ -73,7 +77,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             public_url=settings.public_url,
             secrets=signing,
             clock=_now,
-            emails=Emails(server_of(settings), Writer(municipality, settings.email_from), _now),
+            emails=emails,
         )
         worker = Worker(
             service.pool,
@@ -122,6 +126,11 @@ async def serve(settings: config.Settings, service: Service) -> None:
             lambda: repeat("horizon", forget, horizon.EVERY_SECONDS),
         )
         service.also("subscriptions", subscriptions.run)
+        if settings.smtp_host:
+            contacts = Contacts(service.pool, emails, writer, _now)
+            service.also(
+                "contacts", lambda: repeat("contacts", contacts.look, telling_contacts.EVERY_SECONDS)
+            )
         service.answer(queries.totals)
         answers = http.Answers(
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed

@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from email.message import EmailMessage
 from http import HTTPStatus
 from typing import Any
 
@@ -47,10 +48,12 @@ class Emails:
     ) -> Outcome:
         """Send a delivery's e-mail. `given` is what `tips` gave, nothing unless `level` is words."""
         message = self._writer.write(delivery, channel.address, level, given, link, self._clock())
+        return await self.hand_over(message, channel.address)
+
+    async def hand_over(self, message: EmailMessage, to: str) -> Delivered | Failed:
+        """Hand an e-mail over to the mail server."""
         try:
-            await hand_over(
-                self._server, message.as_bytes(), self._writer.sender, channel.address, self._seconds
-            )
+            await hand_over(self._server, message.as_bytes(), self._writer.sender, to, self._seconds)
         except aiosmtplib.SMTPRecipientsRefused as error:
             (refused,) = error.recipients
             if refused.code >= _FOR_GOOD and not _NOT_THE_MAILBOX.match(refused.message):

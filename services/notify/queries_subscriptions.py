@@ -107,7 +107,8 @@ async def enable(connection: Any, subscription_id: uuid.UUID, now: datetime) -> 
     """Call it again, at once, and judge it by what follows."""
     await connection.execute(
         """WITH enabled AS (
-               UPDATE subscription SET disabled_at = NULL, disabled_why = NULL, failing_since = NULL
+               UPDATE subscription SET disabled_at = NULL, disabled_why = NULL, failing_since = NULL,
+                                      notice_at = NULL
                WHERE id = $1 RETURNING id)
            UPDATE subscription_delivery d SET next_attempt_at = $2 FROM enabled
            WHERE d.subscription_id = enabled.id AND NOT d.leased""",
@@ -314,7 +315,8 @@ async def note_failures(
         """UPDATE subscription s
            SET failing_since = least(s.failing_since, $3), last_failure = f.reason,
                disabled_at = CASE WHEN s.failing_since <= $3 - $4::interval THEN $3 END,
-               disabled_why = CASE WHEN s.failing_since <= $3 - $4::interval THEN 'failing' END
+               disabled_why = CASE WHEN s.failing_since <= $3 - $4::interval THEN 'failing' END,
+               notice_at = CASE WHEN s.failing_since <= $3 - $4::interval THEN $3 END
            FROM unnest($1::uuid[], $2::text[]) AS f (id, reason)
            WHERE s.id = f.id AND s.disabled_at IS NULL RETURNING s.id, s.name, s.disabled_at""",
         list(failures),

@@ -1,17 +1,20 @@
 """Webhook subscriptions of the whole process: `python -m services.notify`, a real Kafka and PostgreSQL."""
 
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 
 from bench.records import partition_of
 from deploy.local.town import webhook_secrets
+from services.notify import queries_subscriptions as queries
 from shared import kafka, postgres
 from shared.cloudevents import Envelope
 from shared.events import STATISTICS, Event
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import IBUURT, MIGRATIONS
+from tests.integration.mail_server import mailbox
+from tests.integration.notify_harness import IBUURT, MIGRATIONS, SENDER, until
 from tests.integration.service_process import ask, running_process
 from tests.integration.subscription_harness import (
     MASTER,
@@ -42,7 +45,8 @@ async def test_the_process_calls_who_was_added_while_it_runs(
     database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From Kafka to the subscriber, each event written twice and told once; nobody writes statistics for a
-    while, and that is no fault; started anew it goes on. The log names no address and no contact."""
+    while, and that is no fault; started anew it goes on, and with a mail server it tells the contact of one
+    that was disabled. The log names no address and no contact."""
     dsn, log = await database(), tmp_path / "log"
     await postgres.migrate(dsn, MIGRATIONS)
     await kafka.create_topics(own_kafka)
@@ -69,9 +73,18 @@ async def test_the_process_calls_who_was_added_while_it_runs(
         assert "gis@" not in log.read_text()
         assert "/hooks/" not in log.read_text()
         await write(writer, numbers, released(1), changed(A, 3), released(2))
-        async with running_process("notify", env, log):
-            await subs.seen(2, "open-data")
-            await subs.settled()
+        failed = {await subs.subscribe("failing", categories=frozenset({"graffiti"})): "http_503"}
+        async with subs.pool.acquire() as connection:
+            for _ in range(2):
+                await queries.note_failures(connection, failed, subs.clock(), timedelta())
+        with mailbox() as box:
+            smtp = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(box.port), "SMTP_TLS": "none"}
+            env |= {f"IBUURT_{name}": value for name, value in (smtp | {"EMAIL_FROM": SENDER}).items()}
+            async with running_process("notify", env, log):
+                await subs.seen(2, "open-data")
+                await subs.settled()
+                await until(lambda: box.taken)
+        assert [one["To"] for one in box.taken] == ["gis@parks.example"]
         assert process.child.returncode == 0
     assert versions(subs.of("parks"), A) == [1, 2, 3]
     # Where its state had not gone yet when it was gone, only the word goes.

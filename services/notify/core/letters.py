@@ -5,7 +5,7 @@ notice says only that there is something, with a link.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -102,23 +102,34 @@ class Writer:
     sender: str
 
     @property
+    def language(self) -> str:
+        """The first of the municipality's languages that there is."""
+        return next((one for one in self.municipality.languages if one in TEXTS), "en")
+
+    @property
     def texts(self) -> Mapping[str, str]:
-        """In the first of the municipality's languages that there is."""
-        return TEXTS[next((one for one in self.municipality.languages if one in TEXTS), "en")]
+        """In that language."""
+        return TEXTS[self.language]
 
     def write(
         self, delivery: Delivery, to: str, level: Extent, given: Mapping[str, Any], link: str, now: datetime
     ) -> EmailMessage:
         """The e-mail of a delivery. `given` is what `tips` gave, nothing unless `level` is words. The same
         delivery has the same Message-ID, by which a repeat is recognised and a bounce finds it."""
+        lines = [*self._lines(delivery, level, given, link), "", self.texts["end"]]
+        return self.letter(delivery.id, to, self._subject(delivery, level), lines, now)
+
+    def letter(
+        self, name: uuid.UUID, to: str, subject: str, lines: Iterable[str], now: datetime
+    ) -> EmailMessage:
+        """An e-mail of these lines; `name` tells it from every other one."""
         message = EmailMessage(policy=_POLICY)
         message["From"] = self.sender
         message["To"] = to
-        message["Subject"] = self._subject(delivery, level)
-        message["Message-ID"] = f"<{delivery.id}@{self._domain}>"
+        message["Subject"] = subject
+        message["Message-ID"] = f"<{name}@{self._domain}>"
         message["Date"] = format_datetime(now)
         message["Auto-Submitted"] = "auto-generated"
-        lines = [*self._lines(delivery, level, given, link), "", self.texts["end"]]
         message.set_content("\n".join(lines) + "\n")
         return message
 
@@ -131,7 +142,7 @@ class Writer:
         elif delivery.kind == "issue" and level != "notice":
             which = f"subject_{about}"
         return self.texts[which].format(
-            town=self._town, category=self._category(delivery), unit=self._unit(delivery)
+            town=self.town, category=self._category(delivery), unit=self._unit(delivery)
         )
 
     def _lines(self, delivery: Delivery, level: Extent, given: Mapping[str, Any], link: str) -> Iterator[str]:
@@ -190,8 +201,8 @@ class Writer:
             area = areas.areas.get(area_id) if areas else None
             if areas and area:
                 yield f"{self._named(areas.names)}: {self._named(area.names)}"
-        yield f"{texts['acknowledge_by']}: {self._time(delivery.acknowledge_by)}"
-        yield f"{texts['resolve_by']}: {self._time(delivery.resolve_by)}"
+        yield f"{texts['acknowledge_by']}: {self.time(delivery.acknowledge_by)}"
+        yield f"{texts['resolve_by']}: {self.time(delivery.resolve_by)}"
 
     def _words(self, delivery: Delivery, words: Mapping[str, Any]) -> Iterator[str]:
         texts = self.texts
@@ -234,7 +245,8 @@ class Writer:
         return parseaddr(self.sender)[1].rpartition("@")[2]
 
     @property
-    def _town(self) -> str:
+    def town(self) -> str:
+        """Its name, in its first language."""
         return self._named(self.municipality.names)
 
     def _unit(self, delivery: Delivery) -> str:
@@ -248,7 +260,8 @@ class Writer:
     def _named(self, texts: Texts) -> str:
         return self.municipality.text(texts, self.municipality.languages[0])
 
-    def _time(self, moment: datetime) -> str:
+    def time(self, moment: datetime) -> str:
+        """A moment as people of the municipality write it."""
         local = moment.astimezone(self.municipality.tz)
         month = self.texts["months"].split()[local.month - 1]
         return self.texts["time"].format(day=local.day, month=month, year=local.year, clock=f"{local:%H:%M}")

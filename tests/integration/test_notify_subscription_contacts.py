@@ -1,0 +1,162 @@
+"""The contact of a subscription that was disabled is told by e-mail, by a real SMTP server."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from email.message import EmailMessage
+
+import pytest
+import pytest_asyncio
+
+from services.notify import queries_subscriptions as queries
+from services.notify.core import disabled, letters
+from services.notify.core.letters import Writer
+from services.notify.emails import Emails
+from services.notify.telling_contacts import AGAIN, LONGEST, Contacts
+from tests.conftest import MakeDatabase
+from tests.integration.mail_server import Mailbox, mailbox
+from tests.integration.notify_harness import SENDER, ibuurt, plain
+from tests.integration.subscription_harness import Subscriptions, changed, running_subscriptions
+
+CONTACT = "gis@parks.example"
+
+
+@pytest.fixture
+def box() -> Iterator[Mailbox]:
+    with mailbox() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def subs(database: MakeDatabase) -> AsyncIterator[Subscriptions]:
+    async with running_subscriptions(await database()) as made:
+        yield made
+
+
+def contacts(subs: Subscriptions, box: Mailbox) -> Contacts:
+    writer = Writer(ibuurt(), SENDER)
+    return Contacts(subs.pool, Emails(box.server, writer, subs.clock), writer, subs.clock)
+
+
+async def fail(subs: Subscriptions, name: str = "parks") -> None:
+    """A subscription that is disabled, by a worker that waits no days."""
+    if name not in subs.ids:
+        await subs.subscribe(name)
+    subs.answers[name] = plain(503)
+    await subs.apply(changed(uuid.uuid4()))
+    subs.work(disable_after=timedelta(seconds=0.2))
+    async with asyncio.timeout(10):
+        while not (await subs.listed(name)).disabled_at:  # noqa: ASYNC110 - it is asked of the database
+            await asyncio.sleep(0.02)
+    await subs.stop()
+
+
+async def enable(subs: Subscriptions, name: str = "parks") -> None:
+    async with subs.pool.acquire() as connection:
+        await queries.enable(connection, subs.ids[name], subs.clock())
+
+
+def text_of(message: EmailMessage) -> str:
+    return str(message.get_content())
+
+
+async def test_the_contact_is_told_once_what_happened_and_what_to_do(
+    subs: Subscriptions, box: Mailbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the town's language and zone, of the address its host alone, whoever looks and however often; when
+    it was enabled and fails again, once more. The log names no address."""
+    await subs.subscribe("well")
+    await fail(subs)
+    lookers = [contacts(subs, box) for _ in range(3)]
+    await asyncio.gather(*(one.look() for one in lookers))
+    subs.clock.ahead = timedelta(days=1)
+    await lookers[0].look()
+    (message,) = box.taken
+    assert (message["To"], box.addresses) == (CONTACT, [CONTACT])
+    assert message["Subject"] == "iBuurt: wij sturen niets meer naar uw systeem (parks)"
+    text, listed = text_of(message), await subs.listed("parks")
+    assert listed.disabled_at
+    at = listed.disabled_at.astimezone(ibuurt().tz)
+    for said in ("127.0.0.1", "http_503", f"{at:%H:%M}", "weer aan te zetten", "U mist niets"):
+        assert said in text
+    assert "/hooks/" not in text
+    written = "".join(capfd.readouterr())
+    assert "subscription_contact_told" in written
+    assert CONTACT not in written
+
+    subs.clock.ahead = timedelta(days=2)
+    await enable(subs)
+    await fail(subs)
+    await lookers[0].look()
+    assert len(set(box.names)) == len(box.taken) == 2
+
+
+async def test_who_is_disabled_by_command_or_enabled_meanwhile_is_told_nothing(
+    subs: Subscriptions, box: Mailbox
+) -> None:
+    """A person knows of the first, and the second is no longer true."""
+    await subs.subscribe("stopped")
+    async with subs.pool.acquire() as connection:
+        await queries.disable(connection, subs.ids["stopped"], subs.clock())
+    await fail(subs)
+    await enable(subs)
+    await contacts(subs, box).look()
+    assert box.offered == []
+
+
+async def test_what_the_mail_server_puts_off_is_tried_again_under_one_name(
+    subs: Subscriptions, box: Mailbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A quarter of an hour later, and not before; also after a clock that was ahead. What it refuses for good
+    is not tried again, and after three days nothing is: an operator is told to use another way."""
+    await fail(subs)
+    box.contents[:] = ["451 later", "250 OK"]
+    telling = contacts(subs, box)
+    for ahead, offered in ((timedelta(), 1), (AGAIN - timedelta(minutes=1), 1), (AGAIN, 2), (AGAIN * 2, 2)):
+        subs.clock.ahead = ahead
+        await telling.look()
+        assert len(box.offered) == offered
+    assert len(set(box.names)) == len(box.taken) == 1
+    assert "subscription_contact_not_told" not in "".join(capfd.readouterr())
+
+    subs.clock.ahead = timedelta(hours=10)
+    await fail(subs, "ahead")
+    box.contents[:] = ["451 later", "250 OK"]
+    await telling.look()
+    subs.clock.ahead = timedelta(hours=1)
+    await telling.look()
+    assert len(box.taken) == 2
+
+    subs.clock.ahead = timedelta(hours=20)
+    await fail(subs, "unknown")
+    box.recipients[:] = ["550 5.1.1 nobody"]
+    for _ in range(2):
+        await telling.look()
+        subs.clock.ahead += AGAIN * 2
+    await fail(subs, "late")
+    box.recipients[:] = ["451 later"]
+    for _ in range(2):
+        await telling.look()
+        subs.clock.ahead += LONGEST + AGAIN
+    box.recipients[:] = ["250 OK"]
+    await telling.look()
+    assert len(box.taken) == 2
+    assert "".join(capfd.readouterr()).count("subscription_contact_not_told") == 2
+
+
+async def test_an_address_that_no_e_mail_can_have_holds_up_no_other(
+    subs: Subscriptions, box: Mailbox
+) -> None:
+    """As an older version may have stored it."""
+    for name in ("odd", "parks"):
+        await fail(subs, name)
+    await subs.rows("UPDATE subscription SET contact = E'odd\\n@parks.example' WHERE name = 'odd'")
+    await contacts(subs, box).look()
+    assert [message["To"] for message in box.taken] == [CONTACT]
+
+
+def test_it_is_written_in_every_language_of_letters() -> None:
+    """With every text."""
+    assert set(disabled.TEXTS) == set(letters.TEXTS)
+    assert len({tuple(texts) for texts in disabled.TEXTS.values()}) == 1

@@ -131,9 +131,11 @@ async def test_what_the_mail_server_puts_off_is_tried_again_under_one_name(
     subs.clock.ahead = timedelta(hours=20)
     await fail(subs, "unknown")
     box.recipients[:] = ["550 5.1.1 nobody"]
+    tried = len(box.addresses)
     for _ in range(2):
         await telling.look()
         subs.clock.ahead += AGAIN * 2
+    assert len(box.addresses) == tried + 1
     await fail(subs, "late")
     box.recipients[:] = ["451 later"]
     for _ in range(2):

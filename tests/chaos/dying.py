@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 from aiokafka import AIOKafkaProducer
 
 from shared import fence, outbox
@@ -24,6 +25,14 @@ from shared.relay import Relay
 Wrapped = Callable[..., Awaitable[Any]]
 SENDING = ("after claim", "inside a send", "after send", "before the append")
 APPLYING = ("inside apply", "before apply's commit", "after apply's commit")
+# Of the call of a webhook subscription; the second is of each call that notify makes.
+SUBSCRIBER = (
+    "after a subscription's lease",
+    "inside a call",
+    "between a subscriber's answer and its record",
+    "before the commit of a subscriber's answer",
+    "after the commit of a subscriber's answer",
+)
 # Every point of each service.
 POINTS: dict[str, tuple[str, ...]] = {
     "tips": (*SENDING, *APPLYING, "before the answer", "between the words and their log"),
@@ -34,6 +43,7 @@ POINTS: dict[str, tuple[str, ...]] = {
         "between the words and the unit",
         "between a delivery and its record",
         "before the record's commit",
+        *SUBSCRIBER,
     ),
     "stats": APPLYING,
 }
@@ -96,12 +106,21 @@ def _places(service: str) -> dict[str, Place]:
     if service == "notify":
         from services.notify import delivery
         from services.notify import queries_deliveries as deliveries
+        from services.notify import queries_subscriptions as subscriptions
+        from services.notify.subscription_worker import SubscriptionWorker
         from services.notify.tips import Tips
 
         places["after a lease"] = Place(deliveries, "claim_deliveries")
         places["between the words and the unit"] = Place(Tips, "words")
         places["between a delivery and its record"] = Place(delivery, "record", before=True)
         places["before the record's commit"] = Place(delivery, "record", always=True)
+        lease, call, answer, record, committed = SUBSCRIBER
+        places[lease] = Place(subscriptions, "claim")
+        # The request is written, and its answer waited for.
+        places[call] = Place(aiohttp.ClientResponse, "start", before=True)
+        places[answer] = Place(SubscriptionWorker, "_write", before=True)
+        places[record] = Place(SubscriptionWorker, "_write", always=True)
+        places[committed] = Place(SubscriptionWorker, "_record", always=True)
     return {point: places[point] for point in POINTS[service]}
 
 

@@ -4,9 +4,6 @@ them over."""
 import asyncio
 import json
 import random
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -24,7 +21,7 @@ from services.notify.core.subscriptions import Due
 from shared.cloudevents import Envelope, to_value
 from shared.events import Event
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import ROOT, Answer, first, plain, until
+from tests.integration.notify_harness import Answer, first, plain, until
 from tests.integration.subscription_harness import (
     Subscriptions,
     changed,
@@ -407,33 +404,6 @@ async def test_after_days_of_nothing_but_failures_it_is_disabled_and_says_so(
     assert versions(after, A)[-2:] == [2, 3]
     await until(lambda: subs.metric("subscriptions_disabled", why="failing") == 0)
     assert (await subs.listed("parks")).failing_since is None
-
-
-async def test_a_worker_that_is_killed_before_it_records_loses_nothing(
-    database: MakeDatabase,
-) -> None:
-    """kill -9 between call and record, in a process of its own, three times: each repeat has the id of the
-    first call, nothing is lost, and the order is kept."""
-    dsn = await database()
-    async with running_subscriptions(dsn) as subs:
-        await subs.subscribe()
-        await subs.apply(changed(A, 1), changed(A, 2), changed(B, 1))
-        command = [sys.executable, "-m", "tests.integration.dying_subscriber", dsn]
-        for _ in range(3):
-            ended = await asyncio.to_thread(
-                subprocess.run, command, cwd=ROOT, capture_output=True, timeout=60, check=False
-            )
-            assert ended.returncode == -signal.SIGKILL, ended.stderr
-        assert len(subs.calls) == 3
-        assert len(await subs.waiting()) == 3
-        subs.work()
-        await subs.settled()
-    assert sorted(set(versions(subs.calls, A))) == [1, 2]
-    assert versions(subs.calls, A) == sorted(versions(subs.calls, A))
-    assert set(versions(subs.calls, B)) == {1}
-    assert len(subs.calls) == 6
-    assert len({call.webhook_id for call in subs.calls}) == 3
-    assert {call.signed_by for call in subs.calls} == {(1,)}
 
 
 async def test_a_worker_that_stood_still_sends_nothing_late(subs: Subscriptions) -> None:

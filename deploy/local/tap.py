@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from shared import kafka
 from shared.cloudevents import Envelope, from_record, number_of
 from shared.cluster import Where
-from shared.events import DISPATCHES, REPORTS, Event
+from shared.events import DISPATCHES, REPORTS, Event, Topic
 
 TOPICS = (REPORTS, DISPATCHES)
 OFFSETS = "__consumer_offsets"
@@ -29,12 +29,12 @@ class Seen:
     envelope: Envelope[Event]
 
 
-async def read_all(bootstrap: Where) -> list[Seen]:
-    """Every record of the reports and dispatches topics up to their present ends, by partition and offset."""
+async def read_all(bootstrap: Where, topics: Sequence[Topic] = TOPICS) -> list[Seen]:
+    """Every record of these topics up to their present ends, by partition and offset."""
     consumer = kafka.reader(bootstrap, "trial-reader")
     await consumer.start()
     try:
-        ends = await kafka.ends(consumer, TOPICS)
+        ends = await kafka.ends(consumer, topics)
         places = [TopicPartition(*place) for place in ends]
         consumer.assign(places)
         found: list[Seen] = []

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.kills import Killer, draw
+from tests.chaos.subscribed import enter, subscribed
 from tests.chaos.trial import Trial, running, trial_stack
 
 KILLS = int(os.environ.get("IBUURT_CHAOS_KILLS", "30"))
@@ -28,11 +29,12 @@ def trial() -> Iterator[Trial]:
 
 async def test_kills_under_load_leave_the_ledger_exact(trial: Trial) -> None:
     """Two in five at named points, each of which is reached; the others at random: lost 0, doubled 0, out of
-    order 0, three services agree. The kills follow from the seed."""
+    order 0, three services agree, and a webhook subscriber has what its topic holds. The kills follow from
+    the seed."""
     began = time.monotonic()
     kills, killer = draw(KILLS, SEED), Killer(trial)
     print(f"\n{KILLS} kills, seed {SEED}", flush=True)
-    async with running(trial):
+    async with running(trial), subscribed(trial) as subscriber:
         killer.give_fuses()
         visiting = asyncio.create_task(killer.visit_points())
         while not visiting.done():
@@ -44,6 +46,7 @@ async def test_kills_under_load_leave_the_ledger_exact(trial: Trial) -> None:
                 await trial.send(round(5 * RATE), RATE)
             await suffering
             book = await trial.settled(PATIENCE_SECONDS)
+            await enter(book, subscriber, trial)
             said = f"{killer.done.total()} kills in {time.monotonic() - began:.0f} s: {book.figures}"
             assert book.balanced, f"seed {SEED}, {said}: {book.faults}"
             print(said, flush=True)

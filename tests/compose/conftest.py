@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.compose.deployment import Deployment, workspace
+from tests.compose.town import Town
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,14 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     finally:
         made.down()
         assert made.left() == []
+
+
+@pytest.fixture(scope="module")
+def town(deployment: Deployment) -> Iterator[Town]:
+    """The town around it."""
+    made = Town(deployment)
+    yield made
+    made.close()
 
 
 @pytest.hookimpl(wrapper=True)

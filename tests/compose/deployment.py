@@ -70,6 +70,7 @@ class Deployment:
         self.docker = docker()
         original = ROOT / "deploy/municipalities" / municipality
         self.unit_ports = {unit: free_port() for unit in read(original).units}
+        self.subscriber_port = free_port()
         self.municipality = local_copy(original, folder, self.unit_ports, tips_wait=False)
         self.given = folder / "given"
         self.given.mkdir()
@@ -86,9 +87,9 @@ class Deployment:
             "IBUURT_PROMETHEUS_PORT": self.prometheus_port,
             # The tests play a whole town from one address.
             "IBUURT_UNLIMITED_NETWORKS": "0.0.0.0/0",
-            # The units are on this machine, behind a forward inside the container.
+            # The units and a subscriber are on this machine, behind a forward inside the container.
             "IBUURT_PRIVATE_NETWORKS": "127.0.0.0/8",
-            "IBUURT_TEST_UNIT_PORTS": ",".join(str(port) for port in self.unit_ports.values()),
+            "IBUURT_TEST_PORTS": ",".join(map(str, [*self.unit_ports.values(), self.subscriber_port])),
         } | dict(settings or {})
         environment |= {
             f"IBUURT_KAFKA_PORT_{n}": port for n, port in enumerate(self.kafka_ports[1:], start=2)

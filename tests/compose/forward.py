@@ -1,5 +1,5 @@
 """Forwards ports of the container's localhost to this machine: plain HTTP goes to localhost only, and the
-tests' units are not in the container."""
+tests' units and subscriber are not in the container."""
 
 import asyncio
 import contextlib

@@ -19,13 +19,6 @@ UP = "docker compose up -d --wait"
 UPGRADE = f"{ROOT}/deploy/upgrade"
 
 
-@pytest.fixture(scope="module")
-def town(deployment: Deployment) -> Iterator[Town]:
-    made = Town(deployment)
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def backup(deployment: Deployment, town: Town) -> list[str]:
     """All that the page backs up; the receipts of before."""

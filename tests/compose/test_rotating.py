@@ -34,13 +34,6 @@ JOBS = {
 }
 
 
-@pytest.fixture(scope="module")
-def town(deployment: Deployment) -> Iterator[Town]:
-    made = Town(deployment)
-    yield made
-    made.close()
-
-
 @pytest.fixture(autouse=True)
 def balanced(deployment: Deployment, town: Town) -> Iterator[None]:
     """A report before, and in the end every report is where it must be, once."""

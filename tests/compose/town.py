@@ -1,4 +1,5 @@
-"""The town around a deployment: residents that report, and units that take it, fail or keep silent."""
+"""The town around a deployment: residents that report, units that take it, fail or keep silent, and a webhook
+subscriber."""
 
 import asyncio
 import json
@@ -11,11 +12,15 @@ from typing import Any
 from aiohttp import web
 
 from deploy.local.units import Units
-from tests.compose.deployment import Deployment
+from tests.compose.deployment import Deployment, typed
+from tests.subscriber import Subscriber, secret_in
+
+# What the page's commands call the subscriber.
+SUBSCRIBER = "parks-gis"
 
 
 class Town:
-    """Residents, and each unit's system on a thread of its own."""
+    """Residents, and the systems of the units and of a subscriber on a thread of their own."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -29,6 +34,8 @@ class Town:
         self.units = Units(deployment.unit_ports, host=self.host, ports=deployment.unit_ports)
         self.learn_secrets()
         self._do(self.units.open_all())
+        self.subscriber = Subscriber(deployment.subscriber_port, self.host)
+        self._do(self._open_subscriber())
 
     def learn_secrets(self) -> None:
         """Each unit's system is told its webhook secret."""
@@ -39,12 +46,31 @@ class Town:
         for unit in list(self._others):
             self.mend(unit)
         self._do(self.units.close_all())
+        self._do(self._subscribers.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _open_subscriber(self) -> None:
+        self._subscribers = await self.subscriber.open()
+
+    def subscribes(self, category: str, area: str) -> None:
+        """The operator types the page's command for the subscriber, and gives it the secret."""
+        _, said = typed(
+            self._deployment,
+            f"docker compose run --rm --no-deps notify subscriptions add --name {SUBSCRIBER} "
+            "--contact gis@parks.example --url https://parks.example/hooks/ibuurt --type IssueChanged "
+            "--category graffiti --area district=centre --by NAME",
+            **{
+                "https://parks.example/hooks/ibuurt": self.subscriber.url,
+                "graffiti": category,
+                "centre": area,
+            },
+        )
+        self.subscriber.secret = secret_in(said)
 
     def kill(self, unit: str) -> None:
         """The unit's system does not listen."""
@@ -102,8 +128,15 @@ class Town:
 
     def status(self, receipt: str) -> str:
         """What a resident is told of the report."""
-        url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports/mine"
+        found: str = self._mine(receipt)["report"]["status"]
+        return found
+
+    def messages(self, receipt: str) -> list[str]:
+        """What stands in the conversation."""
+        return [one["text"] for one in self._mine(receipt, "/messages")["messages"]]
+
+    def _mine(self, receipt: str, path: str = "") -> Any:
+        url = f"http://127.0.0.1:{self._deployment.tips_port}/v1/reports/mine{path}"
         asked = urllib.request.Request(url, headers={"Authorization": f"Receipt {receipt}"})
         with urllib.request.urlopen(asked, timeout=30) as answer:
-            found: str = json.load(answer)["report"]["status"]
-            return found
+            return json.load(answer)

@@ -4,16 +4,20 @@ import asyncio
 import email
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
+from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from deploy.local.processes import free_port
+from deploy.operator import certificates
 from shared.mail import MailServer
 
 
@@ -67,13 +71,35 @@ def _next(answers: list[str]) -> str:
     return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
+def authority(folder: Path, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> tuple[ssl.SSLContext, Path]:
+    """A certificate of these hosts, and the file of the authority that gave it."""
+    now = datetime.now(UTC)
+    ca_key, ca = certificates.new_authority(now)
+    key, certificate = certificates.new_certificate(ca_key, ca, hosts, now)
+    files = {"ca.crt": ca, "mail.key": key, "mail.crt": certificate}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "mail.crt", folder / "mail.key")
+    return context, folder / "ca.crt"
+
+
 @contextmanager
-def mailbox(tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
-    """It runs; with `tls` it takes nothing before STARTTLS."""
+def mailbox(
+    tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", account: tuple[str, str] | None = None
+) -> Iterator[Mailbox]:
+    """It runs; with `tls` it takes nothing before STARTTLS, with an `account` (its name and password) nothing
+    before that has signed in."""
     box = Mailbox()
     box.open.set()
+
+    def signs_in(_server: Any, _session: Any, _given: Any, _how: str, said: LoginPassword) -> AuthResult:
+        told = said.login.decode(), said.password.decode()
+        return AuthResult(success=told == account)
+
     more: dict[str, Any] = {"tls_context": tls, "require_starttls": True} if tls else {}
-    controller = Controller(box, hostname="127.0.0.1", port=box.port, server_hostname="mail.example", **more)
+    more |= {"authenticator": signs_in, "auth_required": True} if account else {}
+    controller = Controller(box, hostname=host, port=box.port, server_hostname="mail.example", **more)
     controller.start()
     try:
         yield box
@@ -116,4 +142,4 @@ async def hanging_up(port: int, at: bytes, allowed: Callable[[], bool]) -> Async
         server.close()
 
 
-__all__ = ["Mailbox", "hanging_up", "mailbox"]
+__all__ = ["Mailbox", "authority", "hanging_up", "mailbox"]

@@ -1,25 +1,22 @@
 """E-mail to units, by real SMTP servers: what each answer means, and what is in the message."""
 
 import base64
-import ssl
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.local.processes import free_port
-from deploy.operator import certificates
 from services.notify.core.deliveries import Retrying
 from shared.cloudevents import Envelope
 from shared.events import DeliveryFailed, ReportDelivered, ReportErased, ReportEscalated
 from shared.mail import MailServer
 from shared.municipality import Channel, Desk, Email, Municipality
 from tests.conftest import MakeDatabase
-from tests.integration.mail_server import Mailbox, hanging_up, mailbox
+from tests.integration.mail_server import Mailbox, authority, hanging_up, mailbox
 from tests.integration.notify_harness import Notify, kinds, running_notify, send, until
 from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
 
@@ -285,19 +282,6 @@ async def test_a_mail_server_that_hangs_gets_four_at_once_and_holds_up_nobody(
         box.open.set()
         await notify.settled()
         assert len(box.taken) == len({one["Message-ID"] for one in box.taken}) == 12
-
-
-def authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A certificate of 127.0.0.1, and the file of the authority that gave it."""
-    now = datetime.now(UTC)
-    ca_key, ca = certificates.new_authority(now)
-    key, certificate = certificates.new_certificate(ca_key, ca, ["127.0.0.1", "localhost"], now)
-    files = {"ca.crt": ca, "mail.key": key, "mail.crt": certificate}
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "mail.crt", folder / "mail.key")
-    return context, folder / "ca.crt"
 
 
 async def test_where_encryption_is_set_nothing_goes_without_it(

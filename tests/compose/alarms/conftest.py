@@ -28,6 +28,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         "IBUURT_SMTP_PORT": MAIL_PORT,
         "IBUURT_SMTP_TLS": "none",
         "IBUURT_EMAIL_FROM": "meldingen@ibuurt.example",
+        # Half a minute.
+        "IBUURT_SUBSCRIPTION_DISABLE_DAYS": "0.0003",
     }
     made = Deployment(folder, FILES, settings=settings)
     try:

@@ -9,7 +9,7 @@ from tests.compose.alarms import faults
 from tests.compose.alarms.faults import psql
 from tests.compose.alarms.watch import LONG, SOON, Watch
 from tests.compose.deployment import Deployment, long, typed
-from tests.compose.town import Town
+from tests.compose.town import SUBSCRIBER, Town
 
 pytestmark = long
 
@@ -85,21 +85,23 @@ def test_a_unit_that_keeps_silent(deployment: Deployment, watch: Watch, town: To
     row.quiets(SOON)
 
 
-def test_a_subscriber_that_fails_for_days(deployment: Deployment, watch: Watch) -> None:
-    """That it did is written into its row, since nobody waits so long for a test."""
-    typed(
-        deployment,
-        "docker compose run --rm --no-deps notify subscriptions add --name open-data "
-        "--contact data@city.example --url https://data.city.example/ibuurt --type StatisticsReleased "
-        "--by NAME",
-    )
-    row = watch.fault("SubscriptionDisabled", "a subscriber's system fails for five days")
-    failing = "UPDATE subscription SET disabled_at = now(), disabled_why = 'failing'"
-    psql(deployment, "notify", failing)
+def test_a_subscriber_that_fails_for_days(deployment: Deployment, watch: Watch, town: Town) -> None:
+    """Its days are half a minute here. Disabled it is called no more, and enabled it gets what it missed."""
+    town.subscribes("street_light", "oakwood")
+    row = watch.fault("SubscriptionDisabled", "a subscriber's system answers 503 for its five days")
+    town.subscriber.busy_share = 1.0
+    town.report("street_light")
     row.fires(SOON)
-    enable = "docker compose run --rm --no-deps notify subscriptions enable parks-gis --by NAME"
-    row.mends(enable, **{"parks-gis": "open-data"})
+    _, told = typed(deployment, "docker compose run --rm --no-deps notify subscriptions list")
+    assert re.search("DISABLED since .*, last failure http_503", told), told
+    town.subscriber.busy_share = 0.0
+    refused = len(town.subscriber.calls)
+    row.mends(f"docker compose run --rm --no-deps notify subscriptions enable {SUBSCRIBER} --by NAME")
     row.quiets(SOON)
+    town.subscriber.until(lambda calls: calls[-1].data["status"] == "acknowledged", SOON)
+    versions = [call.data["version"] for call in town.subscriber.calls[refused:]]
+    assert versions == list(range(1, len(versions) + 1))
+    typed(deployment, f"docker compose run --rm --no-deps notify subscriptions remove {SUBSCRIBER} --by NAME")
 
 
 def test_a_mail_server_that_refuses(watch: Watch, deployment: Deployment, town: Town) -> None:

@@ -26,7 +26,14 @@ from services.notify.core.deliveries import (
     settle,
 )
 from services.notify.dispatches import Dispatches
-from services.notify.leasing import CIRCUIT_CAP_SECONDS, LEASE_SECONDS, Ended, Leasing, written
+from services.notify.leasing import (
+    CIRCUIT_CAP_SECONDS,
+    CLOCKS_APART,
+    LEASE_SECONDS,
+    Ended,
+    Leasing,
+    written,
+)
 from services.notify.metrics import DeliveryMetrics
 from services.notify.recording import Result, record
 from shared import postgres
@@ -44,8 +51,6 @@ GAUGE_SECONDS = 5.0
 # Of so many overdue tips a worker remembers since when; the others are not older by much.
 DUE_TIPS = 1_000
 LONGEST_FIRST = timedelta(minutes=LONGEST_WAIT_MINUTES)
-# So far the clocks of two workers may lie apart: what one of them puts off, the other takes for right.
-CLOCKS_APART = timedelta(seconds=10)
 TIPS_CIRCUIT_CAP_SECONDS = 5.0
 TIPS = "tips"
 # Connections to the mail server at once: it is the town's own, and others use it.

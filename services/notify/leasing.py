@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
@@ -21,6 +22,8 @@ DRAIN_SECONDS = 5.0
 AWAY_SECONDS = 1.0
 RECORD_AT_ONCE = 500
 CIRCUIT_CAP_SECONDS = 60.0
+# So far the clocks of two workers may lie apart: what one of them puts off, the other takes for right.
+CLOCKS_APART = timedelta(seconds=10)
 log = structlog.get_logger()
 
 

@@ -18,7 +18,14 @@ from services.notify.circuit import Circuit
 from services.notify.core.clocks import backoff
 from services.notify.core.deliveries import Delivered, Failed
 from services.notify.core.subscriptions import Due
-from services.notify.leasing import CIRCUIT_CAP_SECONDS, LEASE_SECONDS, Ended, Leasing, written
+from services.notify.leasing import (
+    CIRCUIT_CAP_SECONDS,
+    CLOCKS_APART,
+    LEASE_SECONDS,
+    Ended,
+    Leasing,
+    written,
+)
 from services.notify.metrics import SubscriptionMetrics
 from services.notify.queries_subscriptions import PutOff
 from services.notify.subscription_calls import CALL_SECONDS
@@ -171,7 +178,7 @@ class SubscriptionWorker:
         return PutOff(due.id, due.leased_until, now + timedelta(seconds=wait), outcome.reason)
 
     async def _watch_for_ever(self) -> None:
-        longest = max(self._lease, timedelta(seconds=self._manner.cap))
+        longest = max(self._lease, timedelta(seconds=self._manner.cap)) + CLOCKS_APART
         while True:
             try:
                 async with self._pool.acquire() as connection:

@@ -475,6 +475,28 @@ async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_aga
     await subs.settled(seconds=5)
 
 
+async def test_what_one_worker_calls_another_whose_clock_is_behind_leaves_to_it(subs: Subscriptions) -> None:
+    """Its lease seems to end later than any does, by as much as clocks may be apart: that is no reason to
+    call again beside it."""
+    answer = asyncio.Event()
+
+    async def slow(_request: web.Request) -> web.StreamResponse:
+        await answer.wait()
+        return web.Response()
+
+    await subs.subscribe()
+    subs.answers["parks"] = slow
+    await subs.apply(changed(A))
+    subs.work(lease=5.0, call=4.0)
+    await subs.seen(1)
+    subs.clock.ahead = timedelta(seconds=-8)
+    subs.work(lease=5.0, call=4.0)
+    await asyncio.sleep(1)
+    answer.set()
+    await subs.settled()
+    assert len(subs.calls) == 1
+
+
 async def test_it_is_removed_with_all_that_waits_for_it(subs: Subscriptions) -> None:
     """Also while events come: the consumer's batch is applied before it or after, never set aside."""
     subscription_id = await subs.subscribe()

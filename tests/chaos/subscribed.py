@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from deploy.local.ledger import Ledger
 from deploy.local.tap import read_all
+from shared.cluster import Where
 from shared.events import ISSUES, IssueChanged
 from tests.chaos.trial import Trial
 from tests.integration.service_process import ask
@@ -25,28 +26,30 @@ State = tuple[str, int]
 async def subscribed(trial: Trial) -> AsyncIterator[Subscriber]:
     """One that is busy for one call in twenty, subscribed by the operator's command."""
     subscriber = Subscriber(busy_share=BUSY_SHARE)
-    added = await ask(
-        "notify",
-        trial.stack.services["notify"].child.env or {},
-        *("subscriptions", "add", "--name", "parks-gis", "--contact", "gis@parks.example"),
-        *("--url", subscriber.url, "--type", "IssueChanged", "--category", CATEGORY, "--by", "trial"),
-    )
-    subscriber.secret = secret_in(added)
+    env = trial.stack.services["notify"].child.env or {}
+    subscriber.secret = secret_in(await ask("notify", env, *adding(subscriber)))
     async with listening(subscriber):
         yield subscriber
 
 
-async def enter(book: Ledger, subscriber: Subscriber, trial: Trial) -> None:
+def adding(subscriber: Subscriber) -> tuple[str, ...]:
+    """The operator's command by which it is told of issues of CATEGORY."""
+    who = ("--name", "parks-gis", "--contact", "gis@parks.example", "--url", subscriber.url)
+    return ("subscriptions", "add", *who, "--type", "IssueChanged", "--category", CATEGORY, "--by", "trial")
+
+
+async def enter(book: Ledger, subscriber: Subscriber, kafka: Where) -> None:
     """Add to a ledger what became of every state on the topic, once all have come or none has for long."""
     said: set[State] = {
         (event.key, event.version)
-        for event in [
-            seen.envelope.event for seen in await read_all(trial.stack.infrastructure.bootstrap, (ISSUES,))
-        ]
+        for event in [seen.envelope.event for seen in await read_all(kafka, (ISSUES,))]
         if isinstance(event, IssueChanged) and event.category == CATEGORY
     }
-    end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    while said - set(_states(subscriber)) and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - looked at rarely
+    clock = asyncio.get_running_loop().time
+    came_before, end = 0, clock() + PATIENCE_SECONDS
+    while said - set(_states(subscriber)) and clock() < end:
+        if len(subscriber.calls) > came_before:
+            came_before, end = len(subscriber.calls), clock() + PATIENCE_SECONDS
         await asyncio.sleep(0.2)
     states = _states(subscriber)
     told, ids = set(states), {call.webhook_id for call in subscriber.calls}

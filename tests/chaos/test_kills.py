@@ -46,7 +46,7 @@ async def test_kills_under_load_leave_the_ledger_exact(trial: Trial) -> None:
                 await trial.send(round(5 * RATE), RATE)
             await suffering
             book = await trial.settled(PATIENCE_SECONDS)
-            await enter(book, subscriber, trial)
+            await enter(book, subscriber, trial.stack.infrastructure.bootstrap)
             said = f"{killer.done.total()} kills in {time.monotonic() - began:.0f} s: {book.figures}"
             assert book.balanced, f"seed {SEED}, {said}: {book.faults}"
             print(said, flush=True)

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 
+from tests.chaos.subscribed import enter
 from tests.compose.faults.trial import Trial, chance, number
 
 KILLED = ("tips", "notify", "stats", "kafka", "postgres")
@@ -21,11 +22,12 @@ async def test_containers_killed_at_random_under_load_leave_the_ledger_exact(tri
     kills = number(KILLS, 12)
     chosen = chance()
     began = time.monotonic()
-    async with trial.open_units():
+    async with trial.open_units(), trial.subscribed() as subscriber:
         async with trial.load():
             await asyncio.sleep(2)
             done = await _kill_all(trial, chosen, kills)
         book = await trial.settled()
+        await enter(book, subscriber, trial.kafka)
     took = time.monotonic() - began
     print(f"ledger of {kills} kills in containers, {took:.0f} s: {book.line()}; {dict(done)}")
     assert done.total() == kills

@@ -17,7 +17,9 @@ from deploy.local.tap import read_all
 from deploy.local.units import Units
 from shared.cluster import Cluster
 from shared.municipality import read
+from tests.chaos.subscribed import BUSY_SHARE, adding
 from tests.compose.deployment import ROOT, SERVICES, Deployment
+from tests.subscriber import Subscriber, listening, secret_in
 
 BOSTON = ROOT / "deploy" / "municipalities" / "boston"
 SAMPLE = BOSTON / "sample.csv.gz"
@@ -96,6 +98,16 @@ class Trial:
             yield
         finally:
             await units.close_all()
+
+    @contextlib.asynccontextmanager
+    async def subscribed(self) -> AsyncIterator[Subscriber]:
+        """A webhook subscriber listens for as long as the block lasts."""
+        host = await asyncio.to_thread(self.deployment.gateway)
+        subscriber = Subscriber(self.deployment.subscriber_port, host, BUSY_SHARE)
+        added = await asyncio.to_thread(self.deployment.job, "notify", *adding(subscriber))
+        subscriber.secret = secret_in(added.stdout)
+        async with listening(subscriber):
+            yield subscriber
 
     async def settled(self, patience: float = 120) -> Ledger:
         """Wait until all is quiet, or nothing moves any more, and hold everything against everything."""

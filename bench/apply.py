@@ -2,17 +2,15 @@
 
 Events of 480 bytes, five for each report and far apart, lie on the 12 partitions of ibuurt.reports.v1; after
 each 500 of a partition its relay sent the last 5 again. The group reads them from the start, as the service
-runs it: fence, rows and counts commit together. Once with counts only (each event adds to two of them), and
-once as `stats` does it, with the lifecycle row of each report.
+runs it: the fence commits with the lifecycle row of each report, which says where it is counted.
 Peers: D, a bare aiokafka consumer, `getmany` and the same decoding; S, the same SQL batches with the same
 arguments, recorded beforehand, without Kafka. One after the other they come to 1/(1/D + 1/S).
 All run to the last event; what is in the tables is then held against the events.
 """
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import uvloop
 from aiokafka import ConsumerRecord
@@ -32,17 +30,16 @@ from bench.common import (
     spread,
     until,
 )
-from bench.lives import SCOPE, Lives, area_number, cells_by_type
+from bench.lives import AREA_SET, ZONE, Lives
 from bench.records import ends, make_topics
 from deploy.local.infrastructure import LocalInfrastructure, local_infrastructure
 from deploy.local.postgres import create_database, drop_database
 from deploy.local.stack import ROOT
-from services.stats import core, queries
 from services.stats.consumer import Counting
 from shared import fence, kafka, postgres
-from shared.cloudevents import Envelope, from_record, number_of
-from shared.consumer import Apply, Consumer
-from shared.events import REPORTS, Event, ReportEvent
+from shared.cloudevents import from_record, number_of
+from shared.consumer import Consumer
+from shared.events import REPORTS
 from shared.examine import examine
 from shared.metrics import ConsumerMetrics
 from shared.subscription import BATCH_TIMEOUT_MS, MAX_RECORDS
@@ -53,26 +50,8 @@ GROUP, TEMPLATE = "stats", "stats_template"
 BOTH = "1/(1/D + 1/S)"
 PLACES = [(REPORTS.name, partition) for partition in range(REPORTS.partitions)]
 
+APPLY = Counting(ZONE, AREA_SET).apply
 Statement = tuple[str, str, tuple[Any, ...]]
-
-
-async def counts_only(connection: Any, envelopes: Sequence[Envelope[Event]]) -> None:
-    """Count every event twice: by week and area, and by month, area and type. Keeps nothing of a report."""
-    # Nothing else is on that topic here; to ask pydantic what each is costs as much as to read a header.
-    of_reports = cast("Sequence[Envelope[ReportEvent]]", envelopes)
-    counts: Counter[core.Cell] = Counter()
-    # By numbers first: to count by a time costs Python as much as to read one.
-    alike = Counter(
-        (one.time.toordinal(), one.time.hour, area_number(one.event.report_id), type(one.event))
-        for one in of_reports
-    )
-    for of_what, number in alike.items():
-        for cell in cells_by_type(*of_what):
-            counts[cell] += number
-    await queries.add_counts(connection, counts)
-
-
-VARIANTS: dict[str, Apply] = {"counts": counts_only, "lifecycle": Counting(SCOPE).apply}
 
 
 def run(options: Options) -> Result:
@@ -101,43 +80,31 @@ class _Bench:
         print(
             f"{self._events:,} events of {len(self._lives.reports):,} reports a run, {repeated:,} sent twice"
         )
-        found: dict[str, list[Timing]] = {}
-        for variant, apply in VARIANTS.items():
-            statements = await self._record(variant, apply)
-            found |= await interleave(
-                self._options.runs,
-                {
-                    f"{variant}: stats": partial(self._stats, variant, apply),
-                    f"{variant}: D": self._decoding,
-                    f"{variant}: S": partial(self._replay, variant, statements),
-                },
-            )
+        statements = await self._record()
+        found = await interleave(
+            self._options.runs,
+            {"stats": self._stats, "D": self._decoding, "S": partial(self._replay, statements)},
+        )
         print_rates(found)
         return self._result({name: [timing.rate for timing in timings] for name, timings in found.items()})
 
     def _result(self, rates: dict[str, list[float]]) -> Result:
-        by_run: dict[str, list[float]] = {}
-        for variant in VARIANTS:
-            ours, d, s = (rates[f"{variant}: {name}"] for name in ("stats", "D", "S"))
-            both = [1 / (1 / one + 1 / other) for one, other in zip(d, s, strict=True)]
-            for name, peer in ((BOTH, both), ("D", d), ("S", s)):
-                by_run[f"{variant}: {name}"] = ratios_by_run(ours, peer)
-            share = median(by_run[f"{variant}: {BOTH}"])
-            print(f"{variant}: {BOTH} is {median(both):,.0f}/s, stats {share:.2f} of it")
+        ours, d, s = (rates[name] for name in ("stats", "D", "S"))
+        both = [1 / (1 / one + 1 / other) for one, other in zip(d, s, strict=True)]
+        by_run = {name: ratios_by_run(ours, peer) for name, peer in ((BOTH, both), ("D", d), ("S", s))}
         ratios = {name: median(found) for name, found in by_run.items()}
-        held = [f"{variant}: {BOTH}" for variant in VARIANTS]
-        of = min(held, key=ratios.__getitem__)
+        print(f"{BOTH} is {median(both):,.0f}/s, stats {ratios[BOTH]:.2f} of it")
         return Result(
             "apply",
-            ratios[of],
-            of,
+            ratios[BOTH],
+            BOTH,
             ratios,
-            spread(by_run[of]),
+            spread(by_run[BOTH]),
             self._ledger,
             self._options.runs,
             self._options.size,
             {"events_per_second": {name: median(found) for name, found in rates.items()}, "bar": BAR},
-            [f"{ratios[name]:.2f} of {name}; the bar is {BAR}" for name in held if ratios[name] < BAR],
+            [f"{ratios[BOTH]:.2f} of {BOTH}; the bar is {BAR}"] if ratios[BOTH] < BAR else [],
         )
 
     async def _produce(self) -> int:
@@ -155,13 +122,13 @@ class _Bench:
             await producer.stop()
         return count
 
-    async def _stats(self, variant: str, apply: Apply, _run: int) -> Timing:
+    async def _stats(self, _run: int) -> Timing:
         dsn = await self._new_database()
         registry = CollectorRegistry()
         pool = await postgres.open_pool(dsn, GROUP)
         broker = kafka.broker(self._bootstrap, GROUP, registry)
         metrics = ConsumerMetrics(registry)
-        consumer = Consumer(broker, self._bootstrap, pool, GROUP, (REPORTS,), apply, metrics)
+        consumer = Consumer(broker, self._bootstrap, pool, GROUP, (REPORTS,), APPLY, metrics)
         topic = {"topic": REPORTS.name}
         async with running(consumer.run()) as task:
             await until(consumer.joined.is_set, "joining the group", task)
@@ -174,7 +141,7 @@ class _Bench:
             )
             timing = self._meter.stop(self._events)
         await pool.close()
-        await self._check(f"{variant}: stats", variant, dsn)
+        await self._check("stats", dsn)
         return timing
 
     async def _decoding(self, _run: int) -> Timing:
@@ -191,7 +158,7 @@ class _Bench:
         self._ledger.hold("D", [self._events], [decoded])
         return timing
 
-    async def _replay(self, variant: str, statements: Sequence[Sequence[Statement]], _run: int) -> Timing:
+    async def _replay(self, statements: Sequence[Sequence[Statement]], _run: int) -> Timing:
         dsn = await self._new_database()
         connection = await postgres.connect(dsn, "bench")
         await fence.load(connection, GROUP, PLACES)
@@ -202,10 +169,10 @@ class _Bench:
                     await getattr(connection, method)(query, *arguments)
         timing = self._meter.stop(self._events)
         await connection.close()
-        await self._check(f"{variant}: S", variant, dsn)
+        await self._check("S", dsn)
         return timing
 
-    async def _record(self, variant: str, apply: Apply) -> list[list[Statement]]:
+    async def _record(self) -> list[list[Statement]]:
         """The statements of each batch, as the consumer makes them."""
         dsn = await self._new_database()
         connection = await postgres.connect(dsn, "bench")
@@ -217,11 +184,11 @@ class _Bench:
             async with connection.transaction():
                 await fence.move(recorder, GROUP, plan.before, plan.after)
                 if plan.news:
-                    await apply(recorder, [envelope for _, envelope in plan.news])
+                    await APPLY(recorder, [envelope for _, envelope in plan.news])
             fences |= plan.after
             recorded.append(recorder.statements)
         await connection.close()
-        await self._check(f"{variant}: recording", variant, dsn)
+        await self._check("recording", dsn)
         return recorded
 
     async def _read(self, started: Callable[[], None] = lambda: None) -> AsyncIterator[list[ConsumerRecord]]:
@@ -252,23 +219,17 @@ class _Bench:
         await connection.close()
         return dsn
 
-    async def _check(self, what: str, variant: str, dsn: str) -> None:
-        """Hold the counts, and where there are some the rows, against what was sent."""
+    async def _check(self, what: str, dsn: str) -> None:
+        """Hold the rows, and where they count, against what was sent."""
         connection = await postgres.connect(dsn, "bench")
-        counts = await connection.fetch("SELECT grain, period, area, category, count FROM open_count")
+        counted = await connection.fetch("SELECT counted_in, area, counted_category FROM lifecycle")
         rows = await connection.fetch(
             "SELECT report_id, tips_version, category, withdrawn, area FROM lifecycle ORDER BY report_id"
         )
         await connection.close()
-        wanted = self._lives.wanted_counts(by_type=variant == "counts")
-        found = {core.Cell(*cell): count for *cell, count in map(tuple, counts)}
-        self._ledger.hold(f"{what}, counts", _each(wanted), _each(found))
-        if variant == "lifecycle":
-            self._ledger.hold(f"{what}, rows", self._lives.wanted_rows(), [tuple(row) for row in rows])
-
-
-def _each(counts: dict[core.Cell, int]) -> list[core.Cell]:
-    return sorted(Counter(counts).elements())
+        wanted = sorted(self._lives.wanted_counts().elements())
+        self._ledger.hold(f"{what}, counts", wanted, sorted(tuple(row) for row in counted))
+        self._ledger.hold(f"{what}, rows", self._lives.wanted_rows(), [tuple(row) for row in rows])
 
 
 class _Recorder:

@@ -40,7 +40,7 @@ BAR, INTAKE_BAR = 0.1, 1.2
 # A batch that holds something of before may be the one on its way, so all that are there are waited for.
 CLAIMED = "SELECT NOT EXISTS (SELECT FROM outbox WHERE position <= $1)"
 SENT = "SELECT NOT EXISTS (SELECT FROM outbox_batch WHERE sent_on IS NULL AND batch <= $1)"
-COUNTED = "SELECT coalesce(sum(count), 0)::bigint FROM open_count WHERE grain = 'week_part'"
+COUNTED = "SELECT count(counted_in) FROM lifecycle"
 
 
 @dataclass(frozen=True)

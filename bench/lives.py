@@ -2,13 +2,14 @@
 
 import random
 import uuid
+from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
 from bench.records import NOW, SOURCE, VALUE_BYTES, accepted, partition_of
-from services.stats import core
+from services.stats.core.periods import part_of
 from shared.events import (
     REPORTS,
     ReportAccepted,
@@ -21,6 +22,8 @@ from shared.events import (
 )
 from shared.outbox import Numbered
 
+# The first day of a week-part, an area, a category.
+Counted = tuple[date, str, str]
 LIFE: tuple[type[ReportEvent], ...] = (
     ReportAccepted,
     ReportRecategorised,
@@ -32,18 +35,7 @@ REPEAT_AFTER, REPEATED = 500, 5
 SPAN = timedelta(days=20)
 AREAS = tuple(f"area_{number:02d}" for number in range(20))
 CATEGORIES = tuple(f"category_{number:03d}" for number in range(12))
-SCOPE = core.Scope(ZoneInfo("Europe/Amsterdam"), "district", frozenset(AREAS), frozenset(CATEGORIES))
-# Where every event is counted, and not only the acceptance: by its type in place of its category.
-BY_TYPE = core.Scope(SCOPE.zone, SCOPE.area_set, SCOPE.areas, frozenset(event.__name__ for event in LIFE))
-
-
-@cache
-def cells_by_type(
-    day: int, hour: int, area: int, event_type: type[ReportEvent]
-) -> tuple[core.Cell, core.Cell]:
-    """The cells of an event of that hour (UTC) of that day (by its ordinal), where every event is counted."""
-    at = datetime.fromordinal(day).replace(hour=hour, tzinfo=UTC)
-    return core.cells(BY_TYPE, core.Accepted(at, AREAS[area], event_type.__name__))
+ZONE, AREA_SET = ZoneInfo("Europe/Amsterdam"), "district"
 
 
 class Lives:
@@ -81,23 +73,12 @@ class Lives:
                 latest[partition].clear()
 
     @cache  # noqa: B019 - a bench makes one of these
-    def wanted_counts(self, *, by_type: bool) -> dict[core.Cell, int]:
-        """What must be counted in each cell."""
-        if by_type:
-            return core.count(
-                BY_TYPE,
-                (
-                    core.Accepted(hour_of(at), _area(report_id), event_type.__name__)
-                    for report_id, event_type, at in self._times()
-                ),
-            )
-        return core.count(
-            SCOPE,
-            (
-                core.Accepted(hour_of(time), _area(report_id), _category(report_id, 1))
-                for report_id, event_type, time in self._times()
-                if event_type is ReportAccepted
-            ),
+    def wanted_counts(self) -> Counter[Counted]:
+        """How many must count in each week-part, area and category."""
+        return Counter(
+            (part_of(hour_of(time), ZONE), _area(report_id), _category(report_id, 1))
+            for report_id, event_type, time in self._times()
+            if event_type is ReportAccepted
         )
 
     def wanted_rows(self) -> list[tuple[uuid.UUID, int, str, bool, str]]:
@@ -111,13 +92,8 @@ class Lives:
                 yield report_id, event_type, NOW - SPAN + index * step
 
 
-def area_number(report_id: uuid.UUID) -> int:
-    """Which of AREAS a report lies in."""
-    return report_id.int % len(AREAS)
-
-
 def _area(report_id: uuid.UUID) -> str:
-    return AREAS[area_number(report_id)]
+    return AREAS[report_id.int % len(AREAS)]
 
 
 def _category(report_id: uuid.UUID, version: int) -> str:

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from shared.errors import Poison
 from shared.events import EVENT_TYPES, Event, IssueGone, hour_of, utc
 
-MAX_VALUE_BYTES = 16_384
 E = TypeVar("E", bound=Event)
 _READ = frozenset(("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject"))
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE | re.ASCII)
@@ -75,11 +74,11 @@ def attributes(
 
 
 def to_value(event: Event) -> bytes | None:
-    """The value of an event's record. Raises ValueError where it is above MAX_VALUE_BYTES."""
+    """The value of an event's record. Raises ValueError where it is above the event's `max_bytes`."""
     value = None if isinstance(event, IssueGone) else event.model_dump_json().encode()
-    if value is not None and len(value) > MAX_VALUE_BYTES:
+    if value is not None and len(value) > event.max_bytes:
         raise ValueError(
-            f"{event.type} is {len(value)} bytes, the limit is {MAX_VALUE_BYTES}; "
+            f"{event.type} is {len(value)} bytes, the limit is {event.max_bytes}; "
             "an event carries facts, not text"
         )
     return value
@@ -163,8 +162,8 @@ def _value(model: type[Event], key: bytes | None, value: bytes | None) -> Event:
             return IssueGone(issue_id=uuid.UUID((key or b"").decode("ascii")))
         except ValueError as error:
             raise Poison("wrong_key", "a tombstone's key must be an issue id") from error
-    if len(value) > MAX_VALUE_BYTES:
-        raise Poison("bad_value", f"more than {MAX_VALUE_BYTES} bytes")
+    if len(value) > model.max_bytes:
+        raise Poison("bad_value", f"more than {model.max_bytes} bytes")
     try:
         return model.model_validate_json(value, extra="ignore")
     except ValidationError as error:

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 DAY_MS = 86_400_000
+MAX_VALUE_BYTES = 16_384
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ TOPICS = {topic.name: topic for topic in (REPORTS, DISPATCHES, ISSUES, INCIDENTS
 SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
     "tips": (DISPATCHES,),
     "notify": (REPORTS, ISSUES, STATISTICS),
-    "stats": (REPORTS, DISPATCHES),
+    # Its own releases too: what is on the topic is what was published.
+    "stats": (REPORTS, DISPATCHES, INCIDENTS, STATISTICS),
 }
 # A dead letter is larger than its record, by the headers that say why.
 DEAD_LETTER_BYTES = 2_097_152
@@ -132,12 +134,13 @@ Version = Annotated[int, Field(ge=1)]
 
 class Event(BaseModel):
     """What happened, about one key of one topic. `type` is the CloudEvents type, its version at the end;
-    `keyed_by` names the field that is the record's key."""
+    `keyed_by` names the field that is the record's key; its value has no more than `max_bytes`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     topic: ClassVar[Topic]
     type: ClassVar[str]
     keyed_by: ClassVar[str]
+    max_bytes: ClassVar[int] = MAX_VALUE_BYTES
 
     @property
     def key(self) -> str:
@@ -370,6 +373,9 @@ class ReleasedCell(BaseModel):
     table: Code
     cell: tuple[Code, ...] = Field(description="the row and column of the table, as codes")
     value: int = Field(description="may be negative; do not cut it at 0")
+    tenths: int | None = Field(
+        None, description="of a final edition: the same in tenths, which add up exactly where tables meet"
+    )
 
 
 class StatisticsReleased(Event):
@@ -378,6 +384,8 @@ class StatisticsReleased(Event):
     topic = STATISTICS
     type = "ibuurt.StatisticsReleased.v1"
     keyed_by = "release_id"
+    # The cells of a large city; Kafka takes a record of a million bytes.
+    max_bytes = 900_000
     release_id: uuid.UUID
     number: Annotated[int, Field(ge=1)] = Field(description="the place in the chain of releases")
     spec: Code = Field(description="how the figures were made; it names tables, scales and thresholds")
@@ -388,6 +396,15 @@ class StatisticsReleased(Event):
     digest: Code
     signing_key: Code
     signature: Signature
+    table: Code | None = Field(None, description="the table that this is the period of")
+    edition: Literal["first", "final"] = Field(
+        "first", description="final: a month's first editions made to agree with one another; they stay"
+    )
+    reason: Literal["incomplete"] | None = Field(None, description="why it is withheld")
+    margins: dict[Code, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="by table, in tenths: in 95 % of all cells the count lies within so much of the value",
+    )
 
 
 EVENT_TYPES: Mapping[str, type[Event]] = {

@@ -66,8 +66,9 @@ def _examine_part(plan: Plan, records: Sequence[ConsumerRecord], fences: Mapping
         plan.before.setdefault(place, current)
         in_order = list(run)
         plan.first.setdefault(place, in_order[0].offset)
+        one = _examine_one if TOPICS[place[0]].numbered else _examine_foreign
         for record in in_order:
-            current = _examine_one(plan, record, current)
+            current = one(plan, record, current)
         plan.after[place] = current
 
 
@@ -101,3 +102,17 @@ def _examine_one(plan: Plan, record: ConsumerRecord, current: Fence) -> Fence:
     if fault:
         plan.poison.append((record, fault))
     return current.after(verdict, record.offset, number, event_id)
+
+
+def _examine_foreign(plan: Plan, record: ConsumerRecord, current: Fence) -> Fence:
+    """The same for a topic whose writers number nothing: its offsets alone say what is news, and whoever
+    applies it knows by its own id whether it has it."""
+    if record.offset < current.next_offset:
+        key = (Verdict.REPEAT, record.topic)
+        plan.passed_over[key] = plan.passed_over.get(key, 0) + 1
+        return current
+    try:
+        plan.news.append((record, from_record(record.topic, record.key, record.value, record.headers)))
+    except Poison as poison:
+        plan.poison.append((record, poison))
+    return current._replace(next_offset=record.offset + 1)

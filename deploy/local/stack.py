@@ -143,6 +143,7 @@ def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: st
         "IBUURT_TIPS_TOKEN": shared_token,
         "IBUURT_LINK_SECRET": secrets.token_urlsafe(32),
         "IBUURT_DESK_TOKEN": secrets.token_urlsafe(32),
+        "IBUURT_SIGNING_KEY": secrets.token_urlsafe(32),
         "IBUURT_SUBSCRIPTION_SECRET": secrets.token_urlsafe(32),
         "IBUURT_WEBHOOK_SECRETS": str(folder / "webhook-secrets"),
     }

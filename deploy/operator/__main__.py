@@ -39,6 +39,7 @@ RESTART = {
     "link_secret": "notify",
     "desk_token": "notify",
     "subscription_secret": "notify",
+    "signing_key": "stats",
     **dict.fromkeys(PERMANENT, "tips"),
 }
 

@@ -51,6 +51,7 @@ def names(units: Iterable[str]) -> list[str]:
         "link_secret",
         "desk_token",
         "subscription_secret",
+        "signing_key",
         "postgres",
         *(f"database_{role}" for role in database_roles()),
         "kafka_broker",
@@ -241,7 +242,7 @@ def _own(store: Store, service: str) -> dict[str, str]:
             f"ibuurt_{MAIL}": store.given(MAIL),
             "ibuurt_subscription_secret": store.get("subscription_secret"),
         }
-    return {}
+    return {"ibuurt_signing_key": store.get("signing_key")}
 
 
 def _dsn(store: Store, role: str, database: str, where: str) -> str:

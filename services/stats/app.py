@@ -1,42 +1,87 @@
 """Composition root: reads the environment's municipality, wires the parts, runs them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
-from services.stats import queries
+from services.stats import noise, queries, queries_releases, reading, specs
+from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
-from services.stats.core import Scope
+from services.stats.core.spec import spec_of
+from services.stats.signing import Signer
 from shared import municipality
 from shared.consumer import Apply
-from shared.events import SUBSCRIPTIONS
+from shared.events import SUBSCRIPTIONS, StatisticsReleased
 from shared.mending.recover import History, Recover, Recovered
 from shared.municipality import Municipality
 from shared.service import Service
 
 
 async def serve(settings: Settings, service: Service) -> None:
-    """Run until the process is told to stop. Raises MunicipalityError for a folder that cannot be used."""
+    """Run until the process is told to stop. Raises MunicipalityError for a folder that cannot be used, and
+    Refusal where what it asks for is not what was promised."""
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
+    spec = spec_of(town)
+    for table in spec.tables:
+        noise.check(table.scale)
+    signer = _signer(settings)
+    async with service.pool.acquire() as connection, connection.transaction():
+        known = await specs.settle(connection, spec, [signer.public, *settings.former_keys], _now())
+        await specs.count_earlier(connection, spec)
+    relay = service.send()
+    closing = Closing(
+        service.pool,
+        settings.kafka,
+        known,
+        signer,
+        source=f"/{town.slug}/stats",
+        clock=_now,
+        appended=relay.wake,
+    )
     service.consume(SUBSCRIPTIONS["stats"], _counting(town))
+    service.also("releases", lambda: closing.run(relay.checked))
     service.answer(queries.totals)
     await service.run(None)
 
 
 def applying(settings: Settings) -> Apply:
-    """What it does with reports and dispatches. Raises MunicipalityError for a folder that cannot be used."""
+    """What it does with what it reads. Raises MunicipalityError for a folder that cannot be used."""
     return _counting(municipality.read(settings.municipality))
 
 
 def _counting(town: Municipality) -> Apply:
-    areas = frozenset(town.area_sets[town.primary_area_set].areas)
-    return Counting(Scope(town.tz, town.primary_area_set, areas, frozenset(town.categories))).apply
+    return Counting(town.tz, town.primary_area_set).apply
 
 
-def recovering(_settings: Settings) -> Recover:
-    """It has said nothing that its counts follow from: they come back as it reads on."""
+def recovering(settings: Settings) -> Recover:
+    """Its releases come back as they were published; its counts follow as it reads on."""
+    signer = _signer(settings)
 
-    async def take_back(_connection: Any, _history: History) -> Recovered:
-        return Recovered(["the counts come back by themselves, as it reads on from its backup"])
+    async def take_back(connection: Any, history: History) -> Recovered:
+        for key in (signer.public, *settings.former_keys):
+            await queries_releases.insert_key(connection, key)
+        known = await queries_releases.keys(connection)
+        taken = 0
+        for envelope in history.own:
+            if isinstance(release := envelope.event, StatisticsReleased):
+                fault = await reading.take(connection, release, known, envelope.time, _now())
+                if fault == "unknown_signing_key":
+                    raise reading.unknown_key(release)
+                taken += fault is None
+        return Recovered(
+            [
+                f"{taken} releases came back as they were published",
+                "the counts come back by themselves, as it reads on from its backup",
+            ]
+        )
 
     return take_back
+
+
+def _signer(settings: Settings) -> Signer:
+    return Signer(settings.signing_key.get_secret_value())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,6 +1,8 @@
-"""What `stats` needs to know besides what every service does: nothing yet."""
+"""What `stats` needs to know besides what every service does."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, SecretStr, field_validator
 
 from shared.settings import ServiceSettings
 
@@ -9,3 +11,21 @@ class Settings(ServiceSettings):
     """The environment of `stats`."""
 
     http_port: int = Field(0, description="the public port, which stats does not open yet")
+    signing_key: SecretStr = Field(
+        min_length=32, description="a secret of 32 characters or more, from which releases' signatures come"
+    )
+    former_signing_keys: str = Field(
+        "", description="public keys of releases that were signed with an earlier secret, with commas between"
+    )
+
+    @field_validator("former_signing_keys")
+    @classmethod
+    def _public(cls, keys: str) -> str:
+        for key in keys.split(","):
+            if key.strip() and not re.fullmatch(r"[0-9a-f]{64}", key.strip()):
+                raise ValueError("a public key is 64 hexadecimal digits")
+        return keys
+
+    @property
+    def former_keys(self) -> list[str]:
+        return [key.strip() for key in self.former_signing_keys.split(",") if key.strip()]

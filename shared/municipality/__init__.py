@@ -20,6 +20,7 @@ from shared.municipality.parts import Texts
 from shared.municipality.phrases import Wording, normalised
 from shared.municipality.questions import Option, Question
 from shared.municipality.rules import HOLIDAY, Rule, When
+from shared.municipality.statistics import Crime, Statistics
 
 __all__ = [
     "HOLIDAY",
@@ -30,6 +31,7 @@ __all__ = [
     "Category",
     "Channel",
     "ChannelKind",
+    "Crime",
     "Desk",
     "Email",
     "Extent",
@@ -38,6 +40,7 @@ __all__ = [
     "Question",
     "Rule",
     "Span",
+    "Statistics",
     "Targets",
     "Texts",
     "Unit",

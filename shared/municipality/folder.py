@@ -16,6 +16,7 @@ from shared.municipality.phrases import EmergencyFile
 from shared.municipality.questions import claimed
 from shared.municipality.references import (
     Known,
+    check_areas,
     check_ids,
     check_levels,
     check_order,
@@ -24,6 +25,7 @@ from shared.municipality.references import (
     id_of,
 )
 from shared.municipality.rules import Rule
+from shared.municipality.statistics import Statistics, crimes_of
 
 MUNICIPALITY = "municipality.toml"
 CATEGORIES = "categories.toml"
@@ -31,6 +33,7 @@ UNITS = "units.toml"
 ROUTING = "routing.toml"
 REASONS = "reasons.toml"
 EMERGENCY = "emergency.toml"
+STATISTICS = "statistics.toml"
 
 
 def read(folder: Path) -> Municipality:
@@ -88,13 +91,14 @@ class _Reading:
         rules = self._entries(ROUTING, "rules", Rule, self._files.toml(ROUTING))
         reasons, codes = self._reasons(self._files.toml(REASONS))
         emergency = self._emergency(self._files.toml(EMERGENCY))
+        statistics = self._statistics(self._files.toml(STATISTICS))
         questions = {one: claimed(entry) for entry in categories.raw if (one := id_of(entry))}
         known = Known(units.ids, categories.ids, questions, codes, self._areas, self._languages)
         check_levels(self._findings, MUNICIPALITY, (table or {}).get("clocks"), known)
         check_rules(self._findings, ROUTING, rules.raw, known)
         known_sorts = sorts_of(categories.sound()) if all(categories.models) else {}
         check_order(self._findings, ROUTING, rules.models, known_sorts)
-        if header is None or emergency is None or reasons is None or self._findings.mistakes:
+        if not (header and emergency and reasons and statistics) or self._findings.mistakes:
             return None
         return Municipality(
             **dict(header),
@@ -105,6 +109,7 @@ class _Reading:
             **dict(reasons),
             emergency_text=emergency.text,
             emergency_wording=emergency.wording(),
+            statistics=statistics,
             version=self._files.version(),
         )
 
@@ -204,6 +209,20 @@ class _Reading:
                     EMERGENCY, join("harmless", language), language, self._languages or (), "language"
                 )
         return found
+
+    def _statistics(self, table: dict[str, Any] | None) -> Statistics | None:
+        if table is None:
+            return None
+        crimes = crimes_of(table)
+        path = join("incidents", "categories")
+        check_ids(self._findings, STATISTICS, path, crimes)
+        for number, crime in enumerate(crimes):
+            if isinstance(crime, dict):
+                place = join(path, number, "names")
+                check_texts(self._findings, STATISTICS, place, crime.get("names"), self._languages)
+        primary = next(iter(self._areas.items()), None) if self._areas else None
+        check_areas(self._findings, STATISTICS, "inhabitants", table.get("inhabitants"), primary)
+        return self._findings.model(STATISTICS, "", Statistics, table)
 
     def _claimed_languages(self, table: dict[str, Any]) -> tuple[str, ...] | None:
         """The languages where only another key of the file is wrong: texts are held against them then."""

@@ -29,6 +29,7 @@ from shared.municipality.parts import (
 from shared.municipality.phrases import NUMBER, Wording
 from shared.municipality.questions import QUESTIONS_PER_CATEGORY, Question
 from shared.municipality.rules import Rule
+from shared.municipality.statistics import Statistics
 
 LONGEST_WAIT_MINUTES = 30
 
@@ -304,6 +305,7 @@ class Municipality(Header):
     # What a resident in danger now is told; {number} stands for the emergency number.
     emergency_text: Texts
     emergency_wording: Wording
+    statistics: Statistics
     version: str = Field(pattern=r"^[0-9a-f]{16}$")
 
     @property

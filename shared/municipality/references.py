@@ -38,6 +38,19 @@ def check_texts(
             findings.unknown(file, join(path, language), language, languages, "language")
 
 
+def check_areas(
+    findings: Findings,
+    file: str,
+    path: str,
+    by_area: object,
+    primary: tuple[str, frozenset[str] | None] | None,
+) -> None:
+    """Each area that something is said of is one of the first area set; None where its file tells none."""
+    if primary and isinstance(by_area, dict):
+        for area in by_area:
+            _refer(findings, file, join(path, area), area, primary[1], f"area of {primary[0]}")
+
+
 def check_levels(findings: Findings, file: str, clocks: object, known: Known) -> None:
     """Each unit that a level tells exists."""
     levels = clocks.get("levels") if isinstance(clocks, dict) else None

@@ -24,6 +24,7 @@ NAMES = [
     "link_secret",
     "desk_token",
     "subscription_secret",
+    "signing_key",
     "webhook_public_space",
 ]
 # No service is restarted for these: jobs use them, which must get in afterwards.

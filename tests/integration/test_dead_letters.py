@@ -14,10 +14,10 @@ import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from shared import dead_letters, kafka
-from shared.cloudevents import MAX_VALUE_BYTES, Envelope
+from shared.cloudevents import Envelope
 from shared.dead_letters import POISON_MAX_RUN
 from shared.errors import Refusal
-from shared.events import DISPATCHES, REPORTS, Event, Topic
+from shared.events import DISPATCHES, MAX_VALUE_BYTES, REPORTS, Event, Topic
 from tests.conftest import Infrastructure
 from tests.spine import (
     NOW,

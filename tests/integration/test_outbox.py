@@ -10,8 +10,17 @@ import pytest_asyncio
 
 from bench.records import partition_of
 from shared import outbox, postgres
-from shared.cloudevents import MAX_VALUE_BYTES, Envelope
-from shared.events import DISPATCHES, REPORTS, IncidentRecorded, IssueGone, ReportAccepted, Topic, hour_of
+from shared.cloudevents import Envelope
+from shared.events import (
+    DISPATCHES,
+    MAX_VALUE_BYTES,
+    REPORTS,
+    IncidentRecorded,
+    IssueGone,
+    ReportAccepted,
+    Topic,
+    hour_of,
+)
 from shared.events import Event as ContractEvent
 from shared.outbox import CLAIM_ROWS, KEEP_DAYS, Sent
 from tests.conftest import MakeDatabase

@@ -78,7 +78,9 @@ class Process:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         town = ROOT / "deploy/municipalities/ibuurt"
-        self._environment = environment(dsn, bootstrap, town, internal_port=str(self.port))
+        self._environment = environment(
+            dsn, bootstrap, town, internal_port=str(self.port), signing_key="k" * 32
+        )
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return ended("stats", self._environment, *arguments)
@@ -151,7 +153,6 @@ async def test_every_report_is_counted_once_through_a_kill_and_repeats(
             "delivered": 400,
             "acknowledged": 400,
             "counted": 400,
-            "counted_month": 400,
         }
         assert stats.get("/totals", "another-token")[0] == 401
         assert stats.get("/ready")[0] == 200

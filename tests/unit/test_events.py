@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from shared import events
-from shared.cloudevents import MAX_VALUE_BYTES, Envelope, derived_id, from_record, number_of, to_record
+from shared.cloudevents import Envelope, derived_id, from_record, number_of, to_record
 from shared.errors import Poison
-from shared.events import EVENT_TYPES, SUBSCRIPTIONS, TOPICS, Event, ReportEvent, hour_of
+from shared.events import EVENT_TYPES, MAX_VALUE_BYTES, SUBSCRIPTIONS, TOPICS, Event, ReportEvent, hour_of
 from tests.golden.expected import EXPECTED
 from tests.golden.samples import SAMPLES, parts_of, topic_of
 from tests.unit.strategies import MOMENTS, events_of
@@ -98,7 +98,8 @@ def test_a_writer_cannot_write_an_unknown_or_wrongly_typed_field(name: str) -> N
     fields = dict(event)
     with pytest.raises(ValidationError, match="extra_forbidden"):
         type(event)(**fields, description="a man in a red coat")
-    for field, value in fields.items():
+    # What came later than the sample has no value in it.
+    for field, value in ((field, value) for field, value in fields.items() if value is not None):
         optional = field in ("latitude", "longitude", "answer_by")
         for other in wrong(value):
             if optional and other is None:

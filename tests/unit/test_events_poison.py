@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cloudevents import MAX_VALUE_BYTES, from_record, number_of
+from shared.cloudevents import from_record, number_of
 from shared.errors import Poison
-from shared.events import EVENT_TYPES, TOPICS, IssueGone
+from shared.events import EVENT_TYPES, MAX_VALUE_BYTES, TOPICS, IssueGone
 from tests.golden.expected import EXPECTED
 from tests.golden.samples import SAMPLES, parts_of, topic_of
 

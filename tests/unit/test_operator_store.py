@@ -164,7 +164,7 @@ def test_each_receiver_is_handed_its_own_and_no_more(store: Store, handed: Path)
         }
         | webhooks
         | everyone,
-        "stats": {"database_stats", "kafka_stats"} | everyone,
+        "stats": {"database_stats", "kafka_stats", "signing_key"} | everyone,
         **{f"{service}-owner": {f"database_{service}_owner"} for service in SERVICES},
         "kafka": {"kafka_broker", "kafka_controller", "kafka_admin", "kafka.key"},
         "postgres": {"postgres"},

@@ -4,23 +4,21 @@ import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import reduce
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.stats.core import Accepted, Latest, Lifecycle, Scope, lifecycle_of, merge, merge_events
+from services.stats.core.lifecycle import Accepted, Latest, Lifecycle, lifecycle_of, merge, merge_events
 from shared.events import EVENT_TYPES, ReportEvent
 from tests.golden.expected import EXPECTED, ISSUE, TIP
 from tests.unit.stats_lives import lives, seen_and_done_twice
 
-SCOPE = Scope(ZoneInfo("Europe/Amsterdam"), "district", frozenset({"oakwood"}), frozenset({"graffiti"}))
 REPORT_TYPES = [event_type for event_type in EVENT_TYPES.values() if issubclass(event_type, ReportEvent)]
 
 
 def told_by(events: Sequence[ReportEvent]) -> Lifecycle:
-    [lifecycle] = merge_events(SCOPE, events).values()
+    [lifecycle] = merge_events("district", events).values()
     return lifecycle
 
 
@@ -95,7 +93,7 @@ def test_a_whole_life_is_told_in_its_row() -> None:
 def test_events_of_several_reports_do_not_mix() -> None:
     """A batch holds many reports; each event changes its own row only."""
     both = [EXPECTED["ReportAccepted.v1"].event, EXPECTED["ReportRouted.v1"].event]
-    merged = merge_events(SCOPE, both)
+    merged = merge_events("district", both)
     assert merged.keys() == {TIP, ISSUE}
     assert (merged[TIP].routed, merged[ISSUE].routed) == (False, True)
     assert merged[ISSUE].accepted is None

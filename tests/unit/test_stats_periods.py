@@ -1,5 +1,6 @@
-"""When a report counts: in one week-part and one month, by the municipality's calendar."""
+"""When something counts: in one week-part, by the municipality's calendar, and when that closes."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,23 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.stats.core import (
-    NO_CATEGORY,
-    OTHER_CATEGORY,
-    UNKNOWN_AREA,
-    Accepted,
-    Cell,
-    Scope,
-    cells,
-    count,
-    day_of,
-    month,
-    week_part,
-)
+from services.stats.core.periods import Grain, day_of, named, next_open, part_of, period, periods
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
-SCOPE = Scope(AMSTERDAM, "district", frozenset({"oakwood", "harbour"}), frozenset({"graffiti", "noise"}))
-NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
+GRAINS: tuple[Grain, ...] = ("week_part", "month", "quarter")
+ZONES = ["Europe/Amsterdam", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "UTC"]
 
 
 @pytest.mark.parametrize(
@@ -42,18 +31,19 @@ NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 )
 def test_a_week_part_is_named_by_its_iso_week_and_its_month(day: date, name: str) -> None:
     """Around the turn of a year the ISO week belongs to another year than the month does."""
-    assert week_part(day) == name
+    assert period("week_part", day).name == name
 
 
 @given(st.dates(date(1, 1, 8), date(9999, 12, 24)))
 def test_a_week_part_is_a_run_of_days_within_one_week_and_one_month(day: date) -> None:
     """Every day is in exactly one, which nests in its ISO week and in its month: both are sums of parts."""
     around = [day + timedelta(days=offset) for offset in range(-7, 8)]
-    alike = [other for other in around if week_part(other) == week_part(day)]
+    alike = [other for other in around if period("week_part", other) == period("week_part", day)]
     assert alike == [
         other
         for other in around
-        if other.isocalendar()[:2] == day.isocalendar()[:2] and month(other) == month(day)
+        if other.isocalendar()[:2] == day.isocalendar()[:2]
+        and (other.year, other.month) == (day.year, day.month)
     ]
     assert day in alike
     assert alike[-1] - alike[0] == timedelta(days=len(alike) - 1)
@@ -85,50 +75,64 @@ def test_the_day_is_the_municipalitys(hour: datetime, day: date) -> None:
 
 @given(
     st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
-    st.sampled_from(["Europe/Amsterdam", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "UTC"]),
+    st.sampled_from(ZONES),
 )
-def test_every_hour_counts_in_one_week_part_and_one_month_that_agree(moment: datetime, zone: str) -> None:
-    """In any zone the two tables put a report in the same month, so that they can be held together."""
-    scope = Scope(ZoneInfo(zone), "district", SCOPE.areas, SCOPE.categories)
+def test_every_hour_counts_in_the_week_part_of_its_day_there(moment: datetime, zone: str) -> None:
+    """In any zone, also where a day has 23 or 25 hours."""
     hour = moment.replace(minute=0, second=0, microsecond=0)
-    part, whole = cells(scope, Accepted(hour, "oakwood", "noise"))
-    assert (part.grain, whole.grain) == ("week_part", "month")
-    assert part.period.endswith(f"-{whole.period}")
+    day = hour.astimezone(ZoneInfo(zone)).date()
+    part = period("week_part", part_of(hour, ZoneInfo(zone)))
+    assert part.begin <= day < part.end
+
+
+@given(st.dates(date(1990, 1, 1), date(2090, 1, 1)), st.sampled_from(GRAINS))
+def test_periods_follow_one_another_nest_and_are_found_by_their_names(day: date, grain: Grain) -> None:
+    """Each day is in one, each week-part in one month and quarter, and a name means one period."""
+    one = period(grain, day)
+    assert one.begin <= day < one.end
+    assert named(grain, one.name) == one
+    for inner in range(GRAINS.index(grain)):
+        parts = list(periods(GRAINS[inner], one.begin, one.end))
+        assert parts[0].begin == one.begin
+        assert parts[-1].end == one.end
+        assert all(before.end == after.begin for before, after in itertools.pairwise(parts))
+
+
+@pytest.mark.parametrize("name", ["2026-W32-2026-07", "2026-13", "2026-Q5", "2026-W31-2027-07", "", "x"])
+def test_a_name_that_no_period_has_is_none(name: str) -> None:
+    """Such as a week that does not touch the month."""
+    for grain in GRAINS:
+        with pytest.raises(ValueError):
+            named(grain, name)
+
+
+def test_periods_begin_where_they_are_asked_to() -> None:
+    """None that had begun before, and none that begins on the last day or after."""
+    found = [one.name for one in periods("month", date(2026, 8, 2), date(2026, 11, 1))]
+    assert found == ["2026-09", "2026-10"]
 
 
 @pytest.mark.parametrize(
-    ("area", "category", "counted_area", "counted_category"),
+    ("grain", "day", "hours", "closes"),
     [
-        ("oakwood", "noise", "oakwood", "noise"),
-        (None, "noise", UNKNOWN_AREA, "noise"),
-        ("atlantis", "noise", UNKNOWN_AREA, "noise"),
-        ("oakwood", "moon_landing", "oakwood", OTHER_CATEGORY),
-        ("atlantis", "moon_landing", UNKNOWN_AREA, OTHER_CATEGORY),
+        ("week_part", date(2026, 11, 4), 48, datetime(2026, 11, 10, 23, tzinfo=UTC)),
+        ("month", date(2026, 11, 4), 48, datetime(2026, 12, 2, 23, tzinfo=UTC)),
+        # The clock was put back in between: the end is a midnight there, and 48 hours are 48 hours.
+        ("month", date(2026, 9, 4), 48, datetime(2026, 10, 2, 22, tzinfo=UTC)),
+        ("week_part", date(2026, 10, 23), 48, datetime(2026, 10, 27, 23, tzinfo=UTC)),
+        ("month", date(2026, 11, 4), 35 * 24, datetime(2027, 1, 4, 23, tzinfo=UTC)),
+        ("quarter", date(2026, 11, 4), 30 * 24, datetime(2027, 1, 30, 23, tzinfo=UTC)),
     ],
 )
-def test_what_the_folder_does_not_know_is_counted_all_the_same(
-    area: str | None, category: str, counted_area: str, counted_category: str
+def test_a_period_closes_so_long_after_its_last_midnight(
+    grain: Grain, day: date, hours: int, closes: datetime
 ) -> None:
-    """A report of an area or category that was removed, or is newer than this folder, never vanishes."""
-    assert cells(SCOPE, Accepted(NOON, area, category)) == (
-        Cell("week_part", "2026-W31-2026-08", counted_area, NO_CATEGORY),
-        Cell("month", "2026-08", counted_area, counted_category),
-    )
+    """By the municipality's clock."""
+    assert period(grain, day).closes(AMSTERDAM, timedelta(hours=hours)) == closes
 
 
-REPORTS = st.builds(
-    Accepted,
-    st.sampled_from([NOON + timedelta(hours=hours) for hours in (-20, -13, 0, 60, 800)]),
-    st.sampled_from(["oakwood", "harbour", "atlantis", None]),
-    st.sampled_from(["graffiti", "noise", "moon_landing"]),
-)
-
-
-@given(st.lists(REPORTS | st.none()))
-def test_both_tables_add_up_to_the_number_of_reports(reports: list[Accepted | None]) -> None:
-    """Each report enters each table once, which is what the privacy budget is reckoned by."""
-    counted = count(SCOPE, reports)
-    for grain in ("week_part", "month"):
-        total = sum(number for cell, number in counted.items() if cell.grain == grain)
-        assert total == sum(report is not None for report in reports)
-    assert all(number > 0 for number in counted.values())
+def test_what_comes_late_counts_in_the_next_that_is_open() -> None:
+    """Over several that are closed, and over the end of a month; what is not late stays where it is."""
+    parts = [one.begin for one in periods("week_part", date(2026, 11, 16), date(2026, 12, 31))]
+    closed = {*parts[:3]}
+    assert [next_open(part, closed) for part in parts[:5]] == [*[parts[3]] * 4, parts[4]]

@@ -26,7 +26,7 @@ def balanced(reports: int = 7) -> dict[str, dict[str, Any]]:
     return {
         "tips": common | {"waiting": 0},
         "notify": common | {"open_deliveries": 0, "waiting": 0},
-        "stats": common | {"counted": reports, "counted_month": reports},
+        "stats": common | {"counted": reports},
     }
 
 
@@ -71,10 +71,7 @@ def test_totals_that_agree_hold_every_equation(data: st.DataObject) -> None:
     agreed = not reconcile.reconcile(totals)
     equal = (
         all(len({totals[name][figure] for name in totals}) == 1 for figure in ("accepted", *reconcile.STEPS))
-        and totals["tips"]["accepted"]
-        == totals["notify"]["routed"]
-        == totals["stats"]["counted"]
-        == (totals["stats"]["counted_month"])
+        and totals["tips"]["accepted"] == totals["notify"]["routed"] == totals["stats"]["counted"]
     )
     assert agreed == equal
 
@@ -82,7 +79,7 @@ def test_totals_that_agree_hold_every_equation(data: st.DataObject) -> None:
 def test_who_is_behind_is_named_with_its_dead_letters_and_what_still_waits() -> None:
     """The line tells where to look first: the writer's relay, then the reader that lags."""
     totals = balanced()
-    totals["stats"] |= {"accepted": 5, "counted": 5, "counted_month": 5}
+    totals["stats"] |= {"accepted": 5, "counted": 5}
     totals["tips"]["waiting"] = 2
     [line] = [str(found) for found in reconcile.reconcile(totals)]
     assert line.startswith(
@@ -203,7 +200,7 @@ def test_json_is_one_object_for_programs(services: _Services, capsys: pytest.Cap
     said = json.loads(capsys.readouterr().out)
     assert said["agreed"] is False
     assert said["totals"]["tips"]["accepted"] == 7
-    assert said["disagreements"][0]["values"] == {"accepted": 7, "counted": 6, "counted_month": 7}
+    assert said["disagreements"][0]["values"] == {"accepted": 7, "counted": 6}
 
 
 @pytest.mark.parametrize(

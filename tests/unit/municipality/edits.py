@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 FOLDERS = ROOT / "deploy" / "municipalities"
 IBUURT = FOLDERS / "ibuurt"
 
-M, C, U, R, W, G, E = (
+M, C, U, R, W, G, E, S = (
     "municipality.toml",
     "categories.toml",
     "units.toml",
@@ -22,6 +22,7 @@ M, C, U, R, W, G, E = (
     "reasons.toml",
     "districts.geojson",
     "emergency.toml",
+    "statistics.toml",
 )
 LAMP = 'id = "street_light"\nkind = "issue"'
 CENTRE = "area = { district = ["

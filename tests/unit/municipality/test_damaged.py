@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.errors import MunicipalityError
 from shared.municipality import read
-from tests.unit.municipality.edits import IBUURT, C, E, G, M, R, U, W
+from tests.unit.municipality.edits import IBUURT, C, E, G, M, R, S, U, W
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def answer_of(folder: Path) -> None:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    file=st.sampled_from([M, C, U, R, W, G, E]),
+    file=st.sampled_from([M, C, U, R, W, G, E, S]),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
     kept=st.floats(0, 1) | st.just(1.0),
 )

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.municipality.edits import CENTRE, C, G, M, R, U, W, mistakes_of, swap
+from tests.unit.municipality.edits import CENTRE, C, G, M, R, S, U, W, mistakes_of, swap
 from tests.unit.municipality.planted_areas import AREAS
 from tests.unit.municipality.planted_channels import CHANNELS
 from tests.unit.municipality.planted_entries import ENTRIES
 from tests.unit.municipality.planted_files import FILES
 from tests.unit.municipality.planted_hours import HOURS
 from tests.unit.municipality.planted_sending import SENDING
+from tests.unit.municipality.planted_statistics import STATISTICS
 
-MISTAKES = FILES | ENTRIES | AREAS | SENDING | HOURS | CHANNELS
+MISTAKES = FILES | ENTRIES | AREAS | SENDING | HOURS | CHANNELS | STATISTICS
 # A renamed id or key is missing under its old name; nothing else may make a second mistake of one.
 WITH_MORE = {
     "no reasons",
@@ -58,12 +59,13 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
         "id of an area",
         "fallback of another kind",
         "words of a tip by e-mail",
+        "no noise",
     )
     for name in names:
         MISTAKES[name].edit(folder)
     found = {(mistake.file, mistake.path) for mistake in mistakes_of(folder)}
     assert {(MISTAKES[name].file, MISTAKES[name].path) for name in names} <= found
-    assert {file for file, _ in found} == {M, C, U, R, W, G}
+    assert {file for file, _ in found} == {M, C, U, R, W, G, S}
 
 
 def test_a_mistake_beside_the_areas_hides_none_in_them(folder: Path) -> None:

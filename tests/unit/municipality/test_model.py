@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.municipality import Area, Category, ChannelKind, Targets, read
-from tests.unit.municipality.edits import IBUURT, URL, R, U, feature, swap
+from tests.unit.municipality.edits import IBUURT, URL, R, S, U, feature, swap
 
 KINDS: tuple[ChannelKind, ...] = ("webhook", "email", "desk")
 
@@ -31,6 +31,7 @@ def test_an_area_may_be_numbered_and_have_one_name_for_all_languages(folder: Pat
     feature(7, properties={"id": 7, "names": "Zuiderveld"})(folder)
     swap(R, ', "zuiderveld"', ', "7"')(folder)
     swap(R, ', "zuiderveld"', ', "7"')(folder)
+    swap(S, "zuiderveld = ", "7 = ")(folder)
     area: Area = read(folder).area_sets["district"].areas["7"]
     assert area.names == {"nl": "Zuiderveld", "en": "Zuiderveld"}
 

@@ -1,17 +1,14 @@
-"""Decisions of `stats`, without I/O: which period a report counts in, and what its events add up to.
+"""What the events of one report add up to.
 
 A report counts once, as it was accepted: under the area and category that ReportAccepted names, in the
 period of its hour. A later category does not move it.
 """
 
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo
+from typing import Any, NamedTuple, get_args
 
 from shared.events import (
     REPORTS,
@@ -30,37 +27,6 @@ from shared.events import (
     Took,
 )
 
-UNKNOWN_AREA = "unknown"
-OTHER_CATEGORY = "other"
-NO_CATEGORY = ""
-Grain = Literal["week_part", "month"]
-
-
-def week_part(day: date) -> str:
-    """The part of an ISO week that lies in one calendar month, such as `2026-W31-2026-08`."""
-    year, week, _ = day.isocalendar()
-    return f"{year:04d}-W{week:02d}-{month(day)}"
-
-
-def month(day: date) -> str:
-    """The calendar month, such as `2026-08`."""
-    return f"{day.year:04d}-{day.month:02d}"
-
-
-def day_of(hour: datetime, zone: ZoneInfo) -> date:
-    """The municipality's calendar day in which an hour (of UTC) begins."""
-    return hour.astimezone(zone).date()
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What the municipality's folder knows: its zone, its primary area set, the ids to count by."""
-
-    zone: ZoneInfo
-    area_set: str
-    areas: frozenset[str]
-    categories: frozenset[str]
-
 
 class Accepted(NamedTuple):
     """What a report counts by; `hour` is UTC, `area` of the primary area set."""
@@ -68,41 +34,6 @@ class Accepted(NamedTuple):
     hour: datetime
     area: str | None
     category: str
-
-
-class Cell(NamedTuple):
-    """One open count."""
-
-    grain: Grain
-    period: str
-    area: str
-    category: str
-
-
-def cells(scope: Scope, accepted: Accepted) -> tuple[Cell, Cell]:
-    """The two cells that a report counts in. What the folder does not know counts under a name for it."""
-    part, whole = _periods(accepted.hour, scope.zone)
-    area = accepted.area if accepted.area in scope.areas else None
-    category = accepted.category if accepted.category in scope.categories else OTHER_CATEGORY
-    return (
-        Cell("week_part", part, area or UNKNOWN_AREA, NO_CATEGORY),
-        Cell("month", whole, area or UNKNOWN_AREA, category),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _periods(hour: datetime, zone: ZoneInfo) -> tuple[str, str]:
-    day = day_of(hour, zone)
-    return week_part(day), month(day)
-
-
-def count(scope: Scope, reports: Iterable[Accepted | None]) -> dict[Cell, int]:
-    """How many of the reports fall in each cell; None counts nowhere."""
-    counts: Counter[Cell] = Counter()
-    for alike, number in Counter(report for report in reports if report).items():
-        for cell in cells(scope, alike):
-            counts[cell] += number
-    return dict(counts)
 
 
 class Latest(NamedTuple):
@@ -203,11 +134,11 @@ def merge(one: Lifecycle, other: Lifecycle) -> Lifecycle:
     )
 
 
-def merge_events(scope: Scope, events: Iterable[ReportEvent]) -> dict[uuid.UUID, Lifecycle]:
-    """What the events tell of each report, by report id."""
+def merge_events(area_set: str, events: Iterable[ReportEvent]) -> dict[uuid.UUID, Lifecycle]:
+    """What the events tell of each report, by report id; `area_set` is the one that is counted by."""
     merged: dict[uuid.UUID, Lifecycle] = {}
     for event in events:
-        told = lifecycle_of(event, scope.area_set)
+        told = lifecycle_of(event, area_set)
         known = merged.setdefault(event.report_id, told)
         if known is not told:
             merged[event.report_id] = merge(known, told)

@@ -1,0 +1,303 @@
+"""From an open period to its release, step by step; each is done once, whichever process does it and whenever
+it dies: draw the noise, freeze the counts, release, and a month's final edition when all of it is out.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from itertools import takewhile
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from services.stats import noise, queries_releases, reading
+from services.stats.core import adjusting, margins
+from services.stats.core.periods import named, periods
+from services.stats.core.release import Link, noisy, unsigned
+from services.stats.core.spec import Spec, Table, tally
+from services.stats.signing import Signer
+from shared import kafka, outbox, postgres
+from shared.cloudevents import Envelope, derived_id, to_value
+from shared.cluster import Where
+from shared.events import DISPATCHES, INCIDENTS, REPORTS, Place, StatisticsReleased, Topic
+from shared.mending.journal import note
+
+EVERY_SECONDS = 60.0
+AGAIN_SECONDS = 1.0
+# One cycle of backups at least, and time to mend what keeps it from being drawn.
+DRAW_AHEAD = timedelta(days=14)
+KEEP = timedelta(days=30)
+# How many releases may be on their way to the topic: each may have some hundred kilobytes.
+ON_THEIR_WAY = 20
+GROUP = "stats"
+
+log = structlog.get_logger()
+
+
+class Closing:
+    """Closes periods by the specs, oldest first. `run` ends by cancellation or by a Refusal."""
+
+    def __init__(
+        self,
+        pool: Any,
+        where: Where,
+        specs: Sequence[Spec],
+        signer: Signer,
+        *,
+        source: str,
+        clock: Callable[[], datetime],
+        appended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`source` is the writer that events name; `appended` is called when a release is on its way."""
+        self._pool = pool
+        self._where = where
+        self._specs = {spec.id: spec for spec in specs}
+        self._signer = signer
+        self._source = source
+        self._clock = clock
+        self._appended = appended
+        # How far the topics reached when something was found to be due; None while nothing waits for it.
+        self._awaited: Mapping[Place, int] | None = None
+
+    async def run(self, checked: asyncio.Event) -> None:
+        """Adopt what is on the topic once the relay has found it in order, then close what falls due."""
+        await self._patiently(self.note_lost)
+        await checked.wait()
+        await self._patiently(self.adopt)
+        while True:
+            again = await self._patiently(self.step)
+            await asyncio.sleep(AGAIN_SECONDS if again else EVERY_SECONDS)
+
+    async def _patiently(self, work: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                if not isinstance(error, KafkaError | TimeoutError) and not postgres.is_transient(error):
+                    raise
+                log.warning("not_now", part="releases", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def adopt(self) -> None:
+        """Take over what was published. Raises Refusal as reading.adopt."""
+        async with self._pool.acquire() as connection:
+            known = await queries_releases.keys(connection)
+        adopted = await reading.adopt(self._pool, self._where, known, self._clock())
+        if adopted:
+            log.info("adopted", releases=adopted)
+
+    async def note_lost(self) -> None:
+        """Write down, before anything is read on, where the topic of incidents no longer has what was not
+        read: what its events would have counted in is incomplete. (Numbered topics have their gaps.)"""
+        reader = kafka.reader(self._where, "stats-starts")
+        try:
+            await reader.start()
+            starts = await kafka.starts(reader, await kafka.ends(reader, [INCIDENTS]))
+        finally:
+            await kafka.stop_quietly(reader)
+        async with self._pool.acquire() as connection, connection.transaction():
+            applied = await queries_releases.offsets(connection, GROUP)
+            lost = [place for place, start in starts.items() if start > applied.get(place, 0)]
+            if lost:
+                detail = {"topic": INCIDENTS.name, "partitions": sorted(number for _, number in lost)}
+                await note(connection, GROUP, "records lost", detail)
+
+    async def step(self) -> bool:
+        """Do what is due now; returns whether something was left for the next step."""
+        await self.draw()
+        waits = not await self.freeze()
+        released = await self.release()
+        released += await self.release_final()
+        async with self._pool.acquire() as connection:
+            await queries_releases.destroy(connection, self._clock() - KEEP)
+            under_way = await queries_releases.unshown(connection)
+        if released:
+            self._appended()
+        return waits or bool(released) or under_way > 0
+
+    async def draw(self) -> None:
+        """Draw the noise of every period that opens within DRAW_AHEAD, and of those of the past."""
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            known = await queries_releases.known_periods(connection)
+            stored = {row["id"]: row["stored_at"] for row in await queries_releases.specs(connection)}
+        for spec in self._specs.values():
+            until = (now + DRAW_AHEAD).astimezone(spec.tz).date() + timedelta(days=1)
+            for table in spec.tables:
+                rows = [
+                    (table.id, one.name, spec.id, one.begin, one.end, closes, closes <= stored[spec.id])
+                    for one in periods(table.grain, table.since, min(until, self._replaced(spec, table)))
+                    if (table.id, one.name) not in known
+                    for closes in [one.closes(spec.tz, table.closes_after)]
+                ]
+                await self._draw(table, rows)
+
+    async def _draw(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        cells = len(table.cells())
+        drawn = []
+        for row in rows:
+            drawn.append((*row, await asyncio.to_thread(noise.draw, table.scale, cells)))
+        if drawn:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await queries_releases.insert_periods(connection, drawn)
+
+    def _replaced(self, spec: Spec, table: Table) -> date:
+        """The day from which a later spec has this table; none."""
+        later = takewhile(lambda other: other.id != spec.id, reversed(self._specs.values()))
+        begins = [one.since for other in later for one in other.tables if one.id == table.id]
+        return min(begins, default=date.max)
+
+    async def freeze(self) -> bool:
+        """Freeze what has closed, once everything was applied that had been written by then; returns whether
+        nothing waits for that. Periods of one end are frozen together: a month and its last week-part have
+        the same late reports."""
+        async with self._pool.acquire() as connection:
+            due = await queries_releases.due(connection, self._clock())
+        if due and self._awaited is None:
+            self._awaited = await self._ends([REPORTS, DISPATCHES, INCIDENTS])
+        while due:
+            if not await self._freeze_next():
+                return False
+            async with self._pool.acquire() as connection:
+                due = await queries_releases.due(connection, self._clock())
+        self._awaited = None
+        return True
+
+    async def _freeze_next(self) -> bool:
+        now = self._clock()
+        async with self._pool.acquire() as connection, connection.transaction():
+            await queries_releases.hold_closed(connection)
+            applied = await queries_releases.offsets(connection, GROUP)
+            if any(applied.get(place, 0) < end for place, end in (self._awaited or {}).items()):
+                return False
+            due = await queries_releases.due(connection, now)
+            for one in [one for one in due if one["ends"] == due[0]["ends"]]:
+                await self._freeze(connection, one, applied, now)
+        return True
+
+    async def _freeze(
+        self, connection: Any, one: Mapping[str, Any], applied: Mapping[Place, int], now: datetime
+    ) -> None:
+        spec = self._specs[one["spec"]]
+        table = spec.table(one["table_id"])
+        count = (
+            queries_releases.report_groups if table.subject == "reports" else queries_releases.incident_groups
+        )
+        counts = tally(table, await count(connection, one["begins"], one["ends"]))
+        opened = datetime.combine(one["begins"], time.min, spec.tz)
+        incomplete = await queries_releases.lost_since(
+            connection, [topic.name for topic in _counted_from(table)], opened
+        )
+        await queries_releases.freeze(
+            connection, table.id, one["name"], counts, applied, now, incomplete=incomplete
+        )
+
+    async def _ends(self, topics: Sequence[Topic]) -> Mapping[Place, int]:
+        reader = kafka.reader(self._where, "stats-ends")
+        try:
+            await reader.start()
+            return await kafka.ends(reader, topics)
+        finally:
+            await kafka.stop_quietly(reader)
+
+    async def release(self) -> int:
+        """Release what is frozen, in order, each in one transaction; returns how many that were."""
+        released = 0
+        while await self._may_release():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await queries_releases.hold_chain(connection)
+                one = await queries_releases.next_frozen(connection)
+                if one is None:
+                    break
+                await self._release(connection, one)
+            released += 1
+        return released
+
+    async def _release(self, connection: Any, one: Mapping[str, Any]) -> None:
+        spec = self._specs[one["spec"]]
+        table = spec.table(one["table_id"])
+        after = await queries_releases.last_link(connection)
+        if one["incomplete"]:
+            await self._publish(connection, unsigned(spec, table, one["name"], after, (), withheld=True))
+            return
+        bound = {table.id: margins.of_one(table.scale)}
+        cells = noisy(table, one["counts"], one["noise"])
+        await queries_releases.debit(connection, table.id, one["name"], one["begins"], table.cost)
+        await self._publish(connection, unsigned(spec, table, one["name"], after, cells, margins=bound))
+
+    async def release_final(self) -> int:
+        """Release the final edition of months of which everything is out; returns how many that were."""
+        async with self._pool.acquire() as connection:
+            waiting = await queries_releases.months_without_final(connection)
+        released = 0
+        for one in waiting:
+            if one["spec"] not in self._specs or not await self._may_release():
+                continue
+            async with self._pool.acquire() as connection, connection.transaction():
+                await queries_releases.hold_chain(connection)
+                if await queries_releases.is_released(connection, one["table_id"], one["period"], "final"):
+                    continue
+                after = await queries_releases.last_link(connection)
+                final = await self._final(connection, self._specs[one["spec"]], one, after)
+                if final:
+                    await self._publish(connection, final)
+                    released += 1
+        return released
+
+    async def _final(
+        self, connection: Any, spec: Spec, one: Mapping[str, Any], after: Link
+    ) -> StatisticsReleased | None:
+        """The final edition of a month; None while one of its week-parts is not out."""
+        month = spec.table(one["table_id"])
+        week_part = spec.table(f"{month.subject}.week_part")
+        whole = named("month", one["period"])
+        weeks = [part.name for part in periods("week_part", whole.begin, whole.end)]
+        parts = await _released(connection, week_part, weeks)
+        if len(parts) < len(weeks):
+            return None
+        first = (await _released(connection, month, [whole.name]))[whole.name]
+        if any(release.state == "withheld" for release in (first, *parts.values())):
+            return unsigned(spec, month, whole.name, after, (), edition="final", withheld=True)
+        final = adjusting.adjust(
+            month,
+            week_part,
+            {cell.cell: cell.value for cell in first.cells},
+            {(week, *cell.cell): cell.value for week in weeks for cell in parts[week].cells},
+        )
+        return unsigned(
+            spec,
+            month,
+            whole.name,
+            after,
+            adjusting.cells_of(final),
+            edition="final",
+            margins=adjusting.margins(month, week_part, len(weeks)),
+        )
+
+    async def _may_release(self) -> bool:
+        async with self._pool.acquire() as connection:
+            return await queries_releases.unshown(connection) < ON_THEIR_WAY
+
+    async def _publish(self, connection: Any, release: StatisticsReleased) -> None:
+        now = self._clock()
+        signed = self._signer.sign(release)
+        event_id = derived_id(signed.release_id, StatisticsReleased)
+        envelope = Envelope.of(signed, id=event_id, source=self._source, now=now)
+        await queries_releases.insert_release(connection, signed, to_value(signed) or b"", now)
+        await outbox.append(connection, [envelope])
+
+
+def _counted_from(table: Table) -> Sequence[Topic]:
+    """The topics of which every event is needed for a table."""
+    if table.subject == "incidents":
+        return (INCIDENTS,)
+    return (REPORTS, DISPATCHES) if table.grain == "quarter" else (REPORTS,)
+
+
+async def _released(connection: Any, table: Table, names: Sequence[str]) -> dict[str, StatisticsReleased]:
+    found = await queries_releases.contents(connection, table.id, names)
+    return {
+        name: StatisticsReleased.model_validate_json(content, extra="ignore")
+        for name, content in found.items()
+    }

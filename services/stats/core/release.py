@@ -1,0 +1,90 @@
+"""A release: the figures of one closed period as they were published, each chained to the one before.
+
+What is hashed and signed is the canonical JSON of the event without `digest`, `signing_key` and `signature`:
+keys in order, no spaces, as `jq -cSj 'del(.digest, .signing_key, .signature)'` writes it.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+from services.stats.core.spec import Spec, Table
+from shared.events import ReleasedCell, StatisticsReleased
+
+# What the first release names as the digest of the one before.
+NOTHING_BEFORE = "0" * 64
+_NAMESPACE = uuid.UUID("6f9d6b1e-5b5a-4c0e-9d0b-7f5a6e1c2d3f")
+_UNHASHED = ("digest", "signing_key", "signature")
+Edition = Literal["first", "final"]
+
+
+class Link(NamedTuple):
+    """The newest release of the chain: its number and its digest."""
+
+    number: int
+    digest: str
+
+
+def unsigned(
+    spec: Spec,
+    table: Table,
+    period: str,
+    after: Link,
+    cells: tuple[ReleasedCell, ...],
+    *,
+    edition: Edition = "first",
+    withheld: bool = False,
+    margins: dict[str, int] | None = None,
+) -> StatisticsReleased:
+    """The next release of the chain, its digest in it, its signature still to be made."""
+    release = StatisticsReleased(
+        release_id=uuid.uuid5(_NAMESPACE, f"{spec.id}/{table.id}/{period}/{edition}"),
+        number=after.number + 1,
+        spec=spec.id,
+        table=table.id,
+        period=period,
+        edition=edition,
+        state="withheld" if withheld else "released",
+        reason="incomplete" if withheld else None,
+        cells=cells,
+        margins=margins or {},
+        previous=after.digest,
+        digest="-".join(("to", "be", "made")),
+        signing_key="none",
+        signature="none" * 4,
+    )
+    return release.model_copy(update={"digest": digest(release)})
+
+
+def canonical(release: StatisticsReleased) -> bytes:
+    """What is hashed and signed."""
+    told = release.model_dump(mode="json", exclude=set(_UNHASHED))
+    return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
+def digest(release: StatisticsReleased) -> str:
+    return hashlib.sha256(canonical(release)).hexdigest()
+
+
+def fault(release: StatisticsReleased, after: Link, known: Collection[str], *, signed: bool) -> str | None:
+    """Why this is not the release that follows `after`, as a code; None where it is. `signed` says whether
+    its signature is that of its `signing_key`."""
+    if digest(release) != release.digest:
+        return "broken_digest"
+    if not signed:
+        return "forged_release"
+    if release.signing_key not in known:
+        return "unknown_signing_key"
+    if (release.number, release.previous) != (after.number + 1, after.digest):
+        return "broken_chain"
+    return None
+
+
+def noisy(table: Table, counts: list[int], noise: list[int]) -> tuple[ReleasedCell, ...]:
+    """The figures: each count with its noise."""
+    return tuple(
+        ReleasedCell(table=table.id, cell=cell, value=count + error)
+        for cell, count, error in zip(table.cells(), counts, noise, strict=True)
+    )

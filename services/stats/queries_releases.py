@@ -1,0 +1,289 @@
+"""SQL of periods and releases: one function per statement, connection first; none commits."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Any
+
+from services.stats.core.release import NOTHING_BEFORE, Link
+from services.stats.core.spec import Debit, Group
+from services.stats.queries import CLOSING_LOCK
+from shared.events import Place, StatisticsReleased
+
+# Held by whoever adds to the chain of releases.
+CHAIN_LOCK = 0x1B_0005
+
+
+async def hold_closed(connection: Any) -> None:
+    """Have nothing counted until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", CLOSING_LOCK)
+
+
+async def hold_chain(connection: Any) -> None:
+    """Have nobody else add to the chain until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", CHAIN_LOCK)
+
+
+async def insert_spec(connection: Any, spec_id: str, digest: str, content: str, now: datetime) -> None:
+    """Keep a spec, unless one of its id is there."""
+    await connection.execute(
+        "INSERT INTO spec VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", spec_id, digest, content, now
+    )
+
+
+async def specs(connection: Any) -> list[Mapping[str, Any]]:
+    """Every spec that there ever was, oldest first."""
+    return list(await connection.fetch("SELECT * FROM spec ORDER BY stored_at, id"))
+
+
+async def last_drawn(connection: Any, spec_id: str) -> dict[str, date]:
+    """By table, the first day of its last period that is drawn or released under another spec than this."""
+    rows = await connection.fetch(
+        "SELECT table_id, max(begins) AS begins FROM period WHERE spec <> $1 GROUP BY table_id", spec_id
+    )
+    return {row["table_id"]: row["begins"] for row in rows}
+
+
+async def known_periods(connection: Any) -> set[tuple[str, str]]:
+    """Table and name of every period whose noise is drawn."""
+    rows = await connection.fetch("SELECT table_id, name FROM period")
+    return {(row["table_id"], row["name"]) for row in rows}
+
+
+async def insert_periods(connection: Any, drawn: Sequence[tuple[Any, ...]]) -> None:
+    """Keep periods with their noise; one that is there keeps what it has."""
+    await connection.executemany(
+        """INSERT INTO period (table_id, name, spec, begins, ends, closes_at, history, noise)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING""",
+        drawn,
+    )
+
+
+async def due(connection: Any, now: datetime) -> list[Mapping[str, Any]]:
+    """The periods that have closed and are neither frozen nor released, in the order of their ends."""
+    return list(
+        await connection.fetch(
+            """SELECT table_id, name, spec, begins, ends FROM period p
+               WHERE frozen_at IS NULL AND NOT history AND closes_at <= $1 AND NOT EXISTS (
+                   SELECT FROM release r WHERE r.table_id = p.table_id AND r.period = p.name)
+               ORDER BY ends, table_id""",
+            now,
+        )
+    )
+
+
+async def offsets(connection: Any, group: str) -> dict[Place, int]:
+    """How far the group has applied each partition."""
+    rows = await connection.fetch(
+        "SELECT topic, partition, next_offset FROM fence WHERE consumer_group = $1", group
+    )
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+async def lost_since(connection: Any, topics: Sequence[str], since: datetime) -> bool:
+    """Whether somebody has accepted, since then, that events of these topics will never come."""
+    return bool(
+        await connection.fetchval(
+            """SELECT EXISTS (SELECT FROM mending
+               WHERE command IN ('consumer accept-gap', 'records lost')
+                 AND at >= $2 AND detail->>'topic' = ANY($1))""",
+            list(topics),
+            since,
+        )
+    )
+
+
+async def report_groups(connection: Any, begin: date, end: date) -> list[Group]:
+    """How many reports of each kind count in these days."""
+    rows = await connection.fetch(
+        """SELECT area, counted_category AS category, acknowledged::text AS took,
+               CASE WHEN withdrawn THEN 'withdrawn'
+                   WHEN refused_version > coalesce(resolved_version, 0) THEN 'refused'
+                   WHEN resolved_version IS NULL THEN 'open'
+                   WHEN in_time THEN 'in_time' ELSE 'late' END AS outcome,
+               count(*) AS count
+           FROM lifecycle WHERE counted_in >= $1 AND counted_in < $2
+           GROUP BY 1, 2, 3, 4""",
+        begin,
+        end,
+    )
+    return [Group(*row) for row in rows]
+
+
+async def incident_groups(connection: Any, begin: date, end: date) -> list[Group]:
+    """How many incidents of each kind count in these days."""
+    rows = await connection.fetch(
+        """SELECT area, category, NULL AS took, NULL AS outcome, count(*) AS count
+           FROM incident WHERE counted_in >= $1 AND counted_in < $2 GROUP BY 1, 2""",
+        begin,
+        end,
+    )
+    return [Group(*row) for row in rows]
+
+
+async def freeze(
+    connection: Any,
+    table: str,
+    name: str,
+    counts: Sequence[int],
+    applied: Mapping[Place, int],
+    now: datetime,
+    *,
+    incomplete: bool,
+) -> None:
+    """Write down what a period has come to: once."""
+    await connection.execute(
+        """UPDATE period SET counts = $3, offsets = $4, frozen_at = $5, incomplete = $6
+           WHERE table_id = $1 AND name = $2 AND frozen_at IS NULL""",
+        table,
+        name,
+        list(counts),
+        json.dumps({f"{topic}/{partition}": offset for (topic, partition), offset in applied.items()}),
+        now,
+        incomplete,
+    )
+
+
+async def next_frozen(connection: Any) -> Mapping[str, Any] | None:
+    """The first period, by its end, that is frozen and not released."""
+    row: Mapping[str, Any] | None = await connection.fetchrow(
+        """SELECT table_id, name, spec, begins, noise, counts, incomplete FROM period p
+           WHERE frozen_at IS NOT NULL AND NOT EXISTS (
+               SELECT FROM release r WHERE r.table_id = p.table_id AND r.period = p.name)
+           ORDER BY ends, table_id LIMIT 1"""
+    )
+    return row
+
+
+async def last_link(connection: Any) -> Link:
+    """The newest release; number 0 where there is none."""
+    row = await connection.fetchrow("SELECT number, digest FROM release ORDER BY number DESC LIMIT 1")
+    return Link(row["number"], row["digest"]) if row else Link(0, NOTHING_BEFORE)
+
+
+async def insert_release(
+    connection: Any,
+    release: StatisticsReleased,
+    content: bytes,
+    released_at: datetime,
+    shown_at: datetime | None = None,
+) -> None:
+    """Keep a release as it is published."""
+    await connection.execute(
+        "INSERT INTO release VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        release.number,
+        release.release_id,
+        release.spec,
+        release.table,
+        release.period,
+        release.edition,
+        release.state,
+        release.digest,
+        content,
+        released_at,
+        shown_at,
+    )
+
+
+async def debit(connection: Any, table: str, period: str, begins: date, cost: Fraction) -> None:
+    """Write down what a release spends. It can be spent once."""
+    await connection.execute(
+        "INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)",
+        table,
+        period,
+        begins,
+        cost.numerator,
+        cost.denominator,
+    )
+
+
+async def debits(connection: Any) -> list[Debit]:
+    """The ledger."""
+    rows = await connection.fetch("SELECT * FROM ledger")
+    return [
+        Debit(row["table_id"], row["begins"], Fraction(row["numerator"], row["denominator"])) for row in rows
+    ]
+
+
+async def release_digest(connection: Any, number: int) -> str | None:
+    """The digest of the release of that number."""
+    digest: str | None = await connection.fetchval("SELECT digest FROM release WHERE number = $1", number)
+    return digest
+
+
+async def is_released(connection: Any, table: str, period: str, edition: str) -> bool:
+    """Whether there is such a release."""
+    return bool(
+        await connection.fetchval(
+            """SELECT EXISTS (SELECT FROM release
+               WHERE table_id = $1 AND period = $2 AND edition = $3)""",
+            table,
+            period,
+            edition,
+        )
+    )
+
+
+async def show(connection: Any, number: int, now: datetime) -> None:
+    """Note that a release was read back from the topic."""
+    await connection.execute(
+        "UPDATE release SET shown_at = $2 WHERE number = $1 AND shown_at IS NULL", number, now
+    )
+
+
+async def unshown(connection: Any) -> int:
+    """How many releases are on their way to the topic."""
+    return int(await connection.fetchval("SELECT count(*) FROM release WHERE shown_at IS NULL"))
+
+
+async def months_without_final(connection: Any) -> list[Mapping[str, Any]]:
+    """The first editions of months that have no final one, oldest first."""
+    return list(
+        await connection.fetch(
+            """SELECT table_id, period, spec FROM release r
+               WHERE table_id LIKE '%.month' AND edition = 'first' AND NOT EXISTS (
+                   SELECT FROM release f WHERE f.table_id = r.table_id AND f.period = r.period
+                   AND f.edition = 'final')
+               ORDER BY number"""
+        )
+    )
+
+
+async def contents(connection: Any, table: str, periods: Sequence[str]) -> dict[str, bytes]:
+    """By period, the first editions of a table."""
+    rows = await connection.fetch(
+        """SELECT period, content FROM release
+           WHERE table_id = $1 AND period = ANY($2) AND edition = 'first'""",
+        table,
+        list(periods),
+    )
+    return {row["period"]: row["content"] for row in rows}
+
+
+async def destroy(connection: Any, before: datetime) -> None:
+    """Destroy noise and frozen counts of what was released before then."""
+    await connection.execute(
+        """UPDATE period p SET noise = NULL, counts = NULL, offsets = NULL FROM release r
+           WHERE r.table_id = p.table_id AND r.period = p.name AND r.edition = 'first'
+             AND r.released_at < $1 AND (p.noise IS NOT NULL OR p.counts IS NOT NULL)""",
+        before,
+    )
+
+
+async def close_history(connection: Any, subject: str) -> int:
+    """Let the past of a subject close; returns how many periods that are."""
+    done: str = await connection.execute(
+        "UPDATE period SET history = false WHERE history AND starts_with(table_id, $1)", f"{subject}."
+    )
+    return int(done.split()[-1])
+
+
+async def insert_key(connection: Any, public: str) -> None:
+    """Remember a public key that releases of ours are signed with."""
+    await connection.execute("INSERT INTO signing_key VALUES ($1) ON CONFLICT DO NOTHING", public)
+
+
+async def keys(connection: Any) -> frozenset[str]:
+    """The public keys that releases of ours were signed with."""
+    return frozenset(row["public"] for row in await connection.fetch("SELECT public FROM signing_key"))

@@ -1,0 +1,107 @@
+"""Releases as they stand on their topic: what is there was published, whatever this database says.
+
+A database that was restored, or is empty, takes over what is there as it is, and never works it out anew.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from services.stats import queries_releases, signing
+from services.stats.core.release import fault
+from shared import kafka
+from shared.cloudevents import from_record, to_value
+from shared.cluster import Where
+from shared.errors import Poison, Refusal
+from shared.events import STATISTICS, StatisticsReleased
+
+log = structlog.get_logger()
+
+
+async def take(
+    connection: Any, release: StatisticsReleased, known: Collection[str], released_at: datetime, now: datetime
+) -> str | None:
+    """Note that a release was read, in the caller's transaction, and adopt one that is news.
+
+    Returns why it is not one of ours or not the first of its period, as a code; then nothing is changed.
+    """
+    await queries_releases.hold_chain(connection)
+    stored = await queries_releases.release_digest(connection, release.number)
+    if stored == release.digest:
+        await queries_releases.show(connection, release.number, now)
+        return None
+    after = await queries_releases.last_link(connection)
+    signed = signing.is_signed(release)
+    if stored is not None:
+        return "second_release" if signed and release.signing_key in known else "forged_release"
+    if found := fault(release, after, known, signed=signed):
+        return found
+    period = release.table or "", release.period, release.edition
+    if await queries_releases.is_released(connection, *period):
+        return "second_release"
+    content = to_value(release) or b""
+    await queries_releases.insert_release(connection, release, content, released_at, now)
+    return None
+
+
+async def adopt(pool: Any, where: Where, known: Collection[str], now: datetime) -> int:
+    """Read the topic to its end and adopt what this database does not have; returns how many that were.
+
+    What is no release of ours is left, and said. Raises Refusal where a release of ours is another in this
+    database than on the topic, and where one is signed by a key that is not known; KafkaError.
+    """
+    reader = kafka.reader(where, "stats-adopting")
+    before = await _count(pool)
+    seen: set[int] = set()
+    try:
+        await reader.start()
+        for place, end in (await kafka.ends(reader, [STATISTICS])).items():
+            async for record in kafka.records(reader, place, 0, end):
+                await _adopt(pool, record, known, now, seen)
+    finally:
+        await kafka.stop_quietly(reader)
+    return await _count(pool) - before
+
+
+async def _adopt(
+    pool: Any, record: ConsumerRecord, known: Collection[str], now: datetime, seen: set[int]
+) -> None:
+    try:
+        envelope = from_record(record.topic, record.key, record.value, record.headers)
+    except Poison as poison:
+        log.error("release_left", reason=poison.reason, offset=record.offset)
+        return
+    release = envelope.event
+    if not isinstance(release, StatisticsReleased):
+        return
+    async with pool.acquire() as connection, connection.transaction():
+        found = await take(connection, release, known, envelope.time, now)
+    if found == "unknown_signing_key":
+        raise unknown_key(release)
+    if found == "second_release" and release.number not in seen:
+        raise Refusal(
+            f"release {release.number} ({release.table} {release.period}) is another in this database than "
+            f"on {STATISTICS.name}, where it was published: the database is of another time; restore the "
+            "backup that belongs to it, or an empty one, which takes over what was published, and restart"
+        )
+    if found:
+        log.error("release_left", reason=found, offset=record.offset)
+    else:
+        seen.add(release.number)
+
+
+def unknown_key(release: StatisticsReleased) -> Refusal:
+    """What is said of a release that only another key can have signed."""
+    return Refusal(
+        f"release {release.number} is signed by the key {release.signing_key}, which stats does not know: "
+        "where it is an earlier one of yours, add it to IBUURT_FORMER_SIGNING_KEYS and do this again; else "
+        "another writer was there, see docs/operating.md, Two writers"
+    )
+
+
+async def _count(pool: Any) -> int:
+    async with pool.acquire() as connection:
+        return int((await queries_releases.last_link(connection)).number)

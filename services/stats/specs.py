@@ -1,0 +1,55 @@
+"""The spec of the municipality's folder, held against what this database has published before."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from services.stats import queries, queries_releases
+from services.stats.core.periods import part_of
+from services.stats.core.spec import Spec, overspent
+from shared.errors import Refusal
+
+
+async def settle(connection: Any, spec: Spec, public_keys: list[str], now: datetime) -> list[Spec]:
+    """Keep the spec and the keys, in the caller's transaction; returns every spec that there ever was, oldest
+    first.
+
+    Raises Refusal where the spec of this id was another before, where it begins among periods that another
+    has drawn the noise of, and where the ledger has spent more than a report may.
+    """
+    await queries_releases.hold_chain(connection)
+    drawn = await queries_releases.last_drawn(connection, spec.id)
+    stored = {row["id"]: row["digest"] for row in await queries_releases.specs(connection)}
+    if stored.get(spec.id, spec.digest()) != spec.digest():
+        raise Refusal(
+            f"statistics.toml, an area or a category has changed, and {spec.id} has promised otherwise; put "
+            "them back, or write the next version with a since that is still to come"
+        )
+    if spec.id not in stored:
+        for table in spec.tables:
+            last = drawn.get(table.id)
+            if last and last >= table.since:
+                raise Refusal(
+                    f"{spec.id} begins on {table.since}, but {table.id} of the period that begins on {last} "
+                    "has its noise already; write a since after that in statistics.toml"
+                )
+    await queries_releases.insert_spec(connection, spec.id, spec.digest(), spec.model_dump_json(), now)
+    for key in public_keys:
+        await queries_releases.insert_key(connection, key)
+    if spent := overspent(await queries_releases.debits(connection)):
+        subject, quarter, cost = spent
+        raise Refusal(
+            f"the ledger has spent {cost} on each of the {subject} of the quarter that begins on {quarter}, "
+            "which is more than 1: somebody wrote in it; restore stats' database, and tell your data "
+            "protection officer if more was published than the topic's first releases"
+        )
+    return [
+        Spec.model_validate(json.loads(row["content"])) for row in await queries_releases.specs(connection)
+    ]
+
+
+async def count_earlier(connection: Any, spec: Spec) -> None:
+    """Have what an earlier version of this program has kept count in its own week-part."""
+    hours = await queries.uncounted_hours(connection)
+    if hours:
+        await queries.count_in(connection, {hour: part_of(hour, spec.tz) for hour in hours})

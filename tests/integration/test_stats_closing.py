@@ -1,19 +1,44 @@
 """From open counts to releases: frozen once, released once, shown when they were read back."""
 
+import asyncio
+import itertools
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
+from services.stats import queries_releases
+from services.stats.core.adjusting import margins
 from services.stats.core.release import NOTHING_BEFORE, digest
+from services.stats.core.spec import Table
 from services.stats.signing import is_signed
+from shared.events import REPORTS, ReportAcknowledged, ReportRefused, ReportResolved, ReportWithdrawn
 from tests.conftest import Infrastructure, MakeDatabase
-from tests.integration.stats_harness import SPEC, Stats, days, on_topic, report, stats_of
+from tests.integration.dying_closer import POINTS
+from tests.integration.stats_harness import (
+    ROOT,
+    SPEC,
+    Stats,
+    days,
+    detail,
+    incident,
+    on_topic,
+    report,
+    stats_of,
+)
+from tests.integration.test_stats_service import Writer
 
 # The first week-part of October 2026 is Thursday 1 to Sunday 4.
 FIRST = "2026-W40-2026-10"
 NOON = datetime(2026, 10, 2, 10, tzinfo=UTC)
 CLOSED = datetime(2026, 10, 6, 22, tzinfo=UTC)
+# Two days after the end of October, and thirty after that of the quarter, by the clock of the town.
+OCTOBER_CLOSED = datetime(2026, 11, 2, 23, tzinfo=UTC)
+QUARTER_CLOSED = datetime(2027, 1, 30, 23, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture
@@ -24,29 +49,40 @@ async def stats(
         yield made
 
 
+async def close(stats: Stats, now: datetime) -> None:
+    """Step until nothing is left to do at that time."""
+    stats.now = now
+    more = True
+    while more:
+        more = await stats.closing.step()
+        await asyncio.sleep(0.02)
+
+
 async def test_a_closed_period_is_released_with_its_noise_and_shown_when_it_was_read_back(
     stats: Stats,
 ) -> None:
     """Drawn before it opened, frozen 48 hours after its end and not a second earlier, signed."""
-    noise = await stats.value("SELECT noise FROM period WHERE name = $1 AND table_id LIKE 'reports%'", FIRST)
+    drawn = await stats.value("SELECT noise FROM period WHERE name = $1 AND table_id LIKE 'reports%'", FIRST)
     await stats.count([report(NOON), report(NOON), report(NOON, "harbour"), report(NOON, "atlantis")])
+    stats.now = CLOSED - days(0.00001)
+    await stats.closing.step()
+    assert await stats.released() == []
+    stats.now = CLOSED
+    await stats.closing.step()
+    [release] = await stats.released()
+    assert await stats.value("SELECT count(shown_at) FROM release") == 0
     async with stats.serving():
-        stats.now = CLOSED - days(0.00001)
-        await stats.closing.step()
-        assert await stats.released() == []
-        stats.now = CLOSED
-        await stats.closing.step()
-        [release] = await stats.released()
         await stats.shown(1)
     assert [cell.cell for cell in release.cells] == [("oakwood",), ("harbour",), ("unknown",)]
     assert [cell.value for cell in release.cells] == [
-        count + error for count, error in zip((2, 1, 1), noise, strict=True)
+        count + error for count, error in zip((2, 1, 1), drawn, strict=True)
     ]
     assert (release.number, release.previous, release.spec) == (1, NOTHING_BEFORE, SPEC.id)
     assert (release.table, release.period, release.state) == ("reports.week_part", FIRST, "released")
     assert release.digest == digest(release)
     assert is_signed(release)
     assert release.signing_key == stats.signer.public
+    assert release.margins == {"reports.week_part": 150}
     assert await on_topic(stats.bootstrap) == [release]
     assert await stats.rows("SELECT table_id, period, numerator, denominator FROM ledger") == [
         ("reports.week_part", FIRST, 1, 5)
@@ -54,21 +90,273 @@ async def test_a_closed_period_is_released_with_its_noise_and_shown_when_it_was_
 
 
 async def test_what_is_late_counts_once_in_the_next_open_period_and_changes_no_release(stats: Stats) -> None:
-    """Also the report of which only a dispatch had come."""
+    """Also when it comes again, and when it is the last week-part of a month that is late."""
+    october = report(datetime(2026, 10, 31, 10, tzinfo=UTC))
+    late = report(NOON)
     async with stats.serving():
-        stats.now = CLOSED
-        await stats.closing.step()
+        await close(stats, CLOSED)
         before = await stats.chain()
-        late = report(NOON)
         await stats.count([late, late])
         await stats.count([late])
-        stats.now = datetime(2026, 10, 14, 0, tzinfo=UTC)
-        await stats.closing.step()
-        await stats.shown(2)
+        await close(stats, OCTOBER_CLOSED)
+        assert not any((await stats.counts("reports.week_part", FIRST)).values())
+        assert (await stats.counts("reports.week_part", "2026-W41-2026-10"))["oakwood",] == 1
+        # Counted in October all the same, since its week-part is the next one.
+        assert sum((await stats.counts("reports.month", "2026-10")).values()) == 1
+        await stats.count([october])
+        await close(stats, datetime(2026, 12, 4, tzinfo=UTC))
     assert (await stats.chain())[:1] == before
-    assert await stats.counts("reports.week_part", FIRST) == {
-        ("oakwood",): 0,
-        ("harbour",): 0,
-        ("unknown",): 0,
+    assert (await stats.counts("reports.week_part", "2026-W44-2026-11"))["oakwood",] == 1
+    assert sum((await stats.counts("reports.month", "2026-11")).values()) == 1
+
+
+async def test_a_month_that_is_out_has_a_final_edition_whose_tables_agree(stats: Stats) -> None:
+    """Made of what was released, its totals exact sums; it spends nothing."""
+    await stats.count([report(NOON, area) for area in ("oakwood", "harbour") for _ in range(20)])
+    async with stats.serving():
+        await close(stats, OCTOBER_CLOSED)
+    first, final = [one for one in await stats.released() if one.table == "reports.month"]
+    tenths: dict[str, dict[tuple[str, ...], int]] = {}
+    for cell in final.cells:
+        tenths.setdefault(cell.table, {})[cell.cell] = cell.tenths or 0
+    city = tenths["reports.month_city"][()]
+    assert {table: sum(cells.values()) for table, cells in tenths.items()} == dict.fromkeys(tenths, city)
+    for area in ("oakwood", "harbour", "unknown"):
+        assert tenths["reports.month_area"][area,] == sum(
+            value for cell, value in tenths["reports.month"].items() if cell[0] == area
+        )
+    assert final.margins == margins(SPEC.table("reports.month"), SPEC.table("reports.week_part"), 5)
+    assert {cell.cell for cell in first.cells} == set(tenths["reports.month"])
+    assert await stats.value("SELECT count(*) FROM ledger WHERE table_id = 'reports.month'") == 1
+    assert await on_topic(stats.bootstrap) == await stats.released()
+
+
+async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
+    """As it stands thirty days after its end; each report in one cell of each table."""
+    lives = [report(NOON, category="graffiti") for _ in range(7)]
+    about: list[dict[str, Any]] = [
+        {"report_id": one.report_id, "kind": "tip", "unit": "parks"} for one in lives
+    ]
+    await stats.count(
+        [
+            *lives,
+            ReportAcknowledged(**about[0], version=1, by="desk", took="4h"),
+            ReportResolved(**about[0], version=2, outcome="done", in_time=True),
+            ReportResolved(**about[1], version=1, outcome="done", in_time=False),
+            ReportRefused(**about[2], version=1, reason="other"),
+            # Another unit solved it after all.
+            ReportRefused(**about[3], version=1, reason="other"),
+            ReportResolved(**about[3], version=2, outcome="done", in_time=True),
+            # Solved, and refused when it came again.
+            ReportResolved(**about[4], version=1, outcome="done", in_time=True),
+            ReportRefused(**about[4], version=2, reason="other"),
+            ReportWithdrawn(report_id=lives[5].report_id, kind="tip", version=2),
+        ]
+    )
+    async with stats.serving():
+        await close(stats, QUARTER_CLOSED)
+    outcome = await stats.counts("reports.outcome", "2026-Q4")
+    assert {cell: count for cell, count in outcome.items() if count} == {
+        ("graffiti", "in_time"): 2,
+        ("graffiti", "late"): 1,
+        ("graffiti", "refused"): 2,
+        ("graffiti", "withdrawn"): 1,
+        ("graffiti", "open"): 1,
     }
-    assert (await stats.counts("reports.week_part", "2026-W41-2026-10"))["oakwood",] == 1
+    took = await stats.counts("reports.took", "2026-Q4")
+    assert {cell: count for cell, count in took.items() if count} == {
+        ("oakwood", "4h"): 1,
+        ("oakwood", "later"): 6,
+    }
+
+
+async def test_recorded_crime_has_periods_and_tables_of_its_own(stats: Stats) -> None:
+    """They close 35 days after their end, and no report is among them."""
+    await stats.count([incident(NOON), incident(NOON, "harbour", "arson"), report(NOON)])
+    async with stats.serving():
+        await close(stats, datetime(2026, 11, 8, 21, 59, tzinfo=UTC))
+        assert not any(one.table == "incidents.week_part" for one in await stats.released())
+        await close(stats, datetime(2026, 12, 6, tzinfo=UTC))
+    assert await stats.counts("incidents.month", "2026-10") == {
+        ("oakwood", "burglary"): 1,
+        ("oakwood", "other"): 0,
+        ("harbour", "burglary"): 0,
+        ("harbour", "other"): 1,
+        ("unknown", "burglary"): 0,
+        ("unknown", "other"): 0,
+    }
+    assert ("incidents.month", "final") in {(one.table, one.edition) for one in await stats.released()}
+
+
+async def test_noise_is_drawn_fourteen_days_before_a_period_opens_and_once(stats: Stats) -> None:
+    """Not earlier, and a second drawing changes nothing."""
+
+    async def drawn() -> list[tuple[Any, ...]]:
+        return await stats.rows("SELECT table_id, name, noise FROM period ORDER BY 1, 2")
+
+    before = await drawn()
+    assert {name for _, name, _ in before} == {FIRST, "2026-10", "2026-Q4"}
+    await stats.closing.draw()
+    assert await drawn() == before
+    stats.now = datetime(2026, 9, 21, 10, tzinfo=UTC)
+    await stats.closing.draw()
+    after = await drawn()
+    assert {name for _, name, _ in after} - {name for _, name, _ in before} == {"2026-W41-2026-10"}
+    assert [row for row in after if row in before] == before
+
+
+async def test_a_freeze_waits_for_all_that_the_topics_held(stats: Stats) -> None:
+    """A stats that was away, or was restored, first reads on: what came in time counts in time."""
+    stats.now = CLOSED
+    async with Writer(stats.bootstrap) as writer:
+        await writer.send([report(NOON)])
+    await stats.closing.step()
+    assert await stats.released() == []
+    async with stats.serving():
+        await close(stats, CLOSED)
+    assert (await stats.counts("reports.week_part", FIRST))["oakwood",] == 1
+    offsets = await stats.value("SELECT offsets FROM period WHERE name = $1 AND frozen_at IS NOT NULL", FIRST)
+    assert f'"{REPORTS.name}/' in offsets
+
+
+async def test_where_counts_were_lost_a_period_is_withheld(stats: Stats) -> None:
+    """Every one that was open when somebody accepted that events are gone, the month's final edition too;
+    incidents are of another topic. The next one is whole."""
+    await stats.pool.execute(
+        "INSERT INTO mending (at, who, command, detail) VALUES ($1, 'eva', 'consumer accept-gap', $2)",
+        datetime(2026, 10, 10, tzinfo=UTC),
+        detail(REPORTS.name),
+    )
+    async with stats.serving():
+        await close(stats, datetime(2026, 12, 6, tzinfo=UTC))
+    states = {(one.table, one.period, one.edition): one for one in await stats.released()}
+    withheld = {key for key, one in states.items() if one.state == "withheld"}
+    assert withheld == {
+        ("reports.week_part", FIRST, "first"),
+        ("reports.week_part", "2026-W41-2026-10", "first"),
+        ("reports.month", "2026-10", "first"),
+        ("reports.month", "2026-10", "final"),
+    }
+    assert all(states[key].cells == () and states[key].reason == "incomplete" for key in withheld)
+    assert states["reports.month", "2026-11", "final"].cells
+    assert states["incidents.month", "2026-10", "final"].cells
+    spent = await stats.rows("SELECT period FROM ledger WHERE table_id = 'reports.week_part'")
+    assert (FIRST,) not in spent
+
+
+async def test_two_replicas_and_a_crowd_of_reports_release_each_period_once(
+    stats: Stats, infrastructure: Infrastructure
+) -> None:
+    """They step at the same time while reports are counted: every report is in one period of each table."""
+    async with stats_of(infrastructure.bootstrap, stats.dsn) as other, stats.serving():
+
+        async def crowd() -> None:
+            for number in range(60):
+                await stats.count([report(NOON + days(number % 20)) for _ in range(5)])
+
+        async def closing(one: Stats) -> None:
+            for day in range(5, 36):
+                one.now = datetime(2026, 10, 1, 23, tzinfo=UTC) + days(day)
+                await one.closing.step()
+
+        await asyncio.gather(crowd(), closing(stats), closing(other))
+        await close(stats, stats.now)
+    _assert_once(await stats.released())
+    assert await on_topic(stats.bootstrap) == await stats.released()
+    # What was frozen is what counts in those days, for ever: nothing has come in behind it.
+    frozen = await stats.rows(
+        """SELECT (SELECT sum(count) FROM unnest(counts) AS count), (
+               SELECT count(*) FROM lifecycle WHERE counted_in >= begins AND counted_in < ends)
+           FROM period WHERE table_id LIKE 'reports.%' AND frozen_at IS NOT NULL"""
+    )
+    assert len(frozen) == 7
+    assert [one for one, _ in frozen] == [other for _, other in frozen]
+    assert await stats.value("SELECT count(counted_in) FROM lifecycle") == 300
+    assert await stats.value("SELECT count(*) FROM ledger") == await stats.value(
+        "SELECT count(*) FROM release WHERE edition = 'first'"
+    )
+
+
+def _assert_once(released: list[Any]) -> None:
+    each = Counter((one.table, one.period, one.edition) for one in released)
+    assert set(each.values()) == {1}
+    for number, (before, after) in enumerate(itertools.pairwise(released), start=1):
+        assert (after.number, after.previous) == (number + 1, before.digest)
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_process_that_dies_between_the_steps_leaves_each_done_or_undone(
+    stats: Stats, point: str
+) -> None:
+    """Killed there the first and the fourth time; a report comes after each death."""
+    for hits, day in ((1, 7), (4, 38)):
+        now = datetime(2026, 10, 1, tzinfo=UTC) + days(day)
+        command = (stats.dsn, stats.bootstrap, now.isoformat(), point, str(hits))
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.integration.dying_closer", *command, cwd=ROOT
+        )
+        await child.wait()
+        assert child.returncode in (0, -9)
+        await stats.count([report(NOON)])
+    async with stats.serving():
+        await close(stats, datetime(2026, 11, 12, tzinfo=UTC))
+    released = await stats.released()
+    _assert_once(released)
+    assert await on_topic(stats.bootstrap) == released
+    # Seven week-parts of reports and one of incidents, October and its final edition.
+    assert len(released) == 10
+    assert await stats.value("SELECT count(*) FROM ledger") == 9
+
+
+async def test_noise_and_frozen_counts_are_destroyed_after_thirty_days(stats: Stats) -> None:
+    """The release stays as it is: of a later leak nobody learns more than was published."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+        for now, kept in ((CLOSED + days(29.9), True), (CLOSED + days(30.1), False)):
+            stats.now = now
+            await stats.closing.step()
+            row = await stats.rows(
+                """SELECT noise, counts, offsets FROM period
+                   WHERE table_id = 'reports.week_part' AND name = $1""",
+                FIRST,
+            )
+            assert (row[0] != (None, None, None)) is kept
+    assert (await stats.released())[0].cells
+
+
+async def test_the_past_waits_until_somebody_says_that_it_is_complete(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """What had closed before stats knew of it: an import of years must not count as late."""
+    now = datetime(2026, 12, 20, tzinfo=UTC)
+    async with stats_of(infrastructure.bootstrap, await database(), now=now) as stats, stats.serving():
+        await close(stats, now)
+        assert await stats.released() == []
+        await stats.count([incident(NOON), incident(NOON)])
+        async with stats.pool.acquire() as connection:
+            assert await queries_releases.close_history(connection, "incidents") == 8
+        await close(stats, now)
+        assert {one.table for one in await stats.released()} == {"incidents.week_part", "incidents.month"}
+        assert (await stats.counts("incidents.month", "2026-10"))["oakwood", "burglary"] == 2
+
+
+async def test_a_release_of_a_large_city_goes_out(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """140 areas and 20 categories, first and final editions."""
+    areas = tuple(f"neighbourhood_{number:03d}" for number in range(140))
+    codes = {"area": areas, "category": tuple(f"category_{number:02d}" for number in range(20))}
+
+    def large(table: Table) -> Table:
+        values = (codes.get(column, own) for column, own in zip(table.columns, table.codes, strict=True))
+        return table.model_copy(update={"codes": tuple(values)})
+
+    spec = SPEC.model_copy(update={"tables": tuple(large(table) for table in SPEC.tables)})
+    async with stats_of(infrastructure.bootstrap, await database(), spec) as stats, stats.serving():
+        await close(stats, OCTOBER_CLOSED)
+        released = await stats.released()
+        assert [len(one.cells) for one in released if one.table == "reports.month"] == [
+            2_800,
+            2_800 + 5 * 140 + 140 + 20 + 1,
+        ]
+        assert await on_topic(stats.bootstrap) == released

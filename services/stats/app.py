@@ -1,5 +1,6 @@
 """Composition root: reads the environment's municipality, wires the parts, runs them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,10 +57,14 @@ def _counting(town: Municipality) -> Apply:
 
 def recovering(settings: Settings) -> Recover:
     """Its releases come back as they were published; its counts follow as it reads on."""
-    signer = _signer(settings)
+    return taking_back([_signer(settings).public, *settings.former_keys])
+
+
+def taking_back(public_keys: Sequence[str]) -> Recover:
+    """The same, for releases that are signed by these keys."""
 
     async def take_back(connection: Any, history: History) -> Recovered:
-        for key in (signer.public, *settings.former_keys):
+        for key in public_keys:
             await queries_releases.insert_key(connection, key)
         known = await queries_releases.keys(connection)
         taken = 0

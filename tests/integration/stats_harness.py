@@ -5,16 +5,16 @@ import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from services.stats import specs
 from services.stats.closing import Closing
 from services.stats.consumer import Counting
-from services.stats.core.spec import OUTCOMES, Spec, Table
+from services.stats.core.spec import Spec
 from services.stats.signing import Signer
 from shared import kafka, postgres
 from shared.cloudevents import Envelope, from_record
@@ -26,48 +26,16 @@ from shared.events import (
     IncidentRecorded,
     ReportAccepted,
     StatisticsReleased,
-    Took,
 )
 from shared.metrics import ConsumerMetrics, RelayMetrics
 from shared.relay import Relay
 from tests.spine import running, until
+from tests.stats_town import SPEC
 
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/stats/migrations"]
-AREAS = ("oakwood", "harbour", "unknown")
-CATEGORIES = ("noise", "graffiti", "other")
-SINCE = date(2026, 10, 1)
 BEFORE = datetime(2026, 9, 20, 12, tzinfo=UTC)
 SECRET = "s" * 32
-
-
-def _table(name: str, grain: str, scale: int, hours: int, **codes: tuple[str, ...]) -> Table:
-    return Table.model_validate(
-        {
-            "id": name,
-            "subject": name.partition(".")[0],
-            "grain": grain,
-            "scale": scale,
-            "since": SINCE,
-            "closes_hours": hours,
-            "columns": tuple(codes),
-            "codes": tuple(codes.values()),
-        }
-    )
-
-
-SPEC = Spec(
-    id="town-1",
-    zone="Europe/Amsterdam",
-    tables=(
-        _table("reports.week_part", "week_part", 5, 48, area=AREAS),
-        _table("reports.month", "month", 2, 48, area=AREAS, category=CATEGORIES),
-        _table("reports.took", "quarter", 7, 720, area=AREAS, took=get_args(Took)),
-        _table("reports.outcome", "quarter", 7, 720, category=CATEGORIES, outcome=OUTCOMES),
-        _table("incidents.week_part", "week_part", 5, 840, area=AREAS),
-        _table("incidents.month", "month", 2, 840, area=AREAS, category=("burglary", "other")),
-    ),
-)
 
 
 def report(hour: datetime, area: str = "oakwood", category: str = "noise") -> ReportAccepted:

@@ -21,7 +21,6 @@ from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.dying_closer import POINTS
 from tests.integration.stats_harness import (
     ROOT,
-    SPEC,
     Stats,
     days,
     detail,
@@ -31,6 +30,7 @@ from tests.integration.stats_harness import (
     stats_of,
 )
 from tests.integration.test_stats_service import Writer
+from tests.stats_town import SPEC
 
 # The first week-part of October 2026 is Thursday 1 to Sunday 4.
 FIRST = "2026-W40-2026-10"

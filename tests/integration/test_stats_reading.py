@@ -1,0 +1,223 @@
+"""What was published counts, whatever a database says: adopted as it is, and nothing else is taken for it."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, date, datetime
+
+import pytest
+import pytest_asyncio
+
+from services.stats import queries_releases, specs
+from services.stats.app import taking_back
+from services.stats.core.release import Link, digest, unsigned
+from services.stats.core.spec import Spec
+from services.stats.signing import Signer
+from shared.errors import Poison, Refusal
+from shared.events import ReleasedCell, StatisticsReleased
+from shared.mending.recover import recover
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.stats_harness import SECRET, Stats, days, incident, on_topic, report, stats_of
+from tests.integration.test_stats_closing import CLOSED, FIRST, NOON, OCTOBER_CLOSED, close
+from tests.spine import relaying
+from tests.stats_town import SPEC
+
+
+@pytest_asyncio.fixture
+async def stats(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> AsyncIterator[Stats]:
+    async with stats_of(infrastructure.bootstrap, await database()) as made:
+        yield made
+
+
+async def recovered(stats: Stats) -> None:
+    """`outbox recover`, as the relay's refusal asks for."""
+    await recover(
+        stats.dsn,
+        stats.bootstrap,
+        "stats",
+        taking_back([stats.signer.public]),
+        deliver_again=False,
+        first_counts=False,
+        who="eva",
+        say=lambda _line: None,
+    )
+
+
+async def test_an_empty_database_adopts_what_was_published_and_releases_none_of_it_again(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """All reports are read again: those of what was published count there, and in no later period as well."""
+    reports = [report(NOON), report(NOON), report(datetime(2026, 11, 3, 10, tzinfo=UTC), "harbour")]
+    await stats.count([*reports, incident(NOON)])
+    async with stats.serving():
+        await close(stats, OCTOBER_CLOSED)
+        before = await stats.chain()
+    async with stats_of(infrastructure.bootstrap, await database()) as empty:
+        empty.now = OCTOBER_CLOSED
+        await empty.closing.adopt()
+        assert await empty.chain() == before
+        await recovered(empty)
+        await empty.count([*reports[::-1], incident(NOON)])
+        async with empty.serving():
+            await close(empty, OCTOBER_CLOSED)
+            assert await empty.chain() == before
+            await close(empty, datetime(2026, 12, 3, tzinfo=UTC))
+        assert (await empty.chain())[: len(before)] == before
+        assert (await empty.counts("reports.month", "2026-11"))["harbour", "noise"] == 1
+        assert sum((await empty.counts("reports.month", "2026-11")).values()) == 1
+        assert await on_topic(empty.bootstrap) == await empty.released()
+
+
+async def test_a_backup_of_any_night_releases_the_same_bytes_or_nothing(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """Restored when more was out: its relay refuses, what is on the topic is taken over as it is, and what
+    follows continues its chain."""
+    bootstrap, dsn = infrastructure.bootstrap, await database()
+    backups: list[tuple[datetime, str]] = []
+    for night in (CLOSED - days(1), CLOSED + days(6), CLOSED + days(8), OCTOBER_CLOSED):
+        async with stats_of(bootstrap, dsn) as stats, stats.serving():
+            await close(stats, night)
+            await stats.count([report(night.replace(minute=0))])
+            published = await stats.chain()
+        backups.append((night, await database(template=dsn.rsplit("/", 1)[1])))
+    assert len(published) == 7
+    for night, backup in backups[:3]:
+        async with stats_of(bootstrap, backup, now=night) as restored:
+            relay, _ = relaying(bootstrap, backup, "stats")
+            with pytest.raises(Refusal, match="which this database has not sent"):
+                await relay.run()
+            await restored.closing.adopt()
+            assert await restored.chain() == published
+    async with stats_of(bootstrap, backups[1][1]) as restored:
+        await recovered(restored)
+        async with restored.serving():
+            await close(restored, datetime(2026, 12, 3, tzinfo=UTC))
+        assert (await restored.chain())[:7] == published
+        assert await on_topic(bootstrap) == await restored.released()
+
+
+async def test_a_database_that_released_something_else_refuses(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """It would show what was never published."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+    async with stats_of(infrastructure.bootstrap, await database()) as other:
+        other.now = CLOSED
+        await other.closing.step()
+        with pytest.raises(Refusal, match=r"release 1 \(reports.week_part .* is another in this database"):
+            await other.closing.adopt()
+
+
+async def test_a_key_that_is_not_known_is_asked_for(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """An empty database whose secret is a new one: not to adopt would be to release everything again."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+    async with stats_of(infrastructure.bootstrap, await database(), secret="n" * 32) as other:
+        with pytest.raises(Refusal, match="which stats does not know: where it is an earlier one of yours"):
+            await other.closing.adopt()
+        async with other.pool.acquire() as connection:
+            await queries_releases.insert_key(connection, Signer(SECRET).public)
+        await other.closing.adopt()
+        assert await other.chain() == await stats.chain()
+
+
+def _changed(release: StatisticsReleased) -> StatisticsReleased:
+    cells = (release.cells[0].model_copy(update={"value": 999}), *release.cells[1:])
+    return release.model_copy(update={"cells": cells})
+
+
+def _next(release: StatisticsReleased, period: str = "2026-W41-2026-10") -> StatisticsReleased:
+    table = SPEC.table("reports.week_part")
+    cells = tuple(ReleasedCell(table=table.id, cell=cell, value=1) for cell in table.cells())
+    return unsigned(SPEC, table, period, Link(release.number, release.digest), cells)
+
+
+def _redigested(release: StatisticsReleased) -> StatisticsReleased:
+    return release.model_copy(update={"digest": digest(release)})
+
+
+OURS, THEIRS = Signer(SECRET), Signer("t" * 32)
+FORGED: dict[str, tuple[Callable[[StatisticsReleased], StatisticsReleased], str]] = {
+    "other figures under the old digest": (
+        lambda one: OURS.sign(_changed(_next(one))),
+        "broken_digest",
+    ),
+    "other figures under the old number": (
+        lambda one: _redigested(_changed(one)),
+        "forged_release",
+    ),
+    "a second release of ours under a number": (
+        lambda one: OURS.sign(_redigested(_changed(one))),
+        "second_release",
+    ),
+    "a second release of a period": (lambda one: OURS.sign(_next(one, FIRST)), "second_release"),
+    "a release without a signature": (_next, "forged_release"),
+    "a release by another key": (lambda one: THEIRS.sign(_next(one)), "unknown_signing_key"),
+    "a release by another key in our name": (
+        lambda one: THEIRS.sign(_next(one)).model_copy(update={"signing_key": OURS.public}),
+        "forged_release",
+    ),
+    "a release that leaves one out": (
+        lambda one: OURS.sign(_redigested(_next(one).model_copy(update={"number": 3}))),
+        "broken_chain",
+    ),
+    "a release that follows another": (
+        lambda one: OURS.sign(_redigested(_next(one).model_copy(update={"previous": "a" * 64}))),
+        "broken_chain",
+    ),
+}
+
+
+async def test_what_is_no_release_of_ours_has_its_named_answer_and_changes_nothing(stats: Stats) -> None:
+    """Each as it would come from the topic; the genuine next one is taken."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+        await stats.shown(1)
+    [first] = await stats.released()
+    for name, (made, reason) in FORGED.items():
+        with pytest.raises(Poison) as poison:
+            await stats.count([made(first)])
+        assert poison.value.reason == reason, name
+        assert await stats.released() == [first], name
+    await stats.count([first])
+    await stats.count([OURS.sign(_next(first))])
+    assert len(await stats.released()) == 2
+
+
+async def test_a_spec_is_for_its_version(stats: Stats) -> None:
+    """Another under its id is refused; the next version begins where nothing is drawn, and until then the old
+    one goes on."""
+
+    async def settled(**changes: object) -> list[Spec]:
+        async with stats.pool.acquire() as connection, connection.transaction():
+            return await specs.settle(connection, SPEC.model_copy(update=changes), [], stats.now)
+
+    tables = (SPEC.tables[0].model_copy(update={"scale": 6}), *SPEC.tables[1:])
+    assert await settled() == [SPEC]
+    with pytest.raises(Refusal, match="has changed, and town-1 has promised otherwise"):
+        await settled(tables=tables)
+    with pytest.raises(Refusal, match=r"town-2 begins on 2026-10-01, but .* has its noise already"):
+        await settled(id="town-2", tables=tables)
+    later = tuple(table.model_copy(update={"since": date(2027, 1, 1)}) for table in tables)
+    both = await settled(id="town-2", tables=later)
+    assert [spec.id for spec in both] == ["town-1", "town-2"]
+    renewed = Stats(stats.bootstrap, stats.dsn, stats.pool, both, SECRET)
+    async with renewed.serving():
+        await close(renewed, datetime(2027, 1, 9, tzinfo=UTC))
+    by_period = {one.period: one for one in await stats.released() if one.table == "reports.week_part"}
+    assert by_period["2026-W53-2026-12"].margins == {"reports.week_part": 150}
+    assert by_period["2026-W53-2027-01"].spec == "town-2"
+    assert by_period["2026-W53-2027-01"].margins == {"reports.week_part": 180}
+
+
+async def test_a_ledger_that_has_spent_too_much_is_refused(stats: Stats) -> None:
+    """Somebody wrote in it, or released what no spec allows."""
+    await stats.pool.execute("INSERT INTO ledger VALUES ('reports.day', '2026-10-02', '2026-10-02', 1, 1)")
+    await stats.pool.execute("INSERT INTO ledger VALUES ('reports.month', '2026-10', '2026-10-01', 1, 2)")
+    async with stats.pool.acquire() as connection, connection.transaction():
+        with pytest.raises(Refusal, match="the ledger has spent 3/2 on each of the reports of the quarter"):
+            await specs.settle(connection, SPEC, [], stats.now)

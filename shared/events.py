@@ -401,6 +401,10 @@ class StatisticsReleased(Event):
         "first", description="final: a month's first editions made to agree with one another; they stay"
     )
     reason: Literal["incomplete"] | None = Field(None, description="why it is withheld")
+    scale: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="of the noise: the release has spent 1/scale of each report; none: nothing",
+    )
     margins: dict[Code, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
         description="by table, in tenths: in 95 % of all cells the count lies within so much of the value",

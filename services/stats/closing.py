@@ -31,6 +31,9 @@ KEEP = timedelta(days=30)
 # How many releases may be on their way to the topic: each may have some hundred kilobytes.
 ON_THEIR_WAY = 20
 GROUP = "stats"
+COUNTED = (REPORTS, DISPATCHES, INCIDENTS)
+# In the journal of mending: nobody has accepted it, and it counts like a gap that somebody has.
+LOST = "records lost"
 
 log = structlog.get_logger()
 
@@ -88,20 +91,21 @@ class Closing:
             log.info("adopted", releases=adopted)
 
     async def note_lost(self) -> None:
-        """Write down, before anything is read on, where the topic of incidents no longer has what was not
-        read: what its events would have counted in is incomplete. (Numbered topics have their gaps.)"""
-        reader = kafka.reader(self._where, "stats-starts")
-        try:
-            await reader.start()
-            starts = await kafka.starts(reader, await kafka.ends(reader, [INCIDENTS]))
-        finally:
-            await kafka.stop_quietly(reader)
+        """Write down, before anything is read on, where a topic no longer has what was not read: what those
+        events would have counted in is incomplete."""
+        extents = await self._extents()
         async with self._pool.acquire() as connection, connection.transaction():
             applied = await queries_releases.offsets(connection, GROUP)
-            lost = [place for place, start in starts.items() if start > applied.get(place, 0)]
-            if lost:
-                detail = {"topic": INCIDENTS.name, "partitions": sorted(number for _, number in lost)}
-                await note(connection, GROUP, "records lost", detail)
+            for topic in COUNTED:
+                lost = {
+                    str(partition): extent.start
+                    for (name, partition), extent in extents.items()
+                    if name == topic.name and extent.start > applied.get((name, partition), 0)
+                }
+                detail = {"topic": topic.name, "before": lost}
+                # Until more comes, each start finds the same.
+                if lost and not await queries_releases.is_noted(connection, LOST, detail):
+                    await note(connection, GROUP, LOST, detail)
 
     async def step(self) -> bool:
         """Do what is due now; returns whether something was left for the next step."""
@@ -155,7 +159,9 @@ class Closing:
         async with self._pool.acquire() as connection:
             due = await queries_releases.due(connection, self._clock())
         if due and self._awaited is None:
-            self._awaited = await self._ends([REPORTS, DISPATCHES, INCIDENTS])
+            # Of a partition that holds nothing nothing will come.
+            extents = await self._extents()
+            self._awaited = {place: extent.stop for place, extent in extents.items() if extent}
         while due:
             if not await self._freeze_next():
                 return False
@@ -193,11 +199,14 @@ class Closing:
             connection, table.id, one["name"], counts, applied, now, incomplete=incomplete
         )
 
-    async def _ends(self, topics: Sequence[Topic]) -> Mapping[Place, int]:
-        reader = kafka.reader(self._where, "stats-ends")
+    async def _extents(self) -> Mapping[Place, range]:
+        """The offsets that the topics hold of what is counted."""
+        reader = kafka.reader(self._where, "stats-extents")
         try:
             await reader.start()
-            return await kafka.ends(reader, topics)
+            ends = await kafka.ends(reader, COUNTED)
+            starts = await kafka.starts(reader, ends)
+            return {place: range(starts[place], end) for place, end in ends.items()}
         finally:
             await kafka.stop_quietly(reader)
 

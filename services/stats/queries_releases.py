@@ -94,6 +94,17 @@ async def lost_since(connection: Any, topics: Sequence[str], since: datetime) ->
     )
 
 
+async def is_noted(connection: Any, command: str, detail: Mapping[str, Any]) -> bool:
+    """Whether the journal says so already."""
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM mending WHERE command = $1 AND detail = $2)",
+            command,
+            json.dumps(detail),
+        )
+    )
+
+
 async def report_groups(connection: Any, begin: date, end: date) -> list[Group]:
     """How many reports of each kind count in these days."""
     rows = await connection.fetch(

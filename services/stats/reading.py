@@ -5,12 +5,14 @@ A database that was restored, or is empty, takes over what is there as it is, an
 
 from collections.abc import Collection
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import structlog
 from aiokafka import ConsumerRecord
 
 from services.stats import queries_releases, signing
+from services.stats.core.periods import begin_of
 from services.stats.core.release import fault
 from shared import kafka
 from shared.cloudevents import from_record, to_value
@@ -39,11 +41,14 @@ async def take(
         return "second_release" if signed and release.signing_key in known else "forged_release"
     if found := fault(release, after, known, signed=signed):
         return found
-    period = release.table or "", release.period, release.edition
-    if await queries_releases.is_released(connection, *period):
+    table, period = release.table or "", release.period
+    if await queries_releases.is_released(connection, table, period, release.edition):
         return "second_release"
     content = to_value(release) or b""
     await queries_releases.insert_release(connection, release, content, released_at, now)
+    if release.scale:
+        cost = Fraction(1, release.scale)
+        await queries_releases.debit(connection, table, period, begin_of(period), cost)
     return None
 
 

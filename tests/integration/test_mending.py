@@ -299,7 +299,9 @@ async def test_a_dead_letter_is_applied_once_when_its_cause_is_mended(
 
 
 def _run(dsn: str, bootstrap: str, *command: str) -> "subprocess.CompletedProcess[str]":
-    env = service_process.environment(dsn, bootstrap, ROOT / "deploy/municipalities/ibuurt")
+    env = service_process.environment(
+        dsn, bootstrap, ROOT / "deploy/municipalities/ibuurt", signing_key="k" * 32
+    )
     return service_process.ended("stats", env, *command)
 
 

@@ -16,7 +16,14 @@ from services.stats.core.adjusting import margins
 from services.stats.core.release import NOTHING_BEFORE, digest
 from services.stats.core.spec import Table
 from services.stats.signing import is_signed
-from shared.events import REPORTS, ReportAcknowledged, ReportRefused, ReportResolved, ReportWithdrawn
+from shared.events import (
+    INCIDENTS,
+    REPORTS,
+    ReportAcknowledged,
+    ReportRefused,
+    ReportResolved,
+    ReportWithdrawn,
+)
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.dying_closer import POINTS
 from tests.integration.stats_harness import (
@@ -30,6 +37,7 @@ from tests.integration.stats_harness import (
     stats_of,
 )
 from tests.integration.test_stats_service import Writer
+from tests.spine import delete_records, read_topic
 from tests.stats_town import SPEC
 
 # The first week-part of October 2026 is Thursday 1 to Sunday 4.
@@ -360,3 +368,23 @@ async def test_a_release_of_a_large_city_goes_out(
             2_800 + 5 * 140 + 140 + 20 + 1,
         ]
         assert await on_topic(stats.bootstrap) == released
+
+
+async def test_incidents_that_retention_took_unread_withhold_what_was_open(stats: Stats) -> None:
+    """Their topic has no numbers that would be missed: the first offset that is left tells it, once.
+    Reports are another topic's."""
+    async with Writer(stats.bootstrap) as writer:
+        await writer.send([incident(NOON) for _ in range(30)])
+    await stats.closing.note_lost()
+    assert await stats.value("SELECT count(*) FROM mending") == 0
+    for partition, numbers in (await read_topic(stats.bootstrap, INCIDENTS.name)).items():
+        await delete_records(stats.bootstrap, INCIDENTS.name, partition, len(numbers))
+    for _ in range(2):
+        await stats.closing.note_lost()
+    assert await stats.value("SELECT count(*) FROM mending WHERE command = 'records lost'") == 1
+    await stats.pool.execute("UPDATE mending SET at = $1", NOON)
+    async with stats.serving():
+        await stats.count([incident(NOON)])
+        await close(stats, datetime(2026, 12, 6, tzinfo=UTC))
+    withheld = {(one.table, one.period) for one in await stats.released() if one.state == "withheld"}
+    assert withheld == {("incidents.week_part", FIRST), ("incidents.month", "2026-10")}

@@ -56,6 +56,8 @@ async def test_an_empty_database_adopts_what_was_published_and_releases_none_of_
         empty.now = OCTOBER_CLOSED
         await empty.closing.adopt()
         assert await empty.chain() == before
+        ledger = "SELECT * FROM ledger ORDER BY table_id, period"
+        assert await empty.rows(ledger) == await stats.rows(ledger)
         await recovered(empty)
         await empty.count([*reports[::-1], incident(NOON)])
         async with empty.serving():

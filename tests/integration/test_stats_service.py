@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ import pytest
 from bench.records import partition_of
 from deploy.local.processes import free_port
 from deploy.reconcile import Away, fetch
-from shared import kafka
+from shared import kafka, postgres
 from shared.cloudevents import Envelope, to_record
-from shared.events import ReportEvent
+from shared.events import Event
 from tests.conftest import Infrastructure, MakeDatabase, Server
 from tests.integration.service_process import OPERATOR_TOKEN, ROOT, ended, environment
 from tests.integration.test_stats_apply import enveloped, many
+from tests.spine import until
 
 # A killed member of a group is waited for by the group before another may read on.
 PATIENCE = 60.0
@@ -44,7 +46,7 @@ class Writer:
     async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
 
-    async def send(self, events: Sequence[ReportEvent]) -> None:
+    async def send(self, events: Sequence[Event]) -> None:
         numbered = []
         for envelope in enveloped(events):
             topic = envelope.event.topic
@@ -77,10 +79,13 @@ class Process:
     def __init__(self, bootstrap: str, dsn: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        town = ROOT / "deploy/municipalities/ibuurt"
-        self._environment = environment(
-            dsn, bootstrap, town, internal_port=str(self.port), signing_key="k" * 32
-        )
+        self._own = {"internal_port": str(self.port), "signing_key": "k" * 32}
+        self._bootstrap, self._dsn = bootstrap, dsn
+        self.use(ROOT / "deploy/municipalities/ibuurt")
+
+    def use(self, town: Path, **own: str) -> None:
+        """From the next start on another folder, and other settings."""
+        self._environment = environment(self._dsn, self._bootstrap, town, **self._own | own)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return ended("stats", self._environment, *arguments)
@@ -194,6 +199,45 @@ async def test_totals_are_refused_for_now_while_the_database_is_away(
         assert (status, json.loads(problem)["type"]) == (503, "urn:ibuurt:problem:not-now")
         await asyncio.to_thread(local_postgres.start)
         assert (await stats.totals_when(0, 0))["accepted"] == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_stats_that_was_promised_otherwise_does_not_start(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase, tmp_path: Path
+) -> None:
+    """What its folder asks for has changed under one version: it ends with what to do. The past of the folder
+    as it was is closed by a command, once."""
+    dsn = await database()
+    stats = Process(infrastructure.bootstrap, dsn)
+    assert stats.command("migrate").returncode == 0
+    process = stats.start(tmp_path / "stats.log")
+    try:
+        await stats.totals_when(0, 0)
+        connection = await postgres.connect(dsn, "test")
+        drawn = "SELECT EXISTS (SELECT FROM period WHERE table_id = 'incidents.month')"
+        await until(lambda: connection.fetchval(drawn), PATIENCE)
+        await connection.close()
+        for how in (["--dry-run"], ["--by", "eva"]):
+            closed = stats.command("close-history", "--subject", "reports", *how)
+            assert closed.returncode == 0, closed.stderr
+        closed = stats.command("close-history", "--subject", "reports", "--by", "eva")
+        assert closed.returncode == 1
+        assert "no past of reports waits to be closed" in closed.stderr
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        town = shutil.copytree(ROOT / "deploy/municipalities/ibuurt", tmp_path / "town")
+        file = town / "statistics.toml"
+        file.write_text(file.read_text("utf-8").replace("took = 7", "took = 8"), "utf-8")
+        stats.use(town)
+        refused = await asyncio.to_thread(stats.command)
+        assert refused.returncode == 1
+        assert "ibuurt-1 has promised otherwise; put them back, or write the next version" in refused.stderr
+        stats.use(ROOT / "deploy/municipalities/ibuurt", signing_key="short")
+        refused = await asyncio.to_thread(stats.command)
+        assert refused.returncode == 1
+        assert "IBUURT_SIGNING_KEY" in refused.stderr
     finally:
         process.kill()
         process.wait()

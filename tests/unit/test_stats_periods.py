@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.stats.core.periods import Grain, day_of, named, next_open, part_of, period, periods
+from services.stats.core.periods import Grain, begin_of, day_of, named, next_open, part_of, period, periods
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 GRAINS: tuple[Grain, ...] = ("week_part", "month", "quarter")
@@ -91,6 +91,7 @@ def test_periods_follow_one_another_nest_and_are_found_by_their_names(day: date,
     one = period(grain, day)
     assert one.begin <= day < one.end
     assert named(grain, one.name) == one
+    assert begin_of(one.name) == one.begin
     for inner in range(GRAINS.index(grain)):
         parts = list(periods(GRAINS[inner], one.begin, one.end))
         assert parts[0].begin == one.begin
@@ -104,6 +105,8 @@ def test_a_name_that_no_period_has_is_none(name: str) -> None:
     for grain in GRAINS:
         with pytest.raises(ValueError):
             named(grain, name)
+    with pytest.raises(ValueError):
+        begin_of(name)
 
 
 def test_periods_begin_where_they_are_asked_to() -> None:

@@ -70,6 +70,7 @@ FIELDS: dict[str, object] = {
     "edition": "final",
     "reason": "incomplete",
     "margins": {TABLE.id: 140},
+    "scale": 50,
 }
 
 

@@ -65,6 +65,13 @@ def named(grain: Grain, name: str) -> Period:
     return found
 
 
+def begin_of(name: str) -> date:
+    """The first day of the period of that name, of whatever grain. Raises ValueError for a name of none."""
+    if "-W" in name:
+        return named("week_part", name).begin
+    return named("quarter" if "-Q" in name else "month", name).begin
+
+
 def periods(grain: Grain, first: date, until: date) -> Iterator[Period]:
     """The periods that begin on `first`, or after it, and before `until`."""
     one = period(grain, first)

@@ -49,6 +49,7 @@ def unsigned(
         state="withheld" if withheld else "released",
         reason="incomplete" if withheld else None,
         cells=cells,
+        scale=table.scale if edition == "first" and not withheld else None,
         margins=margins or {},
         previous=after.digest,
         digest="-".join(("to", "be", "made")),

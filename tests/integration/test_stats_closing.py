@@ -37,7 +37,7 @@ from tests.integration.stats_harness import (
     stats_of,
 )
 from tests.integration.test_stats_service import Writer
-from tests.spine import delete_records, read_topic
+from tests.spine import delete_records, read_topic, until
 from tests.stats_town import SPEC
 
 # The first week-part of October 2026 is Thursday 1 to Sunday 4.
@@ -194,6 +194,21 @@ async def test_recorded_crime_has_periods_and_tables_of_its_own(stats: Stats) ->
         ("unknown", "other"): 0,
     }
     assert ("incidents.month", "final") in {(one.table, one.edition) for one in await stats.released()}
+
+
+async def test_incidents_are_read_from_their_topic_each_once(stats: Stats) -> None:
+    """Their writer numbers nothing and sends them again as it likes."""
+    told = [incident(NOON + days(number % 20)) for number in range(50)]
+    async with Writer(stats.bootstrap) as writer, stats.serving():
+        await writer.send(told[:30])
+        await writer.send_again()
+        await writer.send(told)
+
+        async def read() -> bool:
+            return int(await stats.value("SELECT sum(next_offset) FROM fence")) == 110
+
+        await until(read)
+    assert await stats.value("SELECT count(*) FROM incident") == 50
 
 
 async def test_noise_is_drawn_fourteen_days_before_a_period_opens_and_once(stats: Stats) -> None:

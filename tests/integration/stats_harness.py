@@ -74,9 +74,13 @@ class Stats:
 
     async def count(self, events: Iterable[Event]) -> None:
         """Count events, as the consumer does with a batch."""
-        told = [Envelope.of(one, id=uuid.uuid4(), source="/town/test", now=self.now) for one in events]
         async with self.pool.acquire() as connection, connection.transaction():
-            await self._counting.apply(connection, told)
+            await self.count_on(connection, events)
+
+    async def count_on(self, connection: Any, events: Iterable[Event]) -> None:
+        """The same in the caller's transaction."""
+        told = [Envelope.of(one, id=uuid.uuid4(), source="/town/test", now=self.now) for one in events]
+        await self._counting.apply(connection, told)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Consumer]:

@@ -5,7 +5,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -240,6 +240,29 @@ async def test_a_freeze_waits_for_all_that_the_topics_held(stats: Stats) -> None
     assert (await stats.counts("reports.week_part", FIRST))["oakwood",] == 1
     offsets = await stats.value("SELECT offsets FROM period WHERE name = $1 AND frozen_at IS NOT NULL", FIRST)
     assert f'"{REPORTS.name}/' in offsets
+
+
+async def test_a_freeze_waits_for_what_is_being_counted_and_what_comes_then_is_late(stats: Stats) -> None:
+    """A report that was told its week-part is open is in it when that is frozen; the next one is told that it
+    is closed."""
+    stats.now = CLOSED
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with stats.pool.acquire() as connection:
+        counting = connection.transaction()
+        await counting.start()
+        await stats.count_on(connection, [report(NOON)])
+        freezing = asyncio.create_task(stats.closing.step())
+        await until(lambda: stats.value(f"SELECT ({waiting}) = 1"))
+        late = asyncio.create_task(stats.count([report(NOON, "harbour")]))
+        await until(lambda: stats.value(f"SELECT ({waiting}) = 2"))
+        await counting.commit()
+    await asyncio.gather(freezing, late)
+    counts = await stats.counts("reports.week_part", FIRST)
+    assert (counts["oakwood",], counts["harbour",]) == (1, 0)
+    assert await stats.rows("SELECT area, counted_in FROM lifecycle ORDER BY area") == [
+        ("harbour", date(2026, 10, 5)),
+        ("oakwood", date(2026, 10, 1)),
+    ]
 
 
 async def test_where_counts_were_lost_a_period_is_withheld(stats: Stats) -> None:

@@ -148,6 +148,19 @@ def on_database(program: Program, work: Callable[[Any], Coroutine[Any, Any, None
     asyncio.run(checked())
 
 
+def on_both(program: Program, work: Callable[[Any, Any], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` with a connection to this service's database and with its Kafka."""
+
+    async def connected(dsn: str, where: Any) -> None:
+        connection = await postgres.connect(dsn, f"{program.name}-command")
+        try:
+            await work(connection, where)
+        finally:
+            await connection.close()
+
+    _mend(program, connected)
+
+
 def _resend(program: Program, given: argparse.Namespace) -> None:
     _mend(
         program,

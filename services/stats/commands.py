@@ -1,21 +1,62 @@
-"""The commands that only `stats` has."""
+"""The commands that only `stats` has: `releases`, `ledger`, `verify` and `close-history`."""
 
 import argparse
+from datetime import UTC, datetime
 from typing import Any
 
-from services.stats import queries_releases
+from services.stats import queries_releases, verifying
 from services.stats.core.spec import SUBJECTS
-from shared.command import Program, add_mending, on_database, say
+from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
 from shared.mending.journal import kept_for, note
 
 
 def extend(commands: Any) -> None:
     """Add them to a parser's commands."""
+    add_command(commands, "releases", "say what was released, and which periods wait for what", _releases)
+    add_command(commands, "ledger", "say what releases have spent of each report and incident", _ledger)
+    does = "hold the topic of releases against chain, signatures, database, ledger and budget"
+    add_command(commands, "verify", does, _verify)
     closing = add_mending(
         commands, "close-history", "release the past, once all of it is imported", _close_history
     )
     closing.add_argument("--subject", required=True, choices=SUBJECTS, help="whose past is complete")
+
+
+# What each state of a period that is not released waits for.
+_WAITS = {
+    "history": "waits for close-history, once its past is imported",
+    "open": "closes then",
+    "closed": "waits until everything is applied that was written by then",
+    "frozen": "is released next",
+}
+
+
+def _releases(program: Program, _given: argparse.Namespace) -> None:
+    async def listing(connection: Any) -> None:
+        for number, one in (await queries_releases.kept(connection)).items():
+            shown = "" if one.shown else ", on its way to the topic"
+            at = f"{one.released_at:%Y-%m-%dT%H:%MZ}"
+            say(f"{number} {one.table} {one.period} {one.edition}: {one.state} at {at}{shown}")
+        for period in await queries_releases.waiting(connection, datetime.now(UTC)):
+            say(f"- {period.table} {period.name}: {period.closes_at:%Y-%m-%dT%H:%MZ}, {_WAITS[period.state]}")
+
+    on_database(program, listing)
+
+
+def _ledger(program: Program, _given: argparse.Namespace) -> None:
+    async def listing(connection: Any) -> None:
+        debits = await queries_releases.spent(connection)
+        for line in verifying.lines_of_ledger(debits.values()):
+            say(line)
+        if not debits:
+            say("nothing was released, so nothing is spent")
+
+    on_database(program, listing)
+
+
+def _verify(program: Program, _given: argparse.Namespace) -> None:
+    on_both(program, lambda connection, where: verifying.verify(connection, where, say))
 
 
 def _close_history(program: Program, given: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.stats.core.release import NOTHING_BEFORE, Link
 from services.stats.core.spec import Debit, Group
@@ -209,12 +209,59 @@ async def debit(connection: Any, table: str, period: str, begins: date, cost: Fr
     )
 
 
-async def debits(connection: Any) -> list[Debit]:
-    """The ledger."""
-    rows = await connection.fetch("SELECT * FROM ledger")
-    return [
-        Debit(row["table_id"], row["begins"], Fraction(row["numerator"], row["denominator"])) for row in rows
-    ]
+class Kept(NamedTuple):
+    """A release as the database has it: by what it is known, and whether it was read back."""
+
+    digest: str
+    shown: bool
+    table: str
+    period: str
+    edition: str
+    state: str
+    released_at: datetime
+
+
+async def kept(connection: Any) -> dict[int, Kept]:
+    """Every release, by its number, in order."""
+    rows = await connection.fetch(
+        """SELECT number, digest, shown_at IS NOT NULL AS shown, table_id, period, edition, state, released_at
+           FROM release ORDER BY number"""
+    )
+    return {row["number"]: Kept(*tuple(row)[1:]) for row in rows}
+
+
+async def spent(connection: Any) -> dict[tuple[str, str], Debit]:
+    """The ledger, by table and period."""
+    rows = await connection.fetch("SELECT * FROM ledger ORDER BY table_id, begins")
+    return {
+        (row["table_id"], row["period"]): Debit(
+            row["table_id"], row["begins"], Fraction(row["numerator"], row["denominator"])
+        )
+        for row in rows
+    }
+
+
+class Waiting(NamedTuple):
+    """A period that is not released; `state` is history, open, closed or frozen."""
+
+    table: str
+    name: str
+    closes_at: datetime
+    state: str
+
+
+async def waiting(connection: Any, now: datetime) -> list[Waiting]:
+    """The periods that are drawn and not released, the first to close before."""
+    rows = await connection.fetch(
+        """SELECT table_id, name, closes_at,
+               CASE WHEN frozen_at IS NOT NULL THEN 'frozen' WHEN history THEN 'history'
+                    WHEN closes_at <= $1 THEN 'closed' ELSE 'open' END
+           FROM period p WHERE NOT EXISTS (
+               SELECT FROM release r WHERE r.table_id = p.table_id AND r.period = p.name)
+           ORDER BY closes_at, table_id""",
+        now,
+    )
+    return [Waiting(*row) for row in rows]
 
 
 async def release_digest(connection: Any, number: int) -> str | None:

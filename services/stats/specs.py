@@ -36,7 +36,7 @@ async def settle(connection: Any, spec: Spec, public_keys: list[str], now: datet
     await queries_releases.insert_spec(connection, spec.id, spec.digest(), spec.model_dump_json(), now)
     for key in public_keys:
         await queries_releases.insert_key(connection, key)
-    if spent := overspent(await queries_releases.debits(connection)):
+    if spent := overspent((await queries_releases.spent(connection)).values()):
         subject, quarter, cost = spent
         raise Refusal(
             f"the ledger has spent {cost} on each of the {subject} of the quarter that begins on {quarter}, "

@@ -1,0 +1,120 @@
+"""Topic, database and ledger held against each other."""
+
+from collections.abc import Callable, Collection, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from services.stats import queries_releases, signing
+from services.stats.core.auditing import Left, Read, chain, spent, unfit
+from services.stats.core.spec import Debit, Spec, overspent
+from shared import kafka
+from shared.cloudevents import from_record
+from shared.cluster import Where
+from shared.errors import Poison, Refusal
+from shared.events import STATISTICS, StatisticsReleased
+
+Say = Callable[[str], None]
+
+
+class Known(NamedTuple):
+    """What the database says: its releases by number, what it has spent, every spec, its own keys."""
+
+    releases: dict[int, queries_releases.Kept]
+    debits: dict[tuple[str, str], Debit]
+    specs: list[Spec]
+    keys: frozenset[str]
+
+
+async def verify(connection: Any, where: Where, say: Say) -> None:
+    """Say of each thing that disagrees what it is and what to do. Raises Refusal where something does."""
+    known = Known(
+        await queries_releases.kept(connection),
+        await queries_releases.spent(connection),
+        [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)],
+        await queries_releases.keys(connection),
+    )
+    read, unread = await _on_topic(where)
+    releases, left = chain(read, known.keys)
+    faults = [*unread, *_left(left), *_held(releases, known), *_ledger(releases, known)]
+    for fault in faults:
+        say(fault)
+    under_way = sum(number > len(releases) for number in known.releases)
+    say(
+        f"{len(releases)} releases on {STATISTICS.name}: digests, chain and signatures are read; "
+        f"{under_way} more are on their way"
+    )
+    if faults:
+        raise Refusal(
+            f"{len(faults)} things disagree, each named above; docs/operating.md, Releases, says what to do"
+        )
+    say("topic, database, ledger and budget agree")
+
+
+async def _on_topic(where: Where) -> tuple[list[Read], list[str]]:
+    read: list[Read] = []
+    unread: list[str] = []
+    reader = kafka.reader(where, "stats-verifying")
+    try:
+        await reader.start()
+        for place, end in (await kafka.ends(reader, [STATISTICS])).items():
+            async for record in kafka.records(reader, place, 0, end):
+                try:
+                    event = from_record(record.topic, record.key, record.value, record.headers).event
+                except Poison as poison:
+                    unread.append(f"the record at offset {record.offset} is no event: {poison.reason}")
+                    continue
+                if isinstance(event, StatisticsReleased):
+                    read.append(Read(record.offset, event, signing.is_signed(event)))
+    finally:
+        await kafka.stop_quietly(reader)
+    return read, unread
+
+
+def _left(left: list[Left]) -> Iterator[str]:
+    for one in left:
+        yield f"the record at offset {one.offset} is not release {one.number}: {one.why}"
+
+
+def _held(releases: list[StatisticsReleased], known: Known) -> Iterator[str]:
+    for release in releases:
+        kept = known.releases.get(release.number)
+        if kept is None:
+            yield f"release {release.number} is on the topic alone: restart stats, which takes it over"
+        elif kept.digest != release.digest:
+            yield f"release {release.number} is another in the database: it is of another time"
+        if why := unfit(release, known.specs):
+            yield f"release {release.number}: {why}"
+    for number, kept in known.releases.items():
+        if number > len(releases) and kept.shown:
+            yield f"release {number} was shown and is not on the topic: `outbox resend`"
+
+
+def _ledger(releases: list[StatisticsReleased], known: Known) -> Iterator[str]:
+    expected = spent(releases)
+    for (table, period), debit in expected.items():
+        booked = known.debits.get((table, period))
+        if booked is None or booked.cost != debit.cost:
+            says = booked.cost if booked else 0
+            yield f"the ledger says {says} of {table} {period}, its release says {debit.cost}"
+    under_way = {(one.table, one.period) for number, one in known.releases.items() if number > len(releases)}
+    for table, period in known.debits.keys() - expected.keys() - under_way:
+        yield f"the ledger has spent something on {table} {period}, and there is no such release"
+    if too_much := overspent(known.debits.values()):
+        subject, quarter, cost = too_much
+        yield f"{cost} was spent on each of the {subject} of the quarter from {quarter}: more than 1"
+
+
+def lines_of_ledger(debits: Collection[Debit]) -> Iterator[str]:
+    """What was spent, by subject, with what is the most that one report or incident has spent."""
+    by_table: dict[str, list[Debit]] = {}
+    for debit in debits:
+        by_table.setdefault(debit.table, []).append(debit)
+    totals: dict[str, Fraction] = {}
+    for table, listed in sorted(by_table.items()):
+        most = max(debit.cost for debit in listed)
+        subject = table.partition(".")[0]
+        totals[subject] = totals.get(subject, Fraction(0)) + most
+        first, last = min(one.begin for one in listed), max(one.begin for one in listed)
+        yield f"{table}: {len(listed)} periods from {first} to {last}, {most} of each that counts there"
+    for subject, total in sorted(totals.items()):
+        yield f"{subject}: at most {total} (epsilon {float(total):.3f}) of each in its whole life, of 1"

@@ -1,0 +1,191 @@
+"""`verify`, `ledger` and `releases`: what an operator is told of what was published."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+
+from services.stats import verifying
+from shared.cloudevents import Envelope, to_record
+from shared.errors import Refusal
+from shared.events import STATISTICS, StatisticsReleased
+from shared.kafka import producer
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, report, stats_of
+from tests.integration.test_stats_closing import CLOSED, NOON, OCTOBER_CLOSED, close
+from tests.integration.test_stats_reading import FORGED
+
+
+@pytest_asyncio.fixture
+async def stats(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> AsyncIterator[Stats]:
+    """October is released and shown."""
+    async with stats_of(infrastructure.bootstrap, await database()) as made:
+        await made.count([report(NOON), report(NOON), report(NOON, "harbour")])
+        async with made.serving():
+            await close(made, OCTOBER_CLOSED)
+            await made.shown(len(await made.released()))
+        yield made
+
+
+async def verified(stats: Stats) -> list[str]:
+    """What `verify` says."""
+    said: list[str] = []
+    async with stats.pool.acquire() as connection:
+        await verifying.verify(connection, stats.bootstrap, said.append)
+    return said
+
+
+async def refused(stats: Stats) -> list[str]:
+    """What it says where something disagrees, but the last line."""
+    said: list[str] = []
+    async with stats.pool.acquire() as connection:
+        with pytest.raises(Refusal, match="things disagree, each named above"):
+            await verifying.verify(connection, stats.bootstrap, said.append)
+    return said[:-1]
+
+
+async def put(stats: Stats, release: StatisticsReleased) -> None:
+    """Write a record on the topic, as whoever may write there can."""
+    now = datetime.now(UTC)
+    record = to_record(Envelope.of(release, id=release.release_id, source="/town/stats", now=now))
+    sender = producer(stats.bootstrap, "test")
+    await sender.start()
+    try:
+        await sender.send_and_wait(
+            STATISTICS.name, record.value, key=record.key, headers=list(record.headers), partition=0
+        )
+    finally:
+        await sender.stop()
+
+
+async def test_what_was_published_agrees_with_everything(stats: Stats) -> None:
+    """Also where the same record stands there twice, as after a writer's death."""
+    releases = await stats.released()
+    await put(stats, releases[0])
+    said = await verified(stats)
+    assert said[0].startswith(f"{len(releases)} releases on {STATISTICS.name}")
+    assert said[-1] == "topic, database, ledger and budget agree"
+
+
+@pytest.mark.parametrize("name", sorted(FORGED))
+async def test_a_record_that_is_no_release_is_named(stats: Stats, name: str) -> None:
+    """With its place and why; the chain without it is whole."""
+    releases = await stats.released()
+    made, reason = FORGED[name]
+    await put(stats, made(releases[-1]))
+    if name == "a release that leaves one out":
+        # There are more than three by now.
+        reason = "second_release"
+    number = made(releases[-1]).number
+    assert await refused(stats) == [f"the record at offset {len(releases)} is not release {number}: {reason}"]
+
+
+async def _another_digest(stats: Stats) -> None:
+    await stats.pool.execute("UPDATE release SET digest = repeat('a', 64) WHERE number = 2")
+
+
+async def _one_less(stats: Stats) -> None:
+    await stats.pool.execute(
+        """DELETE FROM ledger
+           WHERE (table_id, period) = (SELECT table_id, period FROM release WHERE number = 1)"""
+    )
+
+
+async def _one_more(stats: Stats) -> None:
+    await stats.pool.execute("INSERT INTO ledger VALUES ('reports.month', '2026-09', '2026-09-01', 1, 2)")
+
+
+async def _dearer(stats: Stats) -> None:
+    await stats.pool.execute("UPDATE ledger SET numerator = 2 WHERE table_id = 'reports.month'")
+
+
+async def _only_here(stats: Stats) -> None:
+    await stats.pool.execute(
+        """INSERT INTO release SELECT number + 100, gen_random_uuid(), spec, table_id, 'another', edition,
+           state, digest, content, released_at, shown_at FROM release WHERE number = 1"""
+    )
+
+
+async def _only_there(stats: Stats) -> None:
+    await stats.pool.execute("DELETE FROM release WHERE number = (SELECT max(number) FROM release)")
+
+
+async def _other_spec(stats: Stats) -> None:
+    await stats.pool.execute(
+        "UPDATE spec SET content = replace(content::text, '\"scale\": 5', '\"scale\": 6')::jsonb"
+    )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (_another_digest, "release 2 is another in the database: it is of another time"),
+        (_one_less, "the ledger says 0 of "),
+        (_one_more, "the ledger has spent something on reports.month 2026-09, and there is no such release"),
+        (_dearer, "the ledger says 1 of reports.month 2026-10, its release says 1/2"),
+        (_only_here, "release 101 was shown and is not on the topic: `outbox resend`"),
+        (_only_there, "is on the topic alone: restart stats, which takes it over"),
+        (_other_spec, "its scale is 5, and town-1 promises 6"),
+    ],
+)
+async def test_what_disagrees_is_named_with_what_to_do(
+    stats: Stats, break_it: Callable[[Stats], Awaitable[None]], words: str
+) -> None:
+    await verified(stats)
+    await break_it(stats)
+    said = await refused(stats)
+    assert any(words in line for line in said), said
+
+
+async def test_the_commands_say_it_on_the_command_line(stats: Stats, infrastructure: Infrastructure) -> None:
+    """`releases` and `ledger` tell no count; `verify` ends with 1 where something disagrees."""
+
+    async def command(name: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "services.stats", name],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=60,
+            env={
+                **os.environ,
+                "IBUURT_DATABASE_URL": stats.dsn,
+                "IBUURT_KAFKA_BOOTSTRAP": infrastructure.bootstrap,
+            },
+        )
+
+    releases = await stats.released()
+    listed = await command("releases")
+    assert listed.returncode == 0, listed.stderr
+    lines = listed.stdout.splitlines()
+    assert [line.split()[0] for line in lines[: len(releases)]] == [str(one.number) for one in releases]
+    assert lines[0].startswith(f"1 {releases[0].table} {releases[0].period} first: released at ")
+    assert any("closes then" in line and line.startswith("- reports.month 2026-11") for line in lines)
+    ledger = await command("ledger")
+    assert "reports.month: 1 periods from 2026-10-01 to 2026-10-01, 1/2 of each" in ledger.stdout
+    assert "reports: at most 7/10 (epsilon 0.700) of each in its whole life, of 1" in ledger.stdout
+    good = await command("verify")
+    assert (good.returncode, good.stdout.splitlines()[-1]) == (0, "topic, database, ledger and budget agree")
+    await _another_digest(stats)
+    bad = await command("verify")
+    assert bad.returncode == 1
+    assert "1 things disagree" in bad.stderr
+
+
+async def test_nothing_released_is_nothing_to_verify(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    async with stats_of(infrastructure.bootstrap, await database()) as stats:
+        stats.now = CLOSED
+        assert await on_topic(stats.bootstrap) == []
+        assert (await verified(stats))[-1] == "topic, database, ledger and budget agree"
+        assert SECRET not in json.dumps(await verified(stats))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from services.stats import noise, queries, queries_releases, reading, specs
+from services.stats import horizon, noise, queries, queries_releases, reading, specs
 from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
@@ -15,6 +15,7 @@ from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS, StatisticsReleased
 from shared.mending.recover import History, Recover, Recovered
 from shared.municipality import Municipality
+from shared.repeating import repeat
 from shared.service import Service
 
 
@@ -42,6 +43,10 @@ async def serve(settings: Settings, service: Service) -> None:
     )
     service.consume(SUBSCRIPTIONS["stats"], _counting(town))
     service.also("releases", lambda: closing.run(relay.checked))
+    service.also(
+        "horizon",
+        lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),
+    )
     service.answer(queries.totals)
     await service.run(None)
 

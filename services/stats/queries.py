@@ -24,10 +24,10 @@ async def merge_lifecycles(
         """INSERT INTO lifecycle AS l (
                report_id, kind, hour, area, counted_category, counted_in, category, category_version,
                tips_version, notify_version, routed, delivered, acknowledged, resolved_version, outcome,
-               in_time, refused_version, reopened, withdrawn, erased)
+               in_time, refused_version, reopened, withdrawn, erased, seen_on)
            SELECT report_id, kind, hour, area, counted_category, counted_in, category, category_version,
                tips_version, notify_version, routed, delivered, acknowledged::took, resolved_version, outcome,
-               in_time, refused_version, reopened, withdrawn, erased
+               in_time, refused_version, reopened, withdrawn, erased, current_date
            FROM unnest(
                $1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::date[], $7::text[],
                $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[], $12::boolean[], $13::text[],
@@ -59,7 +59,8 @@ async def merge_lifecycles(
                refused_version = greatest(l.refused_version, excluded.refused_version),
                reopened = l.reopened OR excluded.reopened,
                withdrawn = l.withdrawn OR excluded.withdrawn,
-               erased = l.erased OR excluded.erased""",
+               erased = l.erased OR excluded.erased,
+               seen_on = greatest(l.seen_on, excluded.seen_on)""",
         # By number is by id: PostgreSQL and Python order UUIDs alike.
         *zip(
             *[_row(*told, counted_in.get(told[0])) for told in sorted(merged.items(), key=_number)],
@@ -128,14 +129,18 @@ async def count_in(connection: Any, hours: Mapping[datetime, date]) -> None:
 async def totals(connection: Any) -> dict[str, Any]:
     """What an operator holds against the other services' totals, of one moment."""
     row = await connection.fetchrow(
-        """SELECT count(*) FILTER (WHERE hour IS NOT NULL) AS accepted,
-               coalesce(lpad(to_hex(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64)::bigint)
-                   FILTER (WHERE hour IS NOT NULL)), 16, '0'), repeat('0', 16)) AS digest,
-               count(*) FILTER (WHERE routed) AS routed,
-               count(*) FILTER (WHERE delivered) AS delivered,
-               count(acknowledged) AS acknowledged,
-               count(counted_in) AS counted
-           FROM lifecycle"""
+        """WITH here AS (
+               SELECT count(hour) AS accepted, count(*) FILTER (WHERE routed) AS routed,
+                   count(*) FILTER (WHERE delivered) AS delivered, count(acknowledged) AS acknowledged,
+                   count(counted_in) AS counted,
+                   coalesce(bit_xor(('x' || left(md5(report_id::text), 16))::bit(64))
+                       FILTER (WHERE hour IS NOT NULL), 0::bit(64)) AS digest
+               FROM lifecycle)
+           SELECT h.accepted + g.accepted AS accepted,
+               lpad(to_hex((h.digest # g.digest)::bigint), 16, '0') AS digest,
+               h.routed + g.routed AS routed, h.delivered + g.delivered AS delivered,
+               h.acknowledged + g.acknowledged AS acknowledged, h.counted + g.counted AS counted
+           FROM here h, lifecycle_gone g"""
     )
     return dict(row)
 

@@ -15,7 +15,8 @@ PASSWORD = "S3cret.that-nobody_may.read"
 
 
 def _ends(dsn: str, *command: str) -> "subprocess.CompletedProcess[str]":
-    env = environment(dsn, f"127.0.0.1:{free_port()}", ROOT / "deploy/municipalities/ibuurt")
+    nowhere = f"127.0.0.1:{free_port()}"
+    env = environment(dsn, nowhere, ROOT / "deploy/municipalities/ibuurt", signing_key="k" * 32)
     return ended("stats", env, *command)
 
 

@@ -164,7 +164,7 @@ async def test_the_other_services_answer_on_their_internal_port_as_their_documen
         env["IBUURT_DESK_TOKEN"] = DESK_TOKEN
         reports = await _routed(dsn)
     else:
-        env = service_process.environment(dsn, infrastructure.bootstrap, IBUURT)
+        env = service_process.environment(dsn, infrastructure.bootstrap, IBUURT, signing_key="k" * 32)
         assert (await asyncio.to_thread(ended, service, env, "migrate")).returncode == 0
     (tmp_path / "keys").mkdir()
     async with (

@@ -4,14 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 # suite:minutes[:workers] — each suite is stopped at its budget.
-SUITES ?= unit:4:2 integration:14:3 e2e:6 chaos:14:2
+SUITES ?= unit:4:2 privacy:4 integration:14:3 e2e:6 chaos:14:2
 
 # The long runs of make chaos (tests/chaos.sh says what each is), and how many kills the first has.
 PARTS ?= kills network clocks containers
 KILLS ?= 800
 SEED ?= 7
 
-.PHONY: help demo half-year run test bench chaos check contract format lock clean
+.PHONY: help demo half-year run test privacy bench chaos check contract format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,6 +30,9 @@ test: $(VENV)/ready ## every suite on real Kafka and PostgreSQL, each within its
 	@for tool in node npm kcat javac promtool; do command -v $$tool >/dev/null || echo "no $$tool: what needs it is skipped, by name; \
 	apt install nodejs npm kcat openjdk-17-jdk-headless prometheus, or brew install node kcat openjdk prometheus"; done
 	@PYTHON=$(RUN) sh tests/suites.sh $(SUITES)
+
+privacy: $(VENV)/ready ## the attacks on the statistics at their full size, and their table
+	@IBUURT_PRIVACY_LONG=1 $(RUN) -m pytest -q tests/privacy
 
 bench: $(VENV)/ready ## speed against named peers; B=relay for one, ARGS="--size 0.1 --hold", ARGS=--help says more
 	@$(RUN) -m bench $(B) $(ARGS)

@@ -1,0 +1,9 @@
+"""How much the attacks try: little in every test run, much by `make privacy`."""
+
+import os
+
+LONG = os.environ.get("IBUURT_PRIVACY_LONG") == "1"
+# Neighbouring pairs of worlds, draws of the sampler, and simulated months.
+PAIRS = 400_000 if LONG else 20_000
+DRAWS = 10_000_000 if LONG else 300_000
+MONTHS = 12_000 if LONG else 600

@@ -1,0 +1,324 @@
+"""Attacks on the figures themselves: 1, 4, 8, 9, 11, 12 and 14 of the fifteen."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy
+import pytest
+
+from services.stats import noise
+from services.stats.core import adjusting, spec
+from services.stats.core.adjusting import Cell
+from services.stats.core.margins import of_one
+from services.stats.core.release import Link, noisy, unsigned
+from services.stats.core.spec import Group, Spec, Table, tally
+from shared.errors import Refusal
+from shared.events import Took
+from shared.municipality import read
+from tests.privacy.attacks import (
+    CHANCE,
+    Draw,
+    highest,
+    log_ratios,
+    lowest,
+    misfit,
+    rates,
+    unlikely,
+    worlds,
+)
+from tests.privacy.sizes import DRAWS, MONTHS, PAIRS
+from tests.privacy.table import ROWS, Row
+from tests.stats_town import SPEC
+
+REPORTS = [table for table in SPEC.tables if table.subject == "reports"]
+SCALES = [table.scale for table in REPORTS]
+IBUURT = Path(__file__).parents[2] / "deploy/municipalities/ibuurt"
+CLAIM = sum(1 / scale for scale in SCALES)
+
+
+def halved(scale: int, cells: int) -> Sequence[int]:
+    """A planted bug: half the noise that is promised, as where a factor is forgotten."""
+    return [round(value / 2) for value in noise.draw(scale, cells)]
+
+
+def floats(scale: int, cells: int) -> Sequence[int]:
+    """A planted bug: the noise of numpy, cut to whole numbers."""
+    generator = numpy.random.default_rng()
+    return [int(value) for value in generator.laplace(0, scale, cells)]
+
+
+def shared(scale: int, cells: int) -> Sequence[int]:
+    """A planted bug: one draw for two cells."""
+    drawn = noise.draw(scale, (cells + 1) // 2)
+    return [drawn[number // 2] for number in range(cells)]
+
+
+def never_again(scale: int, cells: int) -> Sequence[int]:
+    """No noise at all."""
+    return [0] * cells
+
+
+def audited(draw: Draw, second: Draw | None = None) -> float:
+    """What the best attacker shows to be spent at least, from all cells in which one report counts. `second`
+    is a second release of each, with noise of its own."""
+    scales = SCALES * (2 if second else 1)
+    with_it, without = worlds(draw, SCALES, PAIRS)
+    if second:
+        more_with, more_without = worlds(second, SCALES, PAIRS)
+        with_it, without = numpy.hstack([with_it, more_with]), numpy.hstack([without, more_without])
+    present = [1] * len(scales)
+    threshold = 0.5 * sum(1 / scale for scale in scales)
+    found = rates(log_ratios(with_it, present, scales), log_ratios(without, present, scales), threshold)
+    return found.epsilon_at_least
+
+
+def test_8_the_audit_shows_no_more_than_is_claimed() -> None:
+    """The lower end of what is spent lies below the claim; with half the noise, or with a second release, it
+    lies above."""
+    built = audited(noise.draw)
+    half, twice = audited(halved), audited(noise.draw, noise.draw)
+    ROWS.append(
+        Row(
+            8,
+            "likelihood ratio over all tables of one report",
+            "noise of 1/scale, drawn once",
+            "half the noise; a second draw that is seen",
+            f"at least {built:.2f} of {CLAIM:.3f}",
+            f"{half:.2f}; {twice:.2f}",
+        )
+    )
+    assert built <= CLAIM < min(half, twice)
+
+
+@pytest.mark.parametrize(("draw", "holds"), [(noise.draw, True), (halved, False), (never_again, False)])
+def test_1_whoever_combines_tables_is_right_no_more_often_than_the_bound(draw: Draw, holds: bool) -> None:
+    """At one false alarm in a hundred an attacker with every table finds at most e^epsilon in a hundred: by
+    the likelihood ratio, which no combination of cells beats."""
+    with_it, without = worlds(draw, SCALES, PAIRS)
+    present = [1] * len(SCALES)
+    # Many score the same: among those a coin decides, or there would be no one alarm in a hundred.
+    coin = numpy.random.default_rng(1)
+    scores, ups = (
+        log_ratios(figures, present, SCALES) + coin.uniform(0, 1e-9, len(figures))
+        for figures in (without, with_it)
+    )
+    found = rates(ups, scores, float(numpy.quantile(scores, 0.99)))
+    bound = math.exp(CLAIM) * highest(found.false, found.runs, CHANCE)
+    within = lowest(found.true, found.runs, CHANCE) <= bound
+    if holds or draw is halved:
+        said = f"{found.true / found.runs:.2%} at {found.false / found.runs:.2%}"
+        _say_combined(said, holds)
+    assert within == holds
+
+
+_COMBINED: dict[bool, str] = {}
+
+
+def _say_combined(said: str, holds: bool) -> None:
+    _COMBINED[holds] = said
+    if len(_COMBINED) == 2:
+        ROWS.append(
+            Row(
+                1,
+                "differences of nested areas, weeks, months and categories",
+                "noise in each cell, coherent totals",
+                "half the noise",
+                f"true {_COMBINED[True]} false alarms",
+                f"true {_COMBINED[False]} false alarms",
+            )
+        )
+
+
+def _bodies(reports: Sequence[Group]) -> dict[str, list[int]]:
+    """The counts of every table, as they are frozen."""
+    return {table.id: tally(table, reports) for table in REPORTS}
+
+
+def test_4_across_a_close_one_report_changes_its_own_cells_by_one_and_no_other() -> None:
+    """With the noise held fast: one cell of each table, so that no figure leans on how many there are."""
+    chance = random.Random(4)
+    areas, categories = REPORTS[1].codes
+    groups = [
+        Group(
+            chance.choice([*areas, None]),
+            chance.choice([*categories, "gone"]),
+            chance.choice([*get_args(Took), None]),
+            chance.choice(spec.OUTCOMES),
+            1,
+        )
+        for _ in range(300)
+    ]
+
+    def changed(counted: Callable[[Sequence[Group]], dict[str, list[int]]]) -> dict[str, list[int]]:
+        before, after = counted(groups[1:]), counted(groups)
+        return {
+            table: [two - one for one, two in zip(before[table], after[table], strict=True) if one != two]
+            for table in before
+        }
+
+    def in_shares(reports: Sequence[Group]) -> dict[str, list[int]]:
+        """A planted bug: parts of a thousand, which change with every report."""
+        counted = _bodies(reports)
+        return {
+            table: [1000 * count // max(1, sum(counts)) for count in counts]
+            for table, counts in counted.items()
+        }
+
+    built = changed(_bodies)
+    assert built == {table.id: [1] for table in REPORTS}
+    broken = changed(in_shares)
+    assert broken != built
+    ROWS.append(
+        Row(
+            4,
+            "before and after one report, across a close, noise held fast",
+            "counts that add up, fixed cells",
+            "shares of the whole",
+            f"{sum(map(len, built.values()))} cells, each by 1",
+            f"{sum(map(len, broken.values()))} cells",
+        )
+    )
+
+
+def test_9_one_report_in_an_empty_city_is_guessed_no_better_than_the_bound() -> None:
+    """At equal odds at most e/(1+e) of the guesses are right; and no cell appears or vanishes."""
+
+    def right(draw: Draw) -> tuple[int, int]:
+        with_it, without = worlds(draw, SCALES, PAIRS)
+        present = [1] * len(SCALES)
+        ups, downs = log_ratios(with_it, present, SCALES), log_ratios(without, present, SCALES)
+        coin = numpy.random.default_rng(9).uniform(size=len(ups)) < 0.5
+        hits = (ups > 0).sum() + (downs < 0).sum() + (coin & (ups == 0)).sum() + (coin & (downs == 0)).sum()
+        return int(hits), 2 * len(ups)
+
+    bound = math.exp(CLAIM) / (1 + math.exp(CLAIM))
+    built, bare = right(noise.draw), right(never_again)
+    assert lowest(*built, CHANCE) <= bound < lowest(*bare, CHANCE)
+    table = SPEC.table("reports.month")
+    empty, one = [0] * len(table.cells()), [1] + [0] * (len(table.cells()) - 1)
+    drawn = noise.draw(table.scale, len(empty))
+    assert [cell.cell for cell in noisy(table, empty, drawn)] == [
+        cell.cell for cell in noisy(table, one, drawn)
+    ]
+    ROWS.append(
+        Row(
+            9,
+            "one report in an empty city",
+            "every cell is published, with noise",
+            "no noise",
+            f"{built[0] / built[1]:.1%} right; at most {bound:.1%}",
+            f"{bare[0] / bare[1]:.1%} right",
+        )
+    )
+
+
+@pytest.mark.parametrize("scale", [2, 5, 7])
+def test_11_the_noise_is_what_it_says_and_that_of_one_cell_says_nothing_of_the_next(scale: int) -> None:
+    """Pearson's test against the exact probabilities, and the correlation of neighbours."""
+
+    def fits(draw: Draw) -> float:
+        return unlikely(*misfit(numpy.array(draw(scale, DRAWS), dtype=numpy.int64), scale))
+
+    def correlation(draw: Draw) -> float:
+        drawn = numpy.array(draw(scale, DRAWS // 2 * 2), dtype=numpy.float64)
+        return float(numpy.corrcoef(drawn[::2], drawn[1::2])[0, 1]) * math.sqrt(len(drawn) / 2)
+
+    built, apart = fits(noise.draw), correlation(noise.draw)
+    other, together = fits(floats), correlation(shared)
+    assert built > CHANCE > other
+    assert abs(apart) < 6 < abs(together)
+    ROWS.append(
+        Row(
+            11,
+            f"the sampler at scale {scale}, {DRAWS:,} draws",
+            "OpenDP's discrete Laplace, each cell of its own",
+            "floats of numpy, cut; one draw for two cells",
+            f"p {built:.3f}; correlation {apart:.1f} deviations",
+            f"p {other:.0e}; {together:.0f} deviations",
+        )
+    )
+
+
+def _with(table: Table, **changes: Any) -> Spec:
+    return SPEC.model_copy(
+        update={"tables": (table.model_copy(update=changes), *(one for one in SPEC.tables if one != table))}
+    )
+
+
+TOO_MUCH = {
+    "a table more": SPEC.model_copy(
+        update={"tables": (*SPEC.tables, REPORTS[0].model_copy(update={"id": "reports.day", "scale": 2}))}
+    ),
+    "half a scale": _with(REPORTS[1], scale=1),
+    "no noise": _with(REPORTS[1], scale=0),
+    "the other way": _with(REPORTS[1], scale=-2),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TOO_MUCH))
+def test_12_a_spec_that_spends_too_much_is_refused(name: str) -> None:
+    """In exact fractions, before anything is drawn; what is shipped spends 69/70."""
+    with pytest.raises(Refusal):
+        spec.check(TOO_MUCH[name])
+    spec.check(SPEC)
+    shipped = spec.spec_of(read(IBUURT))
+    assert spec.budget(shipped, "reports") == Fraction(69, 70)
+    as_floats = float(spec.budget(TOO_MUCH["a table more"], "reports"))
+    if name == "a table more":
+        spends = f"each spends {as_floats:.2f}"
+        ROWS.append(Row(12, f"budget: {name}", "sum in fractions at start", "no check", "refused", spends))
+
+
+def test_14_the_bounds_hold_as_often_as_they_say_and_nothing_leans_to_one_side() -> None:
+    """Of many simulated months: 95 % of the final figures lie within, and the mean error is none."""
+    month, week_part = SPEC.table("reports.month"), SPEC.table("reports.week_part")
+    weeks = [f"w{number}" for number in range(5)]
+    bounds = adjusting.margins(month, week_part, len(weeks))
+    names = adjusting.names_of(month)
+    inside, cells, error = dict.fromkeys(names, 0), dict.fromkeys(names, 0), 0
+    half = 0
+    for _ in range(MONTHS):
+        first: dict[Cell, int] = dict(
+            zip(month.cells(), noise.draw(month.scale, len(month.cells())), strict=True)
+        )
+        places = [(week, area) for week in weeks for area in week_part.codes[0]]
+        parts: dict[Cell, int] = dict(zip(places, noise.draw(week_part.scale, len(places)), strict=True))
+        final = adjusting.adjust(month, week_part, first, parts)
+        for name, found in final.items():
+            cells[name] += len(found)
+            inside[name] += sum(abs(tenths) <= bounds[name] for tenths in found.values())
+        half += sum(abs(tenths) <= bounds[names.month] / 2 for tenths in final[names.month].values())
+        error += final[names.city][()]
+    shares = {name: inside[name] / cells[name] for name in names}
+    for name in names:
+        # Cells of one month hang together a little: so much room as if there were a fifth of them.
+        room = 4 * math.sqrt(0.95 * 0.05 / (cells[name] / 5))
+        assert abs(shares[name] - 0.95) < max(0.01, room), (name, shares[name])
+    assert half / cells[names.month] < 0.94
+    assert abs(error / MONTHS) < 6 * bounds[names.city] / 1.96 / math.sqrt(MONTHS)
+    assert of_one(2) == 60
+    ROWS.append(
+        Row(
+            14,
+            f"accuracy over {MONTHS:,} months",
+            "bounds from the noise's own distribution",
+            "half the bound",
+            ", ".join(f"{share:.1%}" for share in shares.values()) + " within",
+            f"{half / cells[names.month]:.1%} within",
+        )
+    )
+
+
+def test_a_release_says_no_more_than_its_cells() -> None:
+    """A withheld one has none, and the same figures are the same bytes."""
+    table = SPEC.table("reports.week_part")
+    nothing = Link(0, "0" * 64)
+    withheld = unsigned(SPEC, table, "2026-W40-2026-10", nothing, (), withheld=True)
+    assert (withheld.cells, withheld.scale, withheld.margins) == ((), None, {})
+    cells = noisy(table, [1, 2, 3], [0, 0, 0])
+    one = unsigned(SPEC, table, "2026-W40-2026-10", nothing, cells)
+    assert one == unsigned(SPEC, table, "2026-W40-2026-10", nothing, cells)

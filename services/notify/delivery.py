@@ -226,9 +226,14 @@ class Worker:
     async def _revive(self, connection: Any) -> None:
         """Whoever takes something again is sent what was given up while it was away."""
         if taking := frozenset(self._taking):
-            now = self._clock()
-            revived = await queries_deliveries.revive(connection, taking, AWAY, REVIVED_MOST, now)
-            self._taking -= taking
+            # What takes something from here on is looked at the next time.
+            self._taking.clear()
+            try:
+                now = self._clock()
+                revived = await queries_deliveries.revive(connection, taking, AWAY, REVIVED_MOST, now)
+            except Exception:
+                self._taking |= taking
+                raise
             if revived:
                 log.warning("given_up_goes_again", deliveries=revived)
                 self._leasing.wake()

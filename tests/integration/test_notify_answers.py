@@ -147,6 +147,12 @@ async def test_pressing_solved_first_says_both(browser: Browser) -> None:
         status, page, _ = await browser.press(path(), action)
         assert status == 200
         assert "al gedaan" in page.text
+    for action in ("refuse", "plan"):
+        # On a page that was opened before.
+        status, page, _ = await browser.press(path(), action)
+        assert status == 409
+        assert "Dat kan niet meer" in page.text
+        assert "Er is niets veranderd" in page.text
     assert kinds(await browser.notify.said()) == ["ReportRouted", "ReportAcknowledged", "ReportResolved"]
     (solved,) = await browser.notify.said(ReportResolved)
     assert isinstance(solved, ReportResolved)

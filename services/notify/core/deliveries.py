@@ -83,7 +83,7 @@ def first_due(kind: Kind, wait_minutes: int, now: datetime, chance: float) -> da
 
 # The failures of which what was called may have been away: what was given up for one of them is revived when
 # something else is taken there. So often: who takes everything but this will not take it the next time.
-AWAY = r"^(smtp_)?(timeout|disconnected|refused|dns|tls|malformed|421|(http_)?(408|429|5\d\d))$"
+AWAY = r"^((smtp_)?(timeout|disconnected|refused|dns|tls|malformed)|http_(408|429|5\d\d)|smtp_[45]\d\d)$"
 REVIVED_MOST = 3
 
 

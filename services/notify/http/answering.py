@@ -7,7 +7,7 @@ import asyncio
 import json
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ FORM_BYTES = 2_048
 FORM_SECONDS = 10
 ACTIONS: Mapping[str, Action] = {action: action for action in ("acknowledge", "plan", "resolve", "refuse")}
 _OVER = ("withdrawn", "erased")
+# What a report of that status has behind it.
+_IMPLIED: Mapping[str, Sequence[Action]] = {"resolved": ("acknowledge", "resolve")}
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -103,8 +105,10 @@ class Answers:
             raise _Refused(429, "used_up") from None
         except Unsuitable:
             raise _Refused(422, "unclear") from None
-        except Impossible:
-            # Withdrawn or erased meanwhile, or solved: the page says which.
+        except Impossible as impossible:
+            if impossible.status not in _OVER and act.action not in _IMPLIED.get(impossible.status, ()):
+                raise _Refused(409, "impossible") from None
+            # Withdrawn or erased meanwhile: the page says which. Or what it says follows from what was done.
             async with self._pool.acquire() as connection:
                 found = _its_own(link, await queries.dispatch_of(connection, link.report_id))
             return Done(found, found)

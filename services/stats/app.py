@@ -9,6 +9,8 @@ from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
 from services.stats.core.spec import spec_of
+from services.stats.http.desk import Desk
+from services.stats.http.public import public_app
 from services.stats.signing import Signer
 from shared import municipality
 from shared.consumer import Apply
@@ -48,7 +50,7 @@ async def serve(settings: Settings, service: Service) -> None:
         lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),
     )
     service.answer(queries.totals)
-    await service.run(None)
+    await service.run(public_app(Desk(service.pool, town, tuple(known))))
 
 
 def applying(settings: Settings) -> Apply:

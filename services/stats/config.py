@@ -10,7 +10,6 @@ from shared.settings import ServiceSettings
 class Settings(ServiceSettings):
     """The environment of `stats`."""
 
-    http_port: int = Field(0, description="the public port, which stats does not open yet")
     signing_key: SecretStr = Field(
         min_length=32, description="a secret of 32 characters or more, from which releases' signatures come"
     )

@@ -75,6 +75,7 @@ class Deployment:
         self.given = folder / "given"
         self.given.mkdir()
         self.tips_port, self.notify_port, self.prometheus_port = free_port(), free_port(), free_port()
+        self.stats_port = free_port()
         brokers = 3 if "docker-compose.three-brokers.yml" in files else 1
         self.kafka_ports = [free_port() for _ in range(brokers)]
         environment = {
@@ -84,6 +85,7 @@ class Deployment:
             "IBUURT_KAFKA_PORT": self.kafka_ports[0],
             "IBUURT_TIPS_PORT": self.tips_port,
             "IBUURT_NOTIFY_PORT": self.notify_port,
+            "IBUURT_STATS_PORT": self.stats_port,
             "IBUURT_PROMETHEUS_PORT": self.prometheus_port,
             # The tests play a whole town from one address.
             "IBUURT_UNLIMITED_NETWORKS": "0.0.0.0/0",

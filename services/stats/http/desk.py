@@ -1,0 +1,100 @@
+"""What the public routes share: the database, the town, and how an answer is kept and asked for again."""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import Request
+from fastapi.responses import Response
+
+from services.stats.core.spec import Spec
+from shared import postgres
+from shared.municipality import Municipality
+from shared.web import not_now
+
+# A browser may show them in pages of other sites.
+ANYWHERE = {"Access-Control-Allow-Origin": "*"}
+# What a release says never changes, and its address has its digest.
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+A_WHILE = {"Cache-Control": "public, max-age=60"}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Desk:
+    """`specs` are all that there ever were, the newest last."""
+
+    pool: Any
+    municipality: Municipality
+    specs: tuple[Spec, ...]
+
+    @property
+    def inhabitants(self) -> Mapping[str, int]:
+        return self.municipality.statistics.inhabitants
+
+    def codes(self, table: str, column: str) -> tuple[str, ...]:
+        """What a column of a table can be, by every spec."""
+        return tuple(
+            dict.fromkeys(
+                code
+                for spec in self.specs
+                for one in spec.tables
+                if one.id == table and column in one.columns
+                for code in one.codes[one.columns.index(column)]
+            )
+        )
+
+    @property
+    def areas(self) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys(
+                code
+                for spec in self.specs
+                for one in spec.tables
+                if "area" in one.columns
+                for code in one.codes[one.columns.index("area")]
+            )
+        )
+
+
+@asynccontextmanager
+async def connection(desk: Desk) -> AsyncIterator[Any]:
+    """A connection of the pool. Raises Problem 503 where the database is away or busy."""
+    try:
+        async with desk.pool.acquire() as taken:
+            yield taken
+    except Exception as error:
+        if not postgres.is_transient(error):
+            raise
+        log.warning("database_away", error=type(error).__name__)
+        raise not_now() from None
+
+
+def etag_of(*parts: str | bytes) -> str:
+    """A strong ETag of what an answer is made of."""
+    digest = hashlib.sha256()
+    for part in parts:
+        told = part if isinstance(part, bytes) else part.encode()
+        digest.update(len(told).to_bytes(8) + told)
+    return f'"{digest.hexdigest()[:32]}"'
+
+
+def has(request: Request, etag: str) -> bool:
+    """Whether the caller has what this ETag is of."""
+    asked = request.headers.get("if-none-match", "")
+    return etag in [one.strip().removeprefix("W/") for one in asked.split(",")] or asked.strip() == "*"
+
+
+def answer(
+    request: Request, body: bytes, media_type: str, etag: str, kept: Mapping[str, str], **more: str
+) -> Response:
+    """The body, or 304 where the caller has it."""
+    headers = {"ETag": etag, **ANYWHERE, **kept}
+    if has(request, etag):
+        return Response(status_code=304, headers=headers)
+    named = {name.replace("_", "-"): value for name, value in more.items()}
+    return Response(body, media_type=media_type, headers=headers | named)

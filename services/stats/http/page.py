@@ -1,0 +1,242 @@
+"""A plain page of what was released last, in words of level B1. It works without JavaScript."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, Response
+
+from services.stats import queries_public
+from services.stats.core import figures
+from services.stats.core.figures import VIEWS, Figure, View
+from services.stats.http.desk import A_WHILE, Desk, connection
+from shared.documented import problems
+from shared.web import choose_language
+
+POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+SHOWN = tuple(view for view in VIEWS if not view.of_final)
+MANY_ROWS = 60
+TEXTS: Mapping[str, Mapping[str, str]] = {
+    "nl": {
+        "name": "Nederlands",
+        "title": "Cijfers over de buurt",
+        "about": "Hier ziet u hoeveel misdrijven de politie heeft geteld, hoeveel meldingen bewoners deden, "
+        "en wat daarmee gebeurde. We tonen alleen weken en maanden die voorbij zijn.",
+        "noise": "Geen getal is precies. We maken elk getal met opzet een beetje hoger of lager. Zo kan "
+        "niemand zien of één melding erbij zit. Bij elk getal staat tussen welke twee getallen het echte "
+        "aantal bijna altijd ligt: in 95 van de 100 gevallen. Een getal kan ook lager dan 0 zijn.",
+        "area": "Wijk",
+        "all": "Alle wijken",
+        "show": "Laat zien",
+        "recorded-crime": "Misdrijven die de politie heeft geteld",
+        "reports": "Meldingen van bewoners",
+        "answers": "Wat er met meldingen gebeurde",
+        "month": "per maand",
+        "week_part": "per week",
+        "took": "hoe snel een team de melding zag",
+        "outcome": "hoe de melding afliep",
+        "nothing": "Er zijn nog geen cijfers.",
+        "withheld": "Van deze periode tonen we geen cijfers, want er ontbreken gegevens.",
+        "category": "Onderwerp",
+        "value": "Aantal, ongeveer",
+        "bounds": "Bijna altijd tussen",
+        "and": "en",
+        "rate": "Per 1.000 inwoners",
+        "cut": "Er zijn meer regels dan deze. Kies een wijk, of haal alles op.",
+        "downloads": "Haal deze cijfers op",
+        "csv": "tabel (CSV)",
+        "zip": "alles in één bestand (zip)",
+        "json": "voor programma's (JSON)",
+        "unknown": "Niet bekend",
+        "other": "Anders",
+        "1h": "binnen 1 uur",
+        "4h": "binnen 4 uur",
+        "24h": "binnen 1 dag",
+        "72h": "binnen 3 dagen",
+        "7d": "binnen 7 dagen",
+        "later": "later, of niet",
+        "in_time": "op tijd klaar",
+        "late": "te laat klaar",
+        "refused": "niet gedaan",
+        "withdrawn": "ingetrokken",
+        "open": "nog niet klaar",
+    },
+    "en": {
+        "name": "English",
+        "title": "Figures about the neighbourhood",
+        "about": "Here you see how many crimes the police counted, how many reports residents sent, and what "
+        "came of them. We only show weeks and months that are over.",
+        "noise": "No figure is exact. We make each figure a little higher or lower on purpose. So nobody can "
+        "see whether one report is in it. Next to each figure are two numbers. The real number is nearly "
+        "always between them: in 95 of 100 cases. A figure can also be below 0.",
+        "area": "District",
+        "all": "All districts",
+        "show": "Show",
+        "recorded-crime": "Crimes that the police counted",
+        "reports": "Reports from residents",
+        "answers": "What came of reports",
+        "month": "by month",
+        "week_part": "by week",
+        "took": "how soon a team saw the report",
+        "outcome": "how the report ended",
+        "nothing": "There are no figures yet.",
+        "withheld": "We show no figures for this period, because data is missing.",
+        "category": "About",
+        "value": "Number, about",
+        "bounds": "Nearly always between",
+        "and": "and",
+        "rate": "Per 1,000 residents",
+        "cut": "There are more rows than these. Choose a district, or download everything.",
+        "downloads": "Download these figures",
+        "csv": "table (CSV)",
+        "zip": "everything in one file (zip)",
+        "json": "for programs (JSON)",
+        "unknown": "Not known",
+        "other": "Other",
+        "1h": "within 1 hour",
+        "4h": "within 4 hours",
+        "24h": "within 1 day",
+        "72h": "within 3 days",
+        "7d": "within 7 days",
+        "later": "later, or not",
+        "in_time": "done in time",
+        "late": "done late",
+        "refused": "not done",
+        "withdrawn": "taken back",
+        "open": "not done yet",
+    },
+}
+_HTML: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
+}
+
+
+def add_page(app: FastAPI, desk: Desk) -> None:
+    """Add the page and its style."""
+    stylesheet = (Path(__file__).parent / "page.css").read_bytes()
+    languages = tuple(one for one in desk.municipality.languages if one in TEXTS) or ("en",)
+
+    @app.get("/page.css", include_in_schema=False)
+    async def style() -> Response:
+        return Response(stylesheet, media_type="text/css", headers={"Cache-Control": "public, max-age=3600"})
+
+    @app.get("/", response_class=HTMLResponse, responses={**_HTML, **problems(503)})
+    async def show_page(request: Request) -> Response:
+        """What was released last. `language` and `area` choose; what is not known is not minded."""
+        given = request.query_params
+        accepted = request.headers.get("accept-language", "")
+        language = choose_language(languages, given.get("language"), accepted)
+        area = given.get("area", "")
+        page = Page(desk, language, languages, area if area in desk.areas else "")
+        async with connection(desk) as taken:
+            newest = [await queries_public.newest(taken, view.released) for view in SHOWN]
+        sections = [page.section(*one) for one in zip(SHOWN, newest, strict=True)]
+        headers = {
+            "Content-Security-Policy": POLICY,
+            "Content-Language": language,
+            "Vary": "Accept-Language",
+            **A_WHILE,
+        }
+        return HTMLResponse(page.whole(sections), 200, headers)
+
+
+class Page:
+    """The page in one language, for one area or for all."""
+
+    def __init__(self, desk: Desk, language: str, languages: Sequence[str], area: str) -> None:
+        self._desk, self._language, self._languages, self._area = desk, language, languages, area
+        self._says = TEXTS[language]
+        town = desk.municipality
+        named = {one.id: one.names for one in town.area_sets[town.primary_area_set].areas.values()}
+        named |= {one.id: one.names for one in town.categories.values()}
+        named |= {one.id: one.names for one in town.statistics.incidents.categories}
+        self._names = {code: town.text(names, language) for code, names in named.items()}
+
+    def _name(self, code: str) -> str:
+        return escape(self._names.get(code) or self._says.get(code) or code)
+
+    def whole(self, sections: Sequence[str]) -> str:
+        says, language = self._says, self._language
+        town = escape(self._desk.municipality.text(self._desk.municipality.names, language))
+        others = "".join(
+            f'<a href="?language={one}&amp;area={self._area}" hreflang="{one}" lang="{one}">'
+            f"{TEXTS[one]['name']}</a>"
+            for one in self._languages
+            if one != language
+        )
+        options = "".join(
+            f'<option value="{code}"{" selected" if code == self._area else ""}>{self._name(code)}</option>'
+            for code in self._desk.areas
+        )
+        title = f"{says['title']}, {town}"
+        return (
+            f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{title}</title><link rel="stylesheet" href="/page.css"></head><body>'
+            f"{f'<nav>{others}</nav>' if others else ''}<main><h1>{title}</h1>"
+            f"<p>{says['about']}</p><p>{says['noise']}</p>"
+            f'<form method="get"><input type="hidden" name="language" value="{language}">'
+            f'<label for="area">{says["area"]}</label><select id="area" name="area">'
+            f'<option value="">{says["all"]}</option>{options}</select>'
+            f"<button>{says['show']}</button></form>{''.join(sections)}</main></body></html>"
+        )
+
+    def section(self, view: View, newest: Mapping[str, Any] | None) -> str:
+        """What was released last of a table."""
+        says = self._says
+        head = f"<section><h2>{says[view.topic]}: {says[view.name]}</h2>"
+        if newest is None:
+            return f"{head}<p>{says['nothing']}</p></section>"
+        period = escape(newest["period"])
+        if newest["state"] == "withheld":
+            return f"{head}<p>{period}. {says['withheld']}</p></section>"
+        wanted = {"area": [self._area]} if self._area and "area" in view.columns else {}
+        release = figures.release_of(newest["content"])
+        found = [one for one in figures.figures(release, wanted) if one.table == view.cells]
+        columns = "".join(f'<th scope="col">{says[_heading(column)]}</th>' for column in view.columns)
+        rated = f'<th scope="col">{says["rate"]}</th>' if "area" in view.columns else ""
+        rows = "".join(self._row(view, one) for one in found[:MANY_ROWS])
+        cut = f"<p>{says['cut']}</p>" if len(found) > MANY_ROWS else ""
+        label = f"{says[view.topic]}, {says[view.name]}, {period}"
+        return (
+            f'{head}<div class="wide" tabindex="0" role="region" aria-label="{label}">'
+            f'<table><caption>{label}</caption><thead><tr>{columns}<th scope="col">{says["value"]}</th>'
+            f'<th scope="col">{says["bounds"]}</th>{rated}</tr></thead><tbody>{rows}</tbody></table></div>'
+            f"{cut}{self._downloads(view, newest, label)}</section>"
+        )
+
+    def _row(self, view: View, figure: Figure) -> str:
+        first, *others = (self._name(figure.place[column]) for column in view.columns)
+        places = f'<th scope="row">{first}</th>' + "".join(f"<td>{one}</td>" for one in others)
+        low, high = figure.value - figure.margin, figure.value + figure.margin
+        bounds = f"{self._number(low)} {self._says['and']} {self._number(high)}"
+        rated = ""
+        if "area" in view.columns:
+            rate = figures.rate(figure, self._desk.inhabitants)
+            within = (
+                f"{self._number(rate.value, 2)} ({self._number(rate.value - rate.margin, 2)} "
+                f"{self._says['and']} {self._number(rate.value + rate.margin, 2)})"
+                if rate
+                else self._says["unknown"]
+            )
+            rated = f"<td>{within}</td>"
+        return f"<tr>{places}<td>{self._number(figure.value)}</td><td>{bounds}</td>{rated}</tr>"
+
+    def _number(self, value: float, digits: int = 1) -> str:
+        written = f"{value:.{digits}f}".removesuffix(".0").replace("-", "\u2212")
+        return written.replace(".", ",") if self._language == "nl" else written
+
+    def _downloads(self, view: View, newest: Mapping[str, Any], label: str) -> str:
+        base = f"/v1/releases/{newest['digest']}"
+        files = {"csv": "figures.csv", "json": "figures.json", "zip": "package.zip"}
+        links = "".join(
+            f'<li><a href="{base}/{file}">{self._says[shape]}<span class="hidden">: {label}</span></a></li>'
+            for shape, file in files.items()
+        )
+        return f"<h3>{self._says['downloads']}</h3><ul>{links}</ul>"
+
+
+def _heading(column: str) -> str:
+    return column if column in ("area", "category", "took", "outcome") else "category"

@@ -1,0 +1,18 @@
+"""The public port of `stats`."""
+
+from fastapi import FastAPI
+
+from services.stats.http.desk import Desk
+from services.stats.http.page import add_page
+from services.stats.http.releases import add_releases
+from services.stats.http.statistics import add_statistics
+from shared import web
+
+
+def public_app(desk: Desk) -> FastAPI:
+    """Everything that everybody may read."""
+    app = web.new_app("IBuurt statistics", openapi="/v1/openapi.json")
+    add_releases(app, desk)
+    add_statistics(app, desk)
+    add_page(app, desk)
+    return app

@@ -1,0 +1,55 @@
+"""SQL of what everybody may read: only releases that were read back from their topic, and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+async def listed(connection: Any, table: str | None, after: int, limit: int) -> list[Mapping[str, Any]]:
+    """What is shown, in the order of the chain, after a number; of one table, or of all."""
+    return list(
+        await connection.fetch(
+            """SELECT number, digest, spec, table_id, period, edition, state, released_at FROM release
+               WHERE shown_at IS NOT NULL AND number > $1 AND ($2::text IS NULL OR table_id = $2)
+               ORDER BY number LIMIT $3""",
+            after,
+            table,
+            limit,
+        )
+    )
+
+
+async def content_of(connection: Any, digest: str) -> bytes | None:
+    """A release as it was published, where it is shown."""
+    content: bytes | None = await connection.fetchval(
+        "SELECT content FROM release WHERE digest = $1 AND shown_at IS NOT NULL", digest
+    )
+    return content
+
+
+async def best(
+    connection: Any, table: str, since: str, until: str, *, final: bool
+) -> Sequence[Mapping[str, Any]]:
+    """By period, in their order, the release that says most: one that is not withheld, a final one. Names of
+    one kind of period sort as the periods do. `final`: only final editions."""
+    rows: Sequence[Mapping[str, Any]] = await connection.fetch(
+        """SELECT DISTINCT ON (period COLLATE "C") period, digest, edition, state FROM release
+           WHERE shown_at IS NOT NULL AND table_id = $1 AND (NOT $4 OR edition = 'final')
+             AND period COLLATE "C" >= $2 AND period COLLATE "C" <= $3
+           ORDER BY period COLLATE "C", state = 'released' DESC, edition = 'final' DESC""",
+        table,
+        since,
+        until,
+        final,
+    )
+    return rows
+
+
+async def newest(connection: Any, table: str) -> Mapping[str, Any] | None:
+    """The newest period of a table, and its release that says most."""
+    row: Mapping[str, Any] | None = await connection.fetchrow(
+        """SELECT period, digest, edition, state, content FROM release
+           WHERE shown_at IS NOT NULL AND table_id = $1
+           ORDER BY period COLLATE "C" DESC, state = 'released' DESC, edition = 'final' DESC LIMIT 1""",
+        table,
+    )
+    return row

@@ -1,0 +1,196 @@
+"""The public port of `stats`, in its process, on releases in a real database."""
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.released import publish
+from services.stats.core.spec import spec_of
+from services.stats.signing import Signer
+from shared import postgres
+from shared.events import StatisticsReleased
+from shared.municipality import read
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration import service_process
+from tests.integration.openapi_seed import Known
+from tests.integration.service_process import ROOT, ended, running_process
+from tests.integration.test_tips_openapi import OPENAPI, asked
+
+TOWN = ROOT / "deploy/municipalities/ibuurt"
+SECRET = "k" * 32
+
+
+@dataclass
+class Public:
+    """A running stats, and what is released in it."""
+
+    url: str
+    session: aiohttp.ClientSession
+    shown: list[StatisticsReleased]
+    hidden: list[StatisticsReleased]
+
+    async def get(self, path: str, **headers: str) -> tuple[int, bytes, Any]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.get(self.url + path, headers=named) as answer:
+            return answer.status, await answer.read(), answer.headers
+
+    async def json(self, path: str, status: int = 200) -> Any:
+        got, body, headers = await self.get(path)
+        assert got == status, body
+        if status >= 400:
+            assert headers["content-type"] == "application/problem+json"
+        return json.loads(body)
+
+    def release(self, table: str, period: str, edition: str = "first") -> StatisticsReleased:
+        return next(
+            one for one in self.shown if (one.table, one.period, one.edition) == (table, period, edition)
+        )
+
+
+@asynccontextmanager
+async def public(infrastructure: Infrastructure, dsn: str, folder: Path) -> AsyncIterator[Public]:
+    env = service_process.environment(dsn, infrastructure.bootstrap, TOWN, signing_key=SECRET)
+    assert ended("stats", env, "migrate").returncode == 0
+    async with running_process("stats", env, folder / "stats.log") as process:
+        connection = await postgres.connect(dsn, "test")
+        spec, signer = spec_of(read(TOWN)), Signer(SECRET)
+        shown = await publish(connection, spec, signer, date(2025, 1, 1), date(2025, 4, 1))
+        hidden = await publish(connection, spec, signer, date(2025, 4, 1), date(2025, 5, 1), shown=False)
+        await connection.close()
+        async with aiohttp.ClientSession() as session:
+            yield Public(process.url, session, shown, hidden)
+
+
+@pytest.fixture
+async def stats(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase, tmp_path: Path
+) -> AsyncIterator[Public]:
+    async with public(infrastructure, await database(), tmp_path) as running:
+        yield running
+
+
+async def test_a_release_is_read_as_it_was_signed_and_kept_for_ever(stats: Public) -> None:
+    """Its bytes, its figures as JSON, CSV and a data package agree; the ETag holds; what was not read back
+    from the topic is nowhere."""
+    listed, path = [], "/v1/releases?limit=10"
+    while path:
+        page = await stats.json(path)
+        listed += page["releases"]
+        path = page["next"]
+    assert [one["digest"] for one in listed] == [one.digest for one in stats.shown]
+    final = stats.release("reports.month", "2025-02", "final")
+    files = next(one["files"] for one in listed if one["digest"] == final.digest)
+    status, body, headers = await stats.get(files["release.json"])
+    assert StatisticsReleased.model_validate_json(body) == final
+    assert headers["cache-control"] == "public, max-age=31536000, immutable"
+    again, nothing, _ = await stats.get(files["release.json"], If_None_Match=headers["etag"])
+    assert (status, again, nothing) == (200, 304, b"")
+    told = await stats.json(files["figures.json"] + "?area=oakwood")
+    assert {one["area"] for one in told["figures"]} == {"oakwood"}
+    whole = await stats.json(files["figures.json"])
+    assert len(whole["figures"]) == len(final.cells)
+    assert all(one["margin"] > 0 for one in whole["figures"])
+    _, written, _ = await stats.get(files["figures.csv"])
+    rows = list(csv.DictReader(io.StringIO(written.decode())))
+    assert [float(row["value"]) for row in rows] == [one["value"] for one in whole["figures"]]
+    _, packed, _ = await stats.get(files["package.zip"])
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        package = json.loads(archive.read("datapackage.json"))
+        (resource,) = package["resources"]
+        assert archive.read(resource["path"]) == written
+        assert archive.read("release.json") == body
+    assert resource["hash"] == f"sha256:{hashlib.sha256(written).hexdigest()}"
+    assert resource["bytes"] == len(written)
+    assert [one["name"] for one in resource["schema"]["fields"]] == list(rows[0])
+    for one in stats.hidden:
+        assert (await stats.json(f"/v1/releases/{one.digest}/release.json", 404))["type"].endswith(
+            "release-unknown"
+        )
+
+
+async def test_statistics_have_bounds_and_rates_and_nothing_that_is_not_shown(stats: Public) -> None:
+    """By topic, area, category and period, as JSON and as CSV; the final edition where there is one."""
+    path = "/v1/statistics/reports/month?area=oakwood&category=graffiti"
+    told = await stats.json(path)
+    assert [one["period"] for one in told["figures"]] == ["2025-01", "2025-02", "2025-03"]
+    one = told["figures"][1]
+    final = stats.release("reports.month", "2025-02", "final")
+    cell = next(
+        cell for cell in final.cells if (cell.table, cell.cell) == ("reports.month", ("oakwood", "graffiti"))
+    )
+    assert (one["value"], one["edition"], one["release"]) == ((cell.tenths or 0) / 10, "final", final.digest)
+    assert one["inhabitants"] == 8900
+    assert one["per_1000"] == pytest.approx(one["value"] / 8.9, abs=0.0005)
+    assert one["margin"] / 8.9 <= one["per_1000_margin"] < one["margin"] / 8.9 + 0.001
+    _, written, headers = await stats.get(path + "&format=csv")
+    rows = list(csv.DictReader(io.StringIO(written.decode())))
+    assert [float(row["value"]) for row in rows] == [each["value"] for each in told["figures"]]
+    assert headers["cache-control"] == "public, max-age=60"
+    assert (await stats.get(path + "&format=csv", If_None_Match=headers["etag"]))[0] == 304
+    city = await stats.json("/v1/statistics/recorded-crime/month_city?period=2025-03")
+    areas = await stats.json("/v1/statistics/recorded-crime/month_area?period=2025-03")
+    assert city["figures"][0]["value"] == pytest.approx(sum(each["value"] for each in areas["figures"]))
+    for table in ("reports/week_part", "answers/took", "answers/outcome", "reports/month"):
+        all_of_it = await stats.json(f"/v1/statistics/{table}")
+        assert all_of_it["figures"]
+        assert not {each["release"] for each in all_of_it["figures"]} & {each.digest for each in stats.hidden}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "allowed"),
+    [
+        ("statistics/gossip/month", 404, "unknown-topic", "recorded-crime"),
+        ("statistics/reports/day", 404, "unknown-table", "week_part"),
+        ("statistics/reports/month?area=atlantis", 422, "unknown-area", "oakwood"),
+        ("statistics/reports/month?area='%20OR%201=1--", 422, "unknown-area", "oakwood"),
+        ("statistics/recorded-crime/month?category=noise", 422, "unknown-category", "burglary"),
+        ("statistics/reports/month?format=xml", 422, "unknown-format", "csv"),
+        ("statistics/reports/month?period=2026-13", 422, "unknown-period", "a month, such as 2026-10"),
+        ("statistics/reports/month?colour=red", 422, "unknown-parameter", "area"),
+        ("statistics/reports/month?from=2026-02&until=2026-01", 422, "reversed-range", None),
+        ("statistics/reports/month?from=1999-01&until=2026-01", 422, "range-too-long", None),
+        ("releases?limit=100000", 422, "unknown-limit", "a whole number from 1 to 500"),
+        (f"releases/{'0' * 64}/release.json", 404, "release-unknown", None),
+        (f"releases/{'0' * 64}/release.xls", 404, "unknown-format", "figures.csv"),
+    ],
+)
+async def test_what_there_is_not_is_refused_with_what_there_is(
+    stats: Public, path: str, status: int, code: str, allowed: str | None
+) -> None:
+    """Each refusal names its code and what would do, and repeats nothing of what was sent."""
+    problem = await stats.json(f"/v1/{path}", status)
+    assert problem["type"] == f"urn:ibuurt:problem:{code}"
+    assert allowed is None or allowed in problem["allowed"]
+    assert "atlantis" not in json.dumps(problem)
+
+
+async def test_the_page_is_whole_in_both_languages(stats: Public) -> None:
+    """Every topic, an area of one's choice, bounds in words, downloads; nothing runs in it."""
+    for language, between in (("nl", "Bijna altijd tussen"), ("en", "Nearly always between")):
+        status, body, headers = await stats.get(f"/?language={language}&area=oakwood")
+        page = body.decode()
+        assert (status, headers["content-language"]) == (200, language)
+        assert f'<html lang="{language}">' in page
+        assert page.count("<section>") == 6
+        assert between in page
+        assert stats.release("reports.month", "2025-03", "final").digest in page
+        assert "<script" not in page
+        assert "script-src" not in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+async def test_the_public_port_answers_as_its_document_says(stats: Public, tmp_path: Path) -> None:
+    """schemathesis, with every check on."""
+    run = await asked(tmp_path, "stats public", Known(stats.url, stats.url), stats.url + OPENAPI)
+    run.hold()

@@ -84,6 +84,7 @@ EXCUSES = (
     Excuse(REJECTED, "photo-taken", "an upload belongs to one report or message", ("/photos",)),
     Excuse(REJECTED, "release-unknown", "a digest is given by the list, and made up by nobody"),
     Excuse(REJECTED, "reversed-range", "no schema says that `until` does not come before `from`"),
+    Excuse(REJECTED, "period-or-range", "no schema says that of two parameters one may be there"),
     Excuse(REJECTED, "range-too-long", "no schema counts the years between `from` and `until`"),
     Excuse(REJECTED, "unknown-period", "a pattern does not say which weeks lie in which month"),
     Excuse(REJECTED, "unknown-parameter", "only figures can be asked for of one area", ("/query",)),

@@ -62,14 +62,17 @@ class Public:
 async def public(infrastructure: Infrastructure, dsn: str, folder: Path) -> AsyncIterator[Public]:
     env = service_process.environment(dsn, infrastructure.bootstrap, TOWN, signing_key=SECRET)
     assert ended("stats", env, "migrate").returncode == 0
-    async with running_process("stats", env, folder / "stats.log") as process:
-        connection = await postgres.connect(dsn, "test")
-        spec, signer = spec_of(read(TOWN)), Signer(SECRET)
-        shown = await publish(connection, spec, signer, date(2025, 1, 1), date(2025, 4, 1))
-        hidden = await publish(connection, spec, signer, date(2025, 4, 1), date(2025, 5, 1), shown=False)
-        await connection.close()
-        async with aiohttp.ClientSession() as session:
-            yield Public(process.url, session, shown, hidden)
+    # Before it runs: what has no final edition yet would get one of its own.
+    connection = await postgres.connect(dsn, "test")
+    spec, signer = spec_of(read(TOWN)), Signer(SECRET)
+    shown = await publish(connection, spec, signer, date(2025, 1, 1), date(2025, 4, 1))
+    hidden = await publish(connection, spec, signer, date(2025, 4, 1), date(2025, 5, 1), shown=False)
+    await connection.close()
+    async with (
+        running_process("stats", env, folder / "stats.log") as process,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Public(process.url, session, shown, hidden)
 
 
 @pytest.fixture

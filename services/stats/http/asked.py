@@ -77,10 +77,11 @@ def chosen(
 def span(given: Mapping[str, str], grain: Grain) -> Span:
     """From `from` to `until`, or the one `period`. Raises Problem 422 for what is no period of this grain,
     one before the other, and more than ten years."""
-    one = _period(given, "period", grain)
+    one, since, until = (_period(given, name, grain) for name in ("period", "from", "until"))
+    if one and (since or until):
+        raise _range("period-or-range", "Ask for one `period`, or for those from `from` to `until`.")
     if one:
         return Span(one, one)
-    since, until = _period(given, "from", grain), _period(given, "until", grain)
     if since and until:
         if since > until:
             raise _range("reversed-range", "`until` is before `from`: exchange them.")

@@ -1,14 +1,19 @@
-"""The commands that only `stats` has: `releases`, `ledger`, `verify` and `close-history`."""
+"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `close-history`
+and `import-incidents`."""
 
 import argparse
+import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from services.stats import queries_releases, verifying
+from services.stats import importing, queries_releases, verifying
+from services.stats.core.export import read_mapping
 from services.stats.core.spec import SUBJECTS
 from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
 from shared.mending.journal import kept_for, note
+from shared.settings import KafkaSettings
 
 
 def extend(commands: Any) -> None:
@@ -21,6 +26,21 @@ def extend(commands: Any) -> None:
         commands, "close-history", "release the past, once all of it is imported", _close_history
     )
     closing.add_argument("--subject", required=True, choices=SUBJECTS, help="whose past is complete")
+    importing_ = add_command(
+        commands, "import-incidents", "publish a police export, as the police's user of Kafka", _import
+    )
+    importing_.add_argument("file", type=Path, help="CSV, or JSON lines (.jsonl)")
+    importing_.add_argument("--mapping", type=Path, required=True, help="a TOML file: what its columns mean")
+
+
+def _import(_program: Program, given: argparse.Namespace) -> None:
+    try:
+        by = read_mapping(given.mapping.read_text(encoding="utf-8"))
+        fates = asyncio.run(importing.import_file(KafkaSettings.read().kafka, given.file, by))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"a file cannot be used: {error}") from error
+    for fate, count in fates.most_common():
+        say(f"{count} {fate}")
 
 
 # What each state of a period that is not released waits for.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +21,7 @@ from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, report, stats_of
 from tests.integration.test_stats_closing import CLOSED, NOON, OCTOBER_CLOSED, close
 from tests.integration.test_stats_reading import FORGED
+from tests.spine import read_topic
 
 
 @pytest_asyncio.fixture
@@ -179,6 +181,49 @@ async def test_the_commands_say_it_on_the_command_line(stats: Stats, infrastruct
     bad = await command("verify")
     assert bad.returncode == 1
     assert "1 things disagree" in bad.stderr
+
+
+needs_tools = pytest.mark.skipif(
+    not (shutil.which("jq") and shutil.which("openssl")), reason="apt install jq openssl"
+)
+
+
+async def by_script(stats: Stats) -> subprocess.CompletedProcess[str]:
+    """What docs/examples/verify.sh says of the topic, record by record, as kcat gives it."""
+    records = await read_topic(stats.bootstrap, STATISTICS.name)
+    values = [one.value.decode() for partition in records.values() for one in partition if one.value]
+    return await asyncio.to_thread(
+        subprocess.run,
+        ["sh", "docs/examples/verify.sh", stats.signer.public],
+        input="".join(f"{value}\n" for value in values),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+
+
+@needs_tools
+async def test_a_subscriber_with_jq_and_openssl_comes_to_the_same(stats: Stats) -> None:
+    """From the topic alone, also where a record was sent twice."""
+    releases = await stats.released()
+    await put(stats, releases[0])
+    said = await by_script(stats)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout == f"{len(releases)} releases are right, the newest is {releases[-1].digest}\n"
+
+
+@needs_tools
+@pytest.mark.parametrize("name", sorted(FORGED))
+async def test_a_subscriber_sees_each_forgery(stats: Stats, name: str) -> None:
+    """And goes on with the chain."""
+    releases = await stats.released()
+    await put(stats, FORGED[name][0](releases[-1]))
+    said = await by_script(stats)
+    assert said.returncode == 1
+    assert f"record {len(releases) + 1}, number " in said.stderr
+    assert f"1 records are not right; up to them {len(releases)} releases follow one another" in said.stderr
 
 
 async def test_nothing_released_is_nothing_to_verify(

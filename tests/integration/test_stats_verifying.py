@@ -112,7 +112,7 @@ async def _dearer(stats: Stats) -> None:
 async def _only_here(stats: Stats) -> None:
     await stats.pool.execute(
         """INSERT INTO release SELECT number + 100, gen_random_uuid(), spec, table_id, 'another', edition,
-           state, digest, content, released_at, shown_at FROM release WHERE number = 1"""
+           state, repeat('b', 64), content, released_at, shown_at FROM release WHERE number = 1"""
     )
 
 

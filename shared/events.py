@@ -70,6 +70,10 @@ SUBSCRIPTIONS: Mapping[str, tuple[Topic, ...]] = {
 # A dead letter is larger than its record, by the headers that say why.
 DEAD_LETTER_BYTES = 2_097_152
 DEAD_LETTER_SETTINGS = {"retention.ms": str(14 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES)}
+# As long as an event of a report can be read again: from its topic, or set aside from its last day on.
+READABLE_DAYS = 1 + sum(
+    int(kept["retention.ms"]) // DAY_MS for kept in (REPORTS.settings, DEAD_LETTER_SETTINGS)
+)
 
 
 def numbered_topics(writer: str) -> list[Topic]:

@@ -1,6 +1,7 @@
 """HTTP: problems as RFC 9457, bodies read within limits, security headers, tokens, and the server."""
 
 import asyncio
+import hashlib
 import hmac
 import json
 import re
@@ -81,6 +82,27 @@ class Problem(Exception):  # noqa: N818 - the standard's word (RFC 9457)
 def not_now() -> Problem:
     """The refusal of what a later try can have."""
     return Problem(503, "not-now", "Not now", "Try again in a few seconds.", headers={"Retry-After": "5"})
+
+
+# A browser may show such an answer in pages of other sites: it is the same without its cookies, which are not
+# sent.
+ANYWHERE = {"Access-Control-Allow-Origin": "*"}
+
+
+def etag_of(*parts: str | bytes) -> str:
+    """A strong ETag of what an answer is made of."""
+    digest = hashlib.sha256()
+    for part in parts:
+        told = part if isinstance(part, bytes) else part.encode()
+        digest.update(len(told).to_bytes(8, "big") + told)
+    return f'"{digest.hexdigest()[:32]}"'
+
+
+def has(request: Request, etag: str) -> bool:
+    """Whether the caller has what this ETag is of (RFC 9110: of If-None-Match a weak tag is as good)."""
+    sent = ",".join(request.headers.getlist("if-none-match"))
+    tags = [tag.strip().removeprefix("W/") for tag in sent.split(",")]
+    return etag in tags or tags == ["*"]
 
 
 def _as_it_is(_request: Request, problem: Problem) -> Problem:

@@ -5,6 +5,7 @@ it dies: draw the noise, freeze the counts, release, and a month's final edition
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -17,11 +18,12 @@ from services.stats.core.periods import named, periods
 from services.stats.core.release import Link, noisy, unsigned
 from services.stats.core.spec import Spec, Table, tally
 from services.stats.signing import Signer
-from shared import kafka, outbox, postgres
+from shared import kafka, outbox
 from shared.cloudevents import Envelope, derived_id, to_value
 from shared.cluster import Where
 from shared.events import DISPATCHES, INCIDENTS, REPORTS, Place, StatisticsReleased, Topic
 from shared.mending.journal import note
+from shared.repeating import once
 
 EVERY_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
@@ -65,22 +67,13 @@ class Closing:
 
     async def run(self, checked: asyncio.Event) -> None:
         """Adopt what is on the topic once the relay has found it in order, then close what falls due."""
-        await self._patiently(self.note_lost)
+        patiently = partial(once, "releases", away=(KafkaError, TimeoutError))
+        await patiently(self.note_lost)
         await checked.wait()
-        await self._patiently(self.adopt)
+        await patiently(self.adopt)
         while True:
-            again = await self._patiently(self.step)
+            again = await patiently(self.step)
             await asyncio.sleep(AGAIN_SECONDS if again else EVERY_SECONDS)
-
-    async def _patiently(self, work: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                return await work()
-            except Exception as error:
-                if not isinstance(error, KafkaError | TimeoutError) and not postgres.is_transient(error):
-                    raise
-                log.warning("not_now", part="releases", error=type(error).__name__)
-                await asyncio.sleep(AGAIN_SECONDS)
 
     async def adopt(self) -> None:
         """Take over what was published. Raises Refusal as reading.adopt."""

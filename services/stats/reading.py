@@ -3,7 +3,8 @@
 A database that was restored, or is empty, takes over what is there as it is, and never works it out anew.
 """
 
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -58,17 +59,24 @@ async def adopt(pool: Any, where: Where, known: Collection[str], now: datetime) 
     What is no release of ours is left, and said. Raises Refusal where a release of ours is another in this
     database than on the topic, and where one is signed by a key that is not known; KafkaError.
     """
-    reader = kafka.reader(where, "stats-adopting")
     before = await _count(pool)
     seen: set[int] = set()
+    async with aclosing(on_topic(where, "stats-adopting")) as records:
+        async for record in records:
+            await _adopt(pool, record, known, now, seen)
+    return await _count(pool) - before
+
+
+async def on_topic(where: Where, client_id: str) -> AsyncGenerator[ConsumerRecord, None]:
+    """Every record of the topic of releases, up to where it ends when this begins. Raises KafkaError."""
+    reader = kafka.reader(where, client_id)
     try:
         await reader.start()
         for place, end in (await kafka.ends(reader, [STATISTICS])).items():
             async for record in kafka.records(reader, place, 0, end):
-                await _adopt(pool, record, known, now, seen)
+                yield record
     finally:
         await kafka.stop_quietly(reader)
-    return await _count(pool) - before
 
 
 async def _adopt(

@@ -1,6 +1,5 @@
 """The spec of the municipality's folder, held against what this database has published before."""
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -43,9 +42,7 @@ async def settle(connection: Any, spec: Spec, public_keys: list[str], now: datet
             "which is more than 1: somebody wrote in it; restore stats' database, and tell your data "
             "protection officer if more was published than the topic's first releases"
         )
-    return [
-        Spec.model_validate(json.loads(row["content"])) for row in await queries_releases.specs(connection)
-    ]
+    return [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]
 
 
 async def count_earlier(connection: Any, spec: Spec) -> None:

@@ -1,13 +1,14 @@
 """Topic, database and ledger held against each other."""
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import aclosing
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from services.stats import queries_releases, signing
 from services.stats.core.auditing import Left, Read, chain, spent, unfit
 from services.stats.core.spec import Debit, Spec, overspent
-from shared import kafka
+from services.stats.reading import on_topic
 from shared.cloudevents import from_record
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
@@ -53,20 +54,15 @@ async def verify(connection: Any, where: Where, say: Say) -> None:
 async def _on_topic(where: Where) -> tuple[list[Read], list[str]]:
     read: list[Read] = []
     unread: list[str] = []
-    reader = kafka.reader(where, "stats-verifying")
-    try:
-        await reader.start()
-        for place, end in (await kafka.ends(reader, [STATISTICS])).items():
-            async for record in kafka.records(reader, place, 0, end):
-                try:
-                    event = from_record(record.topic, record.key, record.value, record.headers).event
-                except Poison as poison:
-                    unread.append(f"the record at offset {record.offset} is no event: {poison.reason}")
-                    continue
-                if isinstance(event, StatisticsReleased):
-                    read.append(Read(record.offset, event, signing.is_signed(event)))
-    finally:
-        await kafka.stop_quietly(reader)
+    async with aclosing(on_topic(where, "stats-verifying")) as records:
+        async for record in records:
+            try:
+                event = from_record(record.topic, record.key, record.value, record.headers).event
+            except Poison as poison:
+                unread.append(f"the record at offset {record.offset} is no event: {poison.reason}")
+                continue
+            if isinstance(event, StatisticsReleased):
+                read.append(Read(record.offset, event, signing.is_signed(event)))
     return read, unread
 
 

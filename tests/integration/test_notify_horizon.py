@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 
-from services.notify.horizon import AT_ONCE, KEPT_DAYS, forget
+from services.notify.horizon import AT_ONCE, forget
 from shared.cloudevents import Envelope
-from shared.events import ReportErased
+from shared.events import READABLE_DAYS, ReportErased
 from tests.conftest import MakeDatabase
 from tests.integration.notify_harness import Notify, accepted, running_notify
 
@@ -49,20 +49,20 @@ async def left(notify: Notify) -> list[int]:
 async def test_an_erased_report_goes_when_no_topic_can_tell_of_it_and_its_count_stays(notify: Notify) -> None:
     """Reports, dispatches and what was set aside from them are kept for 104 days; then every row goes, none
     before, and the totals are what they were. What is not erased stays."""
-    assert KEPT_DAYS == 90 + 14 + 1
+    assert READABLE_DAYS == 90 + 14 + 1
     stays, goes = await reports(notify, 3), await reports(notify, 4)
     await erase(notify, goes)
     before, totals = await left(notify), await notify.totals()
-    assert await forget(notify.pool, NOW + timedelta(days=KEPT_DAYS)) == 0
+    assert await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS)) == 0
     assert await left(notify) == before
-    assert await forget(notify.pool, NOW + timedelta(days=KEPT_DAYS + 1)) == 4
+    assert await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS + 1)) == 4
     assert await notify.totals() == totals
     (dispatches, *_) = await left(notify)
     assert dispatches == len(stays)
     for table in KEYED:
         rows = await notify.rows(f"SELECT count(*) FROM {table} WHERE report_id = ANY($1)", goes)
         assert rows[0]["count"] == 0
-    assert await forget(notify.pool, NOW + timedelta(days=KEPT_DAYS + 1)) == 0
+    assert await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS + 1)) == 0
     assert await notify.totals() == totals
 
 

@@ -7,13 +7,12 @@ from typing import Any
 import pytest_asyncio
 
 from services.stats import horizon, queries
-from services.stats.horizon import KEPT_DAYS
-from shared.events import ReportDelivered
+from shared.events import READABLE_DAYS, ReportDelivered
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.stats_harness import Stats, days, incident, report, stats_of
 from tests.integration.test_stats_closing import NOON, QUARTER_CLOSED, close
 
-LATER = timedelta(days=KEPT_DAYS + 1)
+LATER = timedelta(days=READABLE_DAYS + 1)
 
 
 @pytest_asyncio.fixture
@@ -78,7 +77,7 @@ async def test_a_report_of_which_something_was_heard_stays(stats: Stats) -> None
     late = ReportDelivered(report_id=told.report_id, kind="tip", version=1, unit="police", channel="webhook")
     await stats.count([late])
     now = datetime.now(UTC)
-    assert await horizon.forget(stats.pool, now + days(KEPT_DAYS - 1)) == (0, 0)
+    assert await horizon.forget(stats.pool, now + days(READABLE_DAYS - 1)) == (0, 0)
     assert await horizon.forget(stats.pool, now + LATER) == (1, 0)
     await stats.count([late])
     assert await horizon.forget(stats.pool, now + LATER) == (1, 0)

@@ -15,7 +15,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.released import publish
 from services.stats.core.spec import spec_of
 from services.stats.signing import Signer
 from shared import postgres
@@ -26,6 +25,7 @@ from tests.integration import service_process
 from tests.integration.openapi_seed import Known
 from tests.integration.service_process import ROOT, ended, running_process
 from tests.integration.test_tips_openapi import OPENAPI, asked
+from tests.released import publish
 
 TOWN = ROOT / "deploy/municipalities/ibuurt"
 SECRET = "k" * 32

@@ -55,15 +55,17 @@ def chain(read: Iterable[Read], known: Collection[str]) -> tuple[list[Statistics
 def unfit(release: StatisticsReleased, specs: Sequence[Spec]) -> str | None:
     """Why a release is not what its spec promises, as a sentence; None where it is."""
     spec = next((one for one in specs if one.id == release.spec), None)
-    table = next((one for one in spec.tables if one.id == release.table), None) if spec else None
+    if spec is None:
+        return f"{release.spec} is not known here"
+    table = next((one for one in spec.tables if one.id == release.table), None)
     if table is None:
-        return f"{release.spec} has no table {release.table}" if spec else f"{release.spec} is not known here"
+        return f"{spec.id} has no table {release.table}"
     if release.state == "withheld":
         return "it is withheld and has figures all the same" if release.cells else None
     if release.edition == "final":
         return None
     if release.scale != table.scale:
-        return f"its scale is {release.scale}, and {spec and spec.id} promises {table.scale}"
+        return f"its scale is {release.scale}, and {spec.id} promises {table.scale}"
     if [cell.cell for cell in release.cells] != table.cells():
         return f"its cells are not those of {table.id}"
     return None

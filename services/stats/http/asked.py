@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from fastapi import Request
 
 from services.stats.core.periods import Grain, begin_of, named
-from services.stats.http.desk import ANYWHERE
-from shared.web import Problem
+from shared.web import ANYWHERE, Problem
 
 FORMATS = ("json", "csv")
 MAX_DAYS = 3_670

@@ -1,7 +1,6 @@
 """What the public routes share: the database, the town, and how an answer is kept and asked for again."""
 
-import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,11 @@ import structlog
 from fastapi import Request
 from fastapi.responses import Response
 
-from services.stats.core.spec import Spec
+from services.stats.core.spec import Spec, Table
 from shared import postgres
 from shared.municipality import Municipality
-from shared.web import not_now
+from shared.web import ANYWHERE, has, not_now
 
-# A browser may show them in pages of other sites.
-ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 # What a release says never changes, and its address has its digest.
 FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 A_WHILE = {"Cache-Control": "public, max-age=60"}
@@ -38,27 +35,16 @@ class Desk:
 
     def codes(self, table: str, column: str) -> tuple[str, ...]:
         """What a column of a table can be, by every spec."""
-        return tuple(
-            dict.fromkeys(
-                code
-                for spec in self.specs
-                for one in spec.tables
-                if one.id == table and column in one.columns
-                for code in one.codes[one.columns.index(column)]
-            )
-        )
+        return self._codes(column, lambda one: one.id == table)
 
     @property
     def areas(self) -> tuple[str, ...]:
-        return tuple(
-            dict.fromkeys(
-                code
-                for spec in self.specs
-                for one in spec.tables
-                if "area" in one.columns
-                for code in one.codes[one.columns.index("area")]
-            )
-        )
+        """The areas of all tables."""
+        return self._codes("area", lambda _one: True)
+
+    def _codes(self, column: str, of: Callable[[Table], bool]) -> tuple[str, ...]:
+        tables = (one for spec in self.specs for one in spec.tables if of(one) and column in one.columns)
+        return tuple(dict.fromkeys(code for one in tables for code in one.codes[one.columns.index(column)]))
 
 
 @asynccontextmanager
@@ -72,21 +58,6 @@ async def connection(desk: Desk) -> AsyncIterator[Any]:
             raise
         log.warning("database_away", error=type(error).__name__)
         raise not_now() from None
-
-
-def etag_of(*parts: str | bytes) -> str:
-    """A strong ETag of what an answer is made of."""
-    digest = hashlib.sha256()
-    for part in parts:
-        told = part if isinstance(part, bytes) else part.encode()
-        digest.update(len(told).to_bytes(8) + told)
-    return f'"{digest.hexdigest()[:32]}"'
-
-
-def has(request: Request, etag: str) -> bool:
-    """Whether the caller has what this ETag is of."""
-    asked = request.headers.get("if-none-match", "")
-    return etag in [one.strip().removeprefix("W/") for one in asked.split(",")] or asked.strip() == "*"
 
 
 def answer(

@@ -195,7 +195,7 @@ class Page:
         wanted = {"area": [self._area]} if self._area and "area" in view.columns else {}
         release = figures.release_of(newest["content"])
         found = [one for one in figures.figures(release, wanted) if one.table == view.cells]
-        columns = "".join(f'<th scope="col">{says[_heading(column)]}</th>' for column in view.columns)
+        columns = "".join(f'<th scope="col">{says[column]}</th>' for column in view.columns)
         rated = f'<th scope="col">{says["rate"]}</th>' if "area" in view.columns else ""
         rows = "".join(self._row(view, one) for one in found[:MANY_ROWS])
         cut = f"<p>{says['cut']}</p>" if len(found) > MANY_ROWS else ""
@@ -236,7 +236,3 @@ class Page:
             for shape, file in files.items()
         )
         return f"<h3>{self._says['downloads']}</h3><ul>{links}</ul>"
-
-
-def _heading(column: str) -> str:
-    return column if column in ("area", "category", "took", "outcome") else "category"

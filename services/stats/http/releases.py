@@ -14,9 +14,9 @@ from services.stats import queries_public
 from services.stats.core import figures
 from services.stats.core.figures import VIEWS
 from services.stats.http import asked, writing
-from services.stats.http.desk import A_WHILE, ANYWHERE, FOR_EVER, Desk, answer, connection, etag_of
+from services.stats.http.desk import A_WHILE, FOR_EVER, Desk, answer, connection
 from shared.documented import problems
-from shared.web import Problem
+from shared.web import ANYWHERE, Problem, etag_of
 
 URL = "/v1/releases"
 TABLES = tuple(dict.fromkeys(view.released for view in VIEWS))

@@ -13,8 +13,9 @@ from services.stats import queries_public
 from services.stats.core import figures
 from services.stats.core.figures import TOPICS, VIEWS, Figure, View
 from services.stats.http import asked, writing
-from services.stats.http.desk import A_WHILE, ANYWHERE, Desk, connection, etag_of, has
+from services.stats.http.desk import A_WHILE, Desk, connection
 from shared.documented import problems
+from shared.web import ANYWHERE, etag_of, has
 
 URL = "/v1/statistics"
 _AFTER = ("value", "margin", "inhabitants", "per_1000", "per_1000_margin", "release")

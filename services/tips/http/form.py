@@ -1,6 +1,5 @@
 """What a page or another client needs to build the form that reports are sent with."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -60,7 +59,7 @@ _SCHEMA = {
 def add_form(app: FastAPI, desk: Desk) -> None:
     """Add the description of the form. It is the same as long as the service runs."""
     content = json.dumps(form(desk.municipality), ensure_ascii=False, separators=(",", ":")).encode()
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    etag = web.etag_of(content)
     headers = {"ETag": etag, "Cache-Control": f"public, max-age={CACHE_SECONDS}"}
 
     @app.get(
@@ -77,7 +76,7 @@ def add_form(app: FastAPI, desk: Desk) -> None:
     )
     async def get_form(request: Request) -> Response:
         """What to ask a resident: categories with their questions, areas, languages, and limits."""
-        if _known(request.headers.getlist("if-none-match"), etag):
+        if web.has(request, etag):
             return Response(None, 304, headers)
         return Response(content, 200, headers, "application/json")
 
@@ -146,9 +145,3 @@ def _question(question: Question) -> dict[str, Any]:
     elif question.kind in ("choice", "choices"):
         asked["options"] = [{"id": one.id, "names": dict(one.names)} for one in question.options]
     return asked
-
-
-def _known(sent: list[str], etag: str) -> bool:
-    """Whether If-None-Match names the form (RFC 9110: a weak tag is as good here)."""
-    tags = {tag.strip().removeprefix("W/") for header in sent for tag in header.split(",")}
-    return etag in tags or "*" in tags

@@ -1,6 +1,5 @@
 """Answers that everybody may read, from any page of the web: with an ETag, and never kept unasked."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -8,10 +7,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from shared.municipality import Municipality
-from shared.web import Problem
+from shared.web import ANYWHERE, Problem, etag_of, has
 
-# A browser may show them in pages of other sites; they were the same without its cookies, which are not sent.
-ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 # An issue that is gone must be gone: whoever keeps a copy asks whether it still holds.
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
 
@@ -31,10 +28,9 @@ async def answered(request: Request, media_type: str, make: Callable[[], Awaitab
     except Problem as problem:
         problem.headers = dict(problem.headers or {}) | ANYWHERE
         raise
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    etag = etag_of(body)
     headers = {"ETag": etag, **ANYWHERE, **_ASK_AGAIN}
-    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    if etag in known or known == ["*"]:
+    if has(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)
 

@@ -9,6 +9,7 @@ import pytest_asyncio
 from deploy.local.kafka import Kafka
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.containers import Container, container_kafka
+from tests.integration.stats_harness import Stats, stats_of
 from tests.integration.tips_server import Tips, running_tips
 from tests.spine import Database, opened, renew_topics
 
@@ -46,3 +47,12 @@ async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
     """The real tips, on a fresh database."""
     async with running_tips(await database(), tmp_path) as running:
         yield running
+
+
+@pytest_asyncio.fixture
+async def stats(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> AsyncIterator[Stats]:
+    """The releases of a small town, nothing counted yet, on a fresh database."""
+    async with stats_of(infrastructure.bootstrap, await database()) as made:
+        yield made

@@ -4,12 +4,10 @@ import asyncio
 import itertools
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from services.stats import queries_releases
 from services.stats.core.adjusting import margins
@@ -47,14 +45,6 @@ CLOSED = datetime(2026, 10, 6, 22, tzinfo=UTC)
 # Two days after the end of October, and thirty after that of the quarter, by the clock of the town.
 OCTOBER_CLOSED = datetime(2026, 11, 2, 23, tzinfo=UTC)
 QUARTER_CLOSED = datetime(2027, 1, 30, 23, tzinfo=UTC)
-
-
-@pytest_asyncio.fixture
-async def stats(
-    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
-) -> AsyncIterator[Stats]:
-    async with stats_of(infrastructure.bootstrap, await database()) as made:
-        yield made
 
 
 async def close(stats: Stats, now: datetime) -> None:

@@ -1,26 +1,14 @@
 """Rows that are keyed by a report or an incident go when nothing is counted from them any more."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest_asyncio
-
 from services.stats import horizon, queries
 from shared.events import READABLE_DAYS, ReportDelivered
-from tests.conftest import Infrastructure, MakeDatabase
-from tests.integration.stats_harness import Stats, days, incident, report, stats_of
+from tests.integration.stats_harness import Stats, days, incident, report
 from tests.integration.test_stats_closing import NOON, QUARTER_CLOSED, close
 
 LATER = timedelta(days=READABLE_DAYS + 1)
-
-
-@pytest_asyncio.fixture
-async def stats(
-    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
-) -> AsyncIterator[Stats]:
-    async with stats_of(infrastructure.bootstrap, await database()) as made:
-        yield made
 
 
 async def totals(stats: Stats) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """What was published counts, whatever a database says: adopted as it is, and nothing else is taken for it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import pytest
-import pytest_asyncio
 
 from services.stats import queries_releases, specs
 from services.stats.app import taking_back
@@ -19,14 +18,6 @@ from tests.integration.stats_harness import SECRET, Stats, days, incident, on_to
 from tests.integration.test_stats_closing import CLOSED, FIRST, NOON, OCTOBER_CLOSED, close
 from tests.spine import relaying
 from tests.stats_town import SPEC
-
-
-@pytest_asyncio.fixture
-async def stats(
-    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
-) -> AsyncIterator[Stats]:
-    async with stats_of(infrastructure.bootstrap, await database()) as made:
-        yield made
 
 
 async def recovered(stats: Stats) -> None:

@@ -165,7 +165,7 @@ def _value(model: type[Event], key: bytes | None, value: bytes | None) -> Event:
     if len(value) > model.max_bytes:
         raise Poison("bad_value", f"more than {model.max_bytes} bytes")
     try:
-        return model.model_validate_json(value, extra="ignore")
+        return model.model_validate_json(value, extra=model.unknown)
     except ValidationError as error:
         # Names of our fields and kinds of mistakes only: the input, and a key in it, may hold what must
         # not be logged.

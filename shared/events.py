@@ -10,9 +10,18 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    WithJsonSchema,
+    model_serializer,
+)
 
 DAY_MS = 86_400_000
 MAX_VALUE_BYTES = 16_384
@@ -138,13 +147,15 @@ Version = Annotated[int, Field(ge=1)]
 
 class Event(BaseModel):
     """What happened, about one key of one topic. `type` is the CloudEvents type, its version at the end;
-    `keyed_by` names the field that is the record's key; its value has no more than `max_bytes`."""
+    `keyed_by` names the field that is the record's key; its value has no more than `max_bytes`. `unknown` is
+    what a reader does with members that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     topic: ClassVar[Topic]
     type: ClassVar[str]
     keyed_by: ClassVar[str]
     max_bytes: ClassVar[int] = MAX_VALUE_BYTES
+    unknown: ClassVar[Literal["ignore", "allow"]] = "ignore"
 
     @property
     def key(self) -> str:
@@ -370,7 +381,17 @@ class IncidentRecorded(Event):
     hour: Hour = Field(description="when it happened, cut to the hour, UTC")
 
 
-class ReleasedCell(BaseModel):
+class _AsRead(BaseModel):
+    """What is written as it was read: with members that are not known, without those that were not there. So
+    it has the digest that its writer gave it, whichever version that was."""
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        there = self.model_fields_set
+        return {name: told for name, told in write(self).items() if name in there} | (self.model_extra or {})
+
+
+class ReleasedCell(_AsRead):
     """One published figure: a count with its noise, so it may be negative."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -382,12 +403,13 @@ class ReleasedCell(BaseModel):
     )
 
 
-class StatisticsReleased(Event):
+class StatisticsReleased(Event, _AsRead):
     """One closed period's figures, chained to the release before and signed (Ed25519); hexadecimal hashes."""
 
     topic = STATISTICS
     type = "ibuurt.StatisticsReleased.v1"
     keyed_by = "release_id"
+    unknown = "allow"
     # The cells of a large city; Kafka takes a record of a million bytes.
     max_bytes = 900_000
     release_id: uuid.UUID

@@ -1,9 +1,11 @@
 """Releases: hashed, chained and signed so that a subscriber can check them from the topic alone."""
 
+import base64
 import hashlib
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,13 +13,15 @@ from hypothesis import strategies as st
 
 from services.stats.core.release import NOTHING_BEFORE, Link, canonical, digest, fault, noisy, unsigned
 from services.stats.signing import Signer, is_signed
-from shared.cloudevents import to_value
+from shared.cloudevents import attributes, from_record, to_value
 from shared.events import ReleasedCell, StatisticsReleased
 from tests.stats_town import SPEC
 
 TABLE = SPEC.table("reports.week_part")
 SIGNER = Signer("s" * 32)
 START = Link(0, NOTHING_BEFORE)
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+UNHASHED = ("digest", "signing_key", "signature")
 
 
 def released(after: Link = START, period: str = "2026-W40-2026-10") -> StatisticsReleased:
@@ -48,14 +52,45 @@ def test_what_is_hashed_is_what_any_reader_can_write_from_the_value() -> None:
     release = released()
     value = to_value(release) or b""
     told = json.loads(value)
-    for name in ("digest", "signing_key", "signature"):
+    for name in UNHASHED:
         del told[name]
     written = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
     assert written == canonical(release)
     assert hashlib.sha256(written).hexdigest() == release.digest
     if shutil.which("jq"):
-        command = ["jq", "-cSj", "del(.digest, .signing_key, .signature)"]
+        command = ["jq", "-acSj", "del(.digest, .signing_key, .signature)"]
         assert subprocess.run(command, input=value, stdout=subprocess.PIPE, check=True).stdout == written
+
+
+def test_a_release_of_another_version_keeps_its_digest() -> None:
+    """A reader of today hashes a member that it does not know, also of a cell, and adds none that the writer
+    had not; what it writes on is as it was read, and nothing in it can be changed unseen."""
+    release = released()
+    value = json.loads(to_value(release) or b"")
+    del value["reason"], value["edition"]
+    value |= {"quality": "é", "rounds": [{"b": None, "a": 1}]}
+    value["cells"][0]["weight"] = 3
+
+    def signed() -> bytes:
+        """As a writer of that version does."""
+        told = {name: held for name, held in value.items() if name not in UNHASHED}
+        bare = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+        value["digest"] = hashlib.sha256(bare).hexdigest()
+        value["signature"] = base64.b64encode(SIGNER._key.sign(bare)).decode()
+        return json.dumps(value).encode()
+
+    def read(written: bytes) -> StatisticsReleased:
+        named = attributes(release.release_id, "/town/stats", release.type, NOW, release.key.encode())
+        event = from_record(release.topic.name, release.key.encode(), written, named).event
+        assert isinstance(event, StatisticsReleased)
+        return event
+
+    other = read(signed())
+    assert fault(other, START, [SIGNER.public], signed=is_signed(other)) is None
+    assert json.loads(to_value(other) or b"") == value
+    value["cells"][0]["weight"] = 4
+    changed = read(json.dumps(value).encode())
+    assert fault(changed, START, [SIGNER.public], signed=is_signed(changed)) == "broken_digest"
 
 
 FIELDS: dict[str, object] = {

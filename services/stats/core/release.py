@@ -1,7 +1,7 @@
 """A release: the figures of one closed period as they were published, each chained to the one before.
 
 What is hashed and signed is the canonical JSON of the event without `digest`, `signing_key` and `signature`:
-keys in order, no spaces, as `jq -cSj 'del(.digest, .signing_key, .signature)'` writes it.
+keys in order, no spaces, as `jq -acSj 'del(.digest, .signing_key, .signature)'` writes it.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def unsigned(
 
 
 def canonical(release: StatisticsReleased) -> bytes:
-    """What is hashed and signed."""
+    """What is hashed and signed: every member of its value, known or not, and none that it has not."""
     told = release.model_dump(mode="json", exclude=set(_UNHASHED))
     return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
 

@@ -40,18 +40,20 @@ bench: $(VENV)/ready ## speed against named peers; B=relay for one, ARGS="--size
 chaos: $(VENV)/ready ## the long runs of the fault tests, and their ledgers (PARTS="network", KILLS=800, SEED=7)
 	@PYTHON=$(RUN) IBUURT_CHAOS_LONG=1 IBUURT_CHAOS_KILLS=$(KILLS) IBUURT_CHAOS_SEED=$(SEED) sh tests/chaos.sh $(PARTS)
 
-check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract, the alarms
+check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract, docs/privacy.md, the alarms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@for town in deploy/municipalities/*/; do $(RUN) -m shared.municipality $$town || exit 1; done
 	@$(RUN) -m deploy.contract check
+	@$(RUN) -m deploy.privacy check
 	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/rules/*.yml && promtool test rules tests/prometheus/*.yml; \
 	else echo "no promtool: the alarms' rules are not checked; apt install prometheus, or brew install prometheus"; fi
 
-contract: $(VENV)/ready ## write docs/contract/ from shared/events.py; refuses what subscribers would not survive
+contract: $(VENV)/ready ## write docs/contract/ from shared/events.py, refusing what subscribers would not survive; and docs/privacy.md's part
 	@$(RUN) -m deploy.contract write
+	@$(RUN) -m deploy.privacy write
 
 format: $(VENV)/ready ## put the code in its form
 	@$(VENV)/bin/ruff check --fix .

@@ -1,4 +1,4 @@
-"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `close-history`
+"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `privacy`, `close-history`
 and `import-incidents`."""
 
 import argparse
@@ -9,7 +9,9 @@ from typing import Any
 
 from services.stats import importing, queries_releases, verifying
 from services.stats.core.export import read_mapping
-from services.stats.core.spec import SUBJECTS
+from services.stats.core.facts import facts
+from services.stats.core.spec import SUBJECTS, spec_of
+from shared import municipality
 from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
 from shared.mending.journal import kept_for, note
@@ -22,6 +24,7 @@ def extend(commands: Any) -> None:
     add_command(commands, "ledger", "say what releases have spent of each report and incident", _ledger)
     does = "hold the topic of releases against chain, signatures, database, ledger and budget"
     add_command(commands, "verify", does, _verify)
+    add_command(commands, "privacy", "say what is published and what it spends, as Markdown", _privacy)
     closing = add_mending(
         commands, "close-history", "release the past, once all of it is imported", _close_history
     )
@@ -73,6 +76,11 @@ def _ledger(program: Program, _given: argparse.Namespace) -> None:
             say("nothing was released, so nothing is spent")
 
     on_database(program, listing)
+
+
+def _privacy(program: Program, _given: argparse.Namespace) -> None:
+    for line in facts(spec_of(municipality.read(program.settings.read().municipality))):
+        say(line)
 
 
 def _verify(program: Program, _given: argparse.Namespace) -> None:

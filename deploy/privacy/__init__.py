@@ -1,0 +1,1 @@
+"""docs/privacy.md: its part that follows from the program."""

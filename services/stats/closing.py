@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
+from asyncpg import LockNotAvailableError
 
 from services.stats import noise, queries_releases, reading
 from services.stats.core import adjusting, margins
@@ -106,8 +107,8 @@ class Closing:
         waits = not await self.freeze()
         released = await self.release()
         released += await self.release_final()
+        await self.destroy()
         async with self._pool.acquire() as connection:
-            await queries_releases.destroy(connection, self._clock() - KEEP)
             under_way = await queries_releases.unshown(connection)
         if released:
             self._appended()
@@ -276,6 +277,18 @@ class Closing:
             edition="final",
             margins=adjusting.margins(month, week_part, len(weeks)),
         )
+
+    async def destroy(self) -> None:
+        """Destroy noise and frozen counts of what was released KEEP ago; later, where a backup reads them."""
+        before = self._clock() - KEEP
+        async with self._pool.acquire() as connection:
+            if not await queries_releases.is_to_destroy(connection, before):
+                return
+            try:
+                async with connection.transaction():
+                    await queries_releases.destroy(connection, before)
+            except LockNotAvailableError:
+                log.warning("not_destroyed_yet", reason="somebody reads the table of periods")
 
     async def _may_release(self) -> bool:
         async with self._pool.acquire() as connection:

@@ -319,14 +319,33 @@ async def contents(connection: Any, table: str, periods: Sequence[str]) -> dict[
     return {row["period"]: row["content"] for row in rows}
 
 
+async def is_to_destroy(connection: Any, before: datetime) -> bool:
+    """Whether there are noise or frozen counts of what was released before then."""
+    return bool(
+        await connection.fetchval(
+            """SELECT EXISTS (SELECT FROM period p JOIN release r ON r.table_id = p.table_id AND r.period = p.name
+                   WHERE r.edition = 'first' AND r.released_at < $1
+                     AND (p.noise IS NOT NULL OR p.counts IS NOT NULL))""",
+            before,
+        )
+    )
+
+
 async def destroy(connection: Any, before: datetime) -> None:
-    """Destroy noise and frozen counts of what was released before then."""
+    """Destroy noise and frozen counts of what was released before then, in the caller's transaction. Old
+    versions of rows stay in a table's file, readable, so the table gets a new one. Raises
+    LockNotAvailableError where somebody reads the table for more than a second, such as a backup."""
+    await connection.execute("SET LOCAL lock_timeout = '1s'")
+    await connection.execute("LOCK TABLE period IN ACCESS EXCLUSIVE MODE")
     await connection.execute(
         """UPDATE period p SET noise = NULL, counts = NULL, offsets = NULL FROM release r
            WHERE r.table_id = p.table_id AND r.period = p.name AND r.edition = 'first'
              AND r.released_at < $1 AND (p.noise IS NOT NULL OR p.counts IS NOT NULL)""",
         before,
     )
+    kept = await connection.fetch("SELECT * FROM period ORDER BY begins, table_id")
+    await connection.execute("TRUNCATE period")
+    await connection.copy_records_to_table("period", records=kept)
 
 
 async def close_history(connection: Any, subject: str) -> int:

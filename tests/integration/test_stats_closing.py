@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import struct
 import sys
 from collections import Counter
 from datetime import UTC, date, datetime
@@ -345,9 +346,20 @@ async def test_a_process_that_dies_between_the_steps_leaves_each_done_or_undone(
 
 
 async def test_noise_and_frozen_counts_are_destroyed_after_thirty_days(stats: Stats) -> None:
-    """The release stays as it is: of a later leak nobody learns more than was published."""
+    """The release stays as it is: of a later leak nobody learns more than was published. No file of the
+    database has them any more, in an old version of a row either; a backup that reads them is waited for."""
+    noise = [1_111_111, -2_222_222, 3_333_333]
+    await stats.pool.execute(
+        "UPDATE period SET noise = $1 WHERE table_id = 'reports.week_part' AND name = $2", noise, FIRST
+    )
     async with stats.serving():
         await close(stats, CLOSED)
+        assert await _files_with(stats, noise)
+        stats.now = CLOSED + days(30.1)
+        async with stats.pool.acquire() as backup, backup.transaction():
+            before = await backup.fetch("SELECT noise FROM period")
+            await stats.closing.destroy()
+            assert await backup.fetch("SELECT noise FROM period") == before
         for now, kept in ((CLOSED + days(29.9), True), (CLOSED + days(30.1), False)):
             stats.now = now
             await stats.closing.step()
@@ -357,7 +369,22 @@ async def test_noise_and_frozen_counts_are_destroyed_after_thirty_days(stats: St
                 FIRST,
             )
             assert (row[0] != (None, None, None)) is kept
+        assert await _files_with(stats, noise) == []
+        assert await stats.value("SELECT count(*) FROM period WHERE noise IS NOT NULL")
     assert (await stats.released())[0].cells
+
+
+async def _files_with(stats: Stats, noise: list[int]) -> list[str]:
+    """The database's files in which this noise stands; everything is on the disk by then."""
+    await stats.pool.execute("CHECKPOINT")
+    found = await stats.rows(
+        """SELECT path FROM pg_database d, pg_ls_dir('base/' || d.oid) AS name,
+               LATERAL (SELECT 'base/' || d.oid || '/' || name AS path) AS p
+           WHERE datname = current_database()
+             AND position($1::bytea IN coalesce(pg_read_binary_file(path, true), '')) > 0""",
+        struct.pack(f"<{len(noise)}i", *noise),
+    )
+    return [path for (path,) in found]
 
 
 async def test_the_past_waits_until_somebody_says_that_it_is_complete(

@@ -24,19 +24,19 @@ async def merge_lifecycles(
         """INSERT INTO lifecycle AS l (
                report_id, kind, hour, area, counted_category, counted_in, category, category_version,
                tips_version, notify_version, routed, delivered, acknowledged, resolved_version, outcome,
-               in_time, refused_version, reopened, withdrawn, erased, seen_on)
+               in_time, refused_version, reopened, withdrawn, erased, routed_version, seen_on)
            SELECT report_id, kind, hour, area, counted_category, counted_in, category, category_version,
                tips_version, notify_version, routed, delivered, acknowledged::took, resolved_version, outcome,
-               in_time, refused_version, reopened, withdrawn, erased, current_date
+               in_time, refused_version, reopened, withdrawn, erased, routed_version, current_date
            FROM unnest(
                $1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::date[], $7::text[],
                $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[], $12::boolean[], $13::text[],
                $14::bigint[], $15::text[], $16::boolean[], $17::bigint[], $18::boolean[], $19::boolean[],
-               $20::boolean[]
+               $20::boolean[], $21::bigint[]
            ) AS told (
                report_id, kind, hour, area, counted_category, counted_in, category, category_version,
                tips_version, notify_version, routed, delivered, acknowledged, resolved_version, outcome,
-               in_time, refused_version, reopened, withdrawn, erased)
+               in_time, refused_version, reopened, withdrawn, erased, routed_version)
            ON CONFLICT (report_id) DO UPDATE SET
                kind = CASE WHEN excluded.kind = 'tip' THEN 'tip' ELSE l.kind END,
                hour = coalesce(l.hour, excluded.hour),
@@ -57,6 +57,7 @@ async def merge_lifecycles(
                    THEN excluded.in_time ELSE l.in_time END,
                resolved_version = greatest(l.resolved_version, excluded.resolved_version),
                refused_version = greatest(l.refused_version, excluded.refused_version),
+               routed_version = greatest(l.routed_version, excluded.routed_version),
                reopened = l.reopened OR excluded.reopened,
                withdrawn = l.withdrawn OR excluded.withdrawn,
                erased = l.erased OR excluded.erased,
@@ -173,4 +174,5 @@ def _row(report_id: uuid.UUID, known: Lifecycle, counted_in: date | None) -> tup
         known.reopened,
         known.withdrawn,
         known.erased,
+        known.routed_version,
     )

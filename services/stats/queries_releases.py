@@ -111,7 +111,7 @@ async def report_groups(connection: Any, begin: date, end: date) -> list[Group]:
         """SELECT area, counted_category AS category, acknowledged::text AS took,
                CASE WHEN withdrawn THEN 'withdrawn'
                    WHEN refused_version > coalesce(resolved_version, 0) THEN 'refused'
-                   WHEN resolved_version IS NULL THEN 'open'
+                   WHEN resolved_version IS NULL OR reopened AND routed_version > resolved_version THEN 'open'
                    WHEN in_time THEN 'in_time' ELSE 'late' END AS outcome,
                count(*) AS count
            FROM lifecycle WHERE counted_in >= $1 AND counted_in < $2
@@ -323,7 +323,8 @@ async def is_to_destroy(connection: Any, before: datetime) -> bool:
     """Whether there are noise or frozen counts of what was released before then."""
     return bool(
         await connection.fetchval(
-            """SELECT EXISTS (SELECT FROM period p JOIN release r ON r.table_id = p.table_id AND r.period = p.name
+            """SELECT EXISTS (
+                   SELECT FROM period p JOIN release r ON r.table_id = p.table_id AND r.period = p.name
                    WHERE r.edition = 'first' AND r.released_at < $1
                      AND (p.noise IS NOT NULL OR p.counts IS NOT NULL))""",
             before,

@@ -80,7 +80,7 @@ async def stored_rows(connection: Any) -> dict[uuid.UUID, Lifecycle]:
 
 def _lifecycle(row: Any) -> Lifecycle:
     """A row as core knows it."""
-    same = ("kind", "tips_version", "notify_version", "routed", "delivered", "acknowledged")
+    same = ("kind", "tips_version", "notify_version", "routed", "routed_version", "delivered", "acknowledged")
     more = ("refused_version", "reopened", "withdrawn", "erased")
     resolved = (row["resolved_version"], (row["outcome"], row["in_time"]))
     return Lifecycle(

@@ -20,7 +20,9 @@ from shared.events import (
     REPORTS,
     ReportAcknowledged,
     ReportRefused,
+    ReportReopened,
     ReportResolved,
+    ReportRouted,
     ReportWithdrawn,
 )
 from tests.conftest import Infrastructure, MakeDatabase
@@ -132,10 +134,13 @@ async def test_a_month_that_is_out_has_a_final_edition_whose_tables_agree(stats:
 
 async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
     """As it stands thirty days after its end; each report in one cell of each table."""
-    lives = [report(NOON, category="graffiti") for _ in range(7)]
+    lives = [report(NOON, category="graffiti") for _ in range(9)]
     about: list[dict[str, Any]] = [
         {"report_id": one.report_id, "kind": "tip", "unit": "parks"} for one in lives
     ]
+    due = QUARTER_CLOSED - days(90)
+    routed: dict[str, Any] = {"rule": "r", "rules_version": "1", "reason": "because"}
+    routed |= {"acknowledge_by": due, "resolve_by": due}
     await stats.count(
         [
             *lives,
@@ -150,6 +155,16 @@ async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
             ReportResolved(**about[4], version=1, outcome="done", in_time=True),
             ReportRefused(**about[4], version=2, reason="other"),
             ReportWithdrawn(report_id=lives[5].report_id, kind="tip", version=2),
+            # Solved, it was said; the resident says no, and the unit has it again.
+            ReportRouted(**about[6], **routed, version=1),
+            ReportResolved(**about[6], version=2, outcome="done", in_time=True),
+            ReportReopened(report_id=lives[6].report_id, kind="tip", version=2),
+            ReportRouted(**about[6], **routed, version=3),
+            # The same, and now it is solved, late.
+            ReportResolved(**about[7], version=2, outcome="done", in_time=True),
+            ReportReopened(report_id=lives[7].report_id, kind="tip", version=2),
+            ReportRouted(**about[7], **routed, version=3),
+            ReportResolved(**about[7], version=4, outcome="done", in_time=False),
         ]
     )
     async with stats.serving():
@@ -157,15 +172,15 @@ async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
     outcome = await stats.counts("reports.outcome", "2026-Q4")
     assert {cell: count for cell, count in outcome.items() if count} == {
         ("graffiti", "in_time"): 2,
-        ("graffiti", "late"): 1,
+        ("graffiti", "late"): 2,
         ("graffiti", "refused"): 2,
         ("graffiti", "withdrawn"): 1,
-        ("graffiti", "open"): 1,
+        ("graffiti", "open"): 2,
     }
     took = await stats.counts("reports.took", "2026-Q4")
     assert {cell: count for cell, count in took.items() if count} == {
         ("oakwood", "4h"): 1,
-        ("oakwood", "later"): 6,
+        ("oakwood", "later"): 8,
     }
 
 

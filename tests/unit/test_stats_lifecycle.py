@@ -73,6 +73,7 @@ def test_a_whole_life_is_told_in_its_row() -> None:
         tips_version=3,
         notify_version=6,
         routed=True,
+        routed_version=1,
         delivered=True,
         acknowledged="4h",
         resolved=Latest(5, ("repaired", True)),

@@ -57,6 +57,8 @@ class Lifecycle(NamedTuple):
     tips_version: int = 0
     notify_version: int = 0
     routed: bool = False
+    # of the last time a unit got it: above resolved's where the resident said that it is not solved
+    routed_version: int | None = None
     delivered: bool = False
     acknowledged: Took | None = None
     # (outcome, whether it was in time), of the last time
@@ -106,6 +108,7 @@ def _by_type(event_type: type[ReportEvent], kind: Kind, version: int) -> Lifecyc
         tips_version=version if from_tips else 0,
         notify_version=0 if from_tips else version,
         routed=event_type is ReportRouted,
+        routed_version=version if event_type is ReportRouted else None,
         delivered=event_type is ReportDelivered,
         refused_version=version if event_type is ReportRefused else None,
         reopened=event_type is ReportReopened,
@@ -124,10 +127,11 @@ def merge(one: Lifecycle, other: Lifecycle) -> Lifecycle:
         tips_version=max(one.tips_version, other.tips_version),
         notify_version=max(one.notify_version, other.notify_version),
         routed=one.routed or other.routed,
+        routed_version=_latest(one.routed_version, other.routed_version),
         delivered=one.delivered or other.delivered,
         acknowledged=_shorter(one.acknowledged, other.acknowledged),
         resolved=_later(one.resolved, other.resolved),
-        refused_version=max(one.refused_version or 0, other.refused_version or 0) or None,
+        refused_version=_latest(one.refused_version, other.refused_version),
         reopened=one.reopened or other.reopened,
         withdrawn=one.withdrawn or other.withdrawn,
         erased=one.erased or other.erased,
@@ -149,6 +153,10 @@ def _later(one: Latest | None, other: Latest | None) -> Latest | None:
     if one is None or other is None:
         return one or other
     return max(one, other, key=lambda latest: latest.version)
+
+
+def _latest(one: int | None, other: int | None) -> int | None:
+    return max(one or 0, other or 0) or None
 
 
 def _shorter(one: Took | None, other: Took | None) -> Took | None:

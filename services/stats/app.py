@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from services.stats import horizon, noise, queries, queries_releases, reading, specs
+from services.stats import horizon, measuring, noise, queries, queries_releases, reading, specs
 from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
 from services.stats.core.spec import spec_of
 from services.stats.http.desk import Desk
 from services.stats.http.public import public_app
+from services.stats.metrics import ReleaseMetrics
 from services.stats.signing import Signer
 from shared import municipality
 from shared.consumer import Apply
@@ -44,7 +45,14 @@ async def serve(settings: Settings, service: Service) -> None:
         appended=relay.wake,
     )
     service.consume(SUBSCRIPTIONS["stats"], _counting(town))
-    service.also("releases", lambda: closing.run(relay.checked))
+    metrics = ReleaseMetrics(service.registry)
+    service.also("releases", lambda: measuring.told_of_refusal(lambda: closing.run(relay.checked), metrics))
+    service.also(
+        "measuring",
+        lambda: repeat(
+            "measuring", lambda: measuring.measure(service.pool, metrics, _now()), measuring.EVERY_SECONDS
+        ),
+    )
     service.also(
         "horizon",
         lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),

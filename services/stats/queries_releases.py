@@ -319,6 +319,28 @@ async def contents(connection: Any, table: str, periods: Sequence[str]) -> dict[
     return {row["period"]: row["content"] for row in rows}
 
 
+class Late(NamedTuple):
+    """Seconds since each was due; 0 where nothing is: a release, one that is shown, destroying."""
+
+    release: float
+    shown: float
+    destroyed: float
+
+
+async def late(connection: Any, now: datetime, before: datetime) -> Late:
+    """How late what is due by the clock is; `before` is when what is to be destroyed was released."""
+    row = await connection.fetchrow(
+        """SELECT (SELECT min(closes_at) FROM period p WHERE NOT history AND NOT EXISTS (
+                       SELECT FROM release r WHERE r.table_id = p.table_id AND r.period = p.name)),
+                  (SELECT min(released_at) FROM release WHERE shown_at IS NULL),
+                  (SELECT min(r.released_at) FROM release r
+                   JOIN period p ON r.table_id = p.table_id AND r.period = p.name
+                   WHERE r.edition = 'first' AND (p.noise IS NOT NULL OR p.counts IS NOT NULL))"""
+    )
+    since = zip(row, (now, now, before), strict=True)
+    return Late(*(max(0.0, (until - due).total_seconds()) if due else 0.0 for due, until in since))
+
+
 async def is_to_destroy(connection: Any, before: datetime) -> bool:
     """Whether there are noise or frozen counts of what was released before then."""
     return bool(

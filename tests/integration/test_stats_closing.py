@@ -9,11 +9,14 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.stats import queries_releases
 from services.stats.core.adjusting import margins
 from services.stats.core.release import NOTHING_BEFORE, digest
 from services.stats.core.spec import Table
+from services.stats.measuring import measure
+from services.stats.metrics import ReleaseMetrics
 from services.stats.signing import is_signed
 from shared.events import (
     INCIDENTS,
@@ -387,6 +390,28 @@ async def test_noise_and_frozen_counts_are_destroyed_after_thirty_days(stats: St
         assert await _files_with(stats, noise) == []
         assert await stats.value("SELECT count(*) FROM period WHERE noise IS NOT NULL")
     assert (await stats.released())[0].cells
+
+
+async def test_how_late_a_release_is_goes_by_the_clock_and_not_by_what_is_counted(stats: Stats) -> None:
+    """Closed and not released, released and not shown, not destroyed; open periods are nobody's business."""
+    registry = CollectorRegistry()
+    metrics = ReleaseMetrics(registry)
+
+    async def measured(now: datetime) -> tuple[float | None, ...]:
+        await measure(stats.pool, metrics, now)
+        names = ("overdue", "unshown", "noise_overdue")
+        return tuple(registry.get_sample_value(f"release_{name}_seconds") for name in names)
+
+    await stats.count([report(NOON) for _ in range(30)])
+    assert await measured(CLOSED - days(1)) == (0, 0, 0)
+    assert await measured(CLOSED + days(0.5)) == (43_200, 0, 0)
+    stats.now = CLOSED + days(0.5)
+    await stats.closing.step()
+    assert await measured(stats.now + days(0.25)) == (0, 21_600, 0)
+    async with stats.serving():
+        await stats.shown(1)
+    assert await measured(stats.now + days(30)) == (days(23.5).total_seconds(), 0, 0)
+    assert (await measured(stats.now + days(31)))[2] == 86_400
 
 
 async def _files_with(stats: Stats, noise: list[int]) -> list[str]:

@@ -1,6 +1,7 @@
 """Alarms: each is tested by promtool, of metrics that there are, and has its mend in docs/operating.md."""
 
 import functools
+import inspect
 import re
 import shutil
 import subprocess
@@ -10,7 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
+from services.stats import queries_releases
+from services.stats.measuring import told_of_refusal
+from services.stats.metrics import ReleaseMetrics
 from services.tips.metrics import TipsMetrics
+from shared.errors import Refusal
 from shared.metrics import ConsumerMetrics, RelayMetrics, SurroundingsMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +40,7 @@ def declared() -> frozenset[str]:
     for metrics in (RelayMetrics, ConsumerMetrics, SurroundingsMetrics, TipsMetrics, DeliveryMetrics):
         metrics(registry)
     SubscriptionMetrics(registry)
+    ReleaseMetrics(registry)
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     return frozenset(
         metric.name + ending for metric in registry.collect() for ending in endings[metric.type]
@@ -104,10 +110,32 @@ def test_no_relay_is_missed_where_there_is_none_and_nowhere_else() -> None:
     assert set(listed.split("|")) == sending
 
 
-def test_stats_has_no_metric_of_its_own() -> None:
-    """Whoever sees the count of an open period grow can take the noise off its release."""
-    sources = [path.read_text("utf-8") for path in (ROOT / "services/stats").rglob("*.py")]
-    assert not any("prometheus_client" in source for source in sources)
+def test_stats_measures_by_the_clock_alone() -> None:
+    """Whoever sees the count of an open period grow can take the noise off its release: none has a label,
+    and what sets them looks at no report, incident or count."""
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "services/stats").rglob("*.py")}
+    assert [path.name for path, text in sources.items() if "prometheus_client" in text] == ["metrics.py"]
+    registry = CollectorRegistry()
+    ReleaseMetrics(registry)
+    assert all(sample.labels == {} for metric in registry.collect() for sample in metric.samples)
+    setting = [text for text in sources.values() if re.search(r"\.(set|inc|observe)\(", text)]
+    assert len(setting) == 1
+    read = inspect.getsource(queries_releases.late)
+    assert not re.search(r"lifecycle|incident|noise(?! IS NOT NULL)|counts(?! IS NOT NULL)", read)
+
+
+async def test_releasing_that_refuses_says_so_in_its_metric() -> None:
+    """And the refusal goes on to whoever says it."""
+    registry = CollectorRegistry()
+    metrics = ReleaseMetrics(registry)
+
+    async def refuse() -> None:
+        raise Refusal("another release than on the topic")
+
+    assert registry.get_sample_value("release_refused") == 0
+    with pytest.raises(Refusal):
+        await told_of_refusal(refuse, metrics)
+    assert registry.get_sample_value("release_refused") == 1
 
 
 def test_no_rule_tells_one_tip_or_unit_from_another() -> None:

@@ -1,6 +1,7 @@
 """A plain page of what was released last, in words of level B1. It works without JavaScript."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 
 from services.stats import queries_public
-from services.stats.core import figures
+from services.stats.core import figures, periods
 from services.stats.core.figures import VIEWS, Figure, View
+from services.stats.http import asked
 from services.stats.http.desk import A_WHILE, Desk, connection
 from shared.documented import problems
 from shared.web import choose_language
@@ -43,6 +45,10 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "value": "Aantal, ongeveer",
         "bounds": "Bijna altijd tussen",
         "and": "en",
+        "up_to": "tot",
+        "to": "tot en met",
+        "months": "januari februari maart april mei juni juli augustus september oktober november december",
+        "language": "Taal",
         "rate": "Per 1.000 inwoners",
         "cut": "Er zijn meer regels dan deze. Kies een wijk, of haal alles op.",
         "downloads": "Haal deze cijfers op",
@@ -87,6 +93,10 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "value": "Number, about",
         "bounds": "Nearly always between",
         "and": "and",
+        "up_to": "to",
+        "to": "to",
+        "months": "January February March April May June July August September October November December",
+        "language": "Language",
         "rate": "Per 1,000 residents",
         "cut": "There are more rows than these. Choose a district, or download everything.",
         "downloads": "Download these figures",
@@ -171,11 +181,12 @@ class Page:
             for code in self._desk.areas
         )
         title = f"{says['title']}, {town}"
+        nav = f'<nav aria-label="{says["language"]}">{others}</nav>' if others else ""
         return (
             f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{title}</title><link rel="stylesheet" href="/page.css"></head><body>'
-            f"{f'<nav>{others}</nav>' if others else ''}<main><h1>{title}</h1>"
+            f"{nav}<main><h1>{title}</h1>"
             f"<p>{says['about']}</p><p>{says['noise']}</p>"
             f'<form method="get"><input type="hidden" name="language" value="{language}">'
             f'<label for="area">{says["area"]}</label><select id="area" name="area">'
@@ -189,40 +200,60 @@ class Page:
         head = f"<section><h2>{says[view.topic]}: {says[view.name]}</h2>"
         if newest is None:
             return f"{head}<p>{says['nothing']}</p></section>"
-        period = escape(newest["period"])
+        period = self._period(view, newest["period"])
         if newest["state"] == "withheld":
             return f"{head}<p>{period}. {says['withheld']}</p></section>"
         wanted = {"area": [self._area]} if self._area and "area" in view.columns else {}
         release = figures.release_of(newest["content"])
         found = [one for one in figures.figures(release, wanted) if one.table == view.cells]
-        columns = "".join(f'<th scope="col">{says[column]}</th>' for column in view.columns)
-        rated = f'<th scope="col">{says["rate"]}</th>' if "area" in view.columns else ""
-        rows = "".join(self._row(view, one) for one in found[:MANY_ROWS])
+        # The district that was chosen is not said in each row, unless it is all that a row is called by.
+        columns = [one for one in view.columns if not (wanted and one == "area")] or list(view.columns)
+        heads = [says[column] for column in columns] + [says["value"], says["bounds"]]
+        heads += [says["rate"]] if "area" in view.columns else []
+        titles = "".join(f'<th role="columnheader" scope="col">{one}</th>' for one in heads)
+        rows = "".join(self._row(columns, heads, one) for one in found[:MANY_ROWS])
         cut = f"<p>{says['cut']}</p>" if len(found) > MANY_ROWS else ""
         label = f"{says[view.topic]}, {says[view.name]}, {period}"
+        where = f"{self._name(self._area)}, " if wanted else ""
+        # The roles keep it a table for those who listen, where a narrow screen shows a row as a block.
         return (
-            f'{head}<div class="wide" tabindex="0" role="region" aria-label="{label}">'
-            f'<table><caption>{label}</caption><thead><tr>{columns}<th scope="col">{says["value"]}</th>'
-            f'<th scope="col">{says["bounds"]}</th>{rated}</tr></thead><tbody>{rows}</tbody></table></div>'
+            f'{head}<div class="wide" tabindex="0" role="region" aria-label="{label}"><table role="table">'
+            f'<caption><span class="hidden">{says[view.topic]}, {says[view.name]}, </span>{where}{period}'
+            f'</caption><thead role="rowgroup"><tr role="row">{titles}</tr></thead>'
+            f'<tbody role="rowgroup">{rows}</tbody></table></div>'
             f"{cut}{self._downloads(view, newest, label)}</section>"
         )
 
-    def _row(self, view: View, figure: Figure) -> str:
-        first, *others = (self._name(figure.place[column]) for column in view.columns)
-        places = f'<th scope="row">{first}</th>' + "".join(f"<td>{one}</td>" for one in others)
-        low, high = figure.value - figure.margin, figure.value + figure.margin
-        bounds = f"{self._number(low)} {self._says['and']} {self._number(high)}"
-        rated = ""
-        if "area" in view.columns:
+    def _row(self, columns: Sequence[str], heads: Sequence[str], figure: Figure) -> str:
+        places = "".join(
+            f'<th role="rowheader" scope="row">{self._name(figure.place[column])}</th>' for column in columns
+        )
+        told = [self._number(figure.value), self._bounds(figure, "and", 1)]
+        if len(heads) > len(columns) + len(told):
             rate = figures.rate(figure, self._desk.inhabitants)
-            within = (
-                f"{self._number(rate.value, 2)} ({self._number(rate.value - rate.margin, 2)} "
-                f"{self._says['and']} {self._number(rate.value + rate.margin, 2)})"
+            told.append(
+                f"{self._number(rate.value, 2)} ({self._bounds(rate, 'up_to', 2)})"
                 if rate
                 else self._says["unknown"]
             )
-            rated = f"<td>{within}</td>"
-        return f"<tr>{places}<td>{self._number(figure.value)}</td><td>{bounds}</td>{rated}</tr>"
+        cells = "".join(
+            f'<td role="cell" data-label="{head}">{one}</td>'
+            for head, one in zip(heads[len(columns) :], told, strict=True)
+        )
+        return f'<tr role="row">{places}{cells}</tr>'
+
+    def _period(self, view: View, name: str) -> str:
+        """Its days, in words."""
+        one = periods.named(asked.GRAIN.get(view.name, "month"), name)
+        first, last = one.begin, one.end - timedelta(days=1)
+        months, to = self._says["months"].split(), f" {self._says['to']} "
+        said = to.join(dict.fromkeys(months[day.month - 1] for day in (first, last)))
+        days = to.join(dict.fromkeys(str(day.day) for day in (first, last)))
+        return f"{days} {said} {first.year}" if one.grain == "week_part" else f"{said} {first.year}"
+
+    def _bounds(self, figure: Figure | figures.Rate, word: str, digits: int) -> str:
+        low, high = figure.value - figure.margin, figure.value + figure.margin
+        return f"{self._number(low, digits)} {self._says[word]} {self._number(high, digits)}"
 
     def _number(self, value: float, digits: int = 1) -> str:
         written = f"{value:.{digits}f}".removesuffix(".0").replace("-", "\u2212")

@@ -1,7 +1,6 @@
 """Releases: which there are, and each as it was published, under an address that has its digest."""
 
 import asyncio
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -161,10 +160,11 @@ def _made(content: bytes, file: str, area: str) -> bytes:
     written = writing.release_as_csv(release, found)
     if file == "figures.csv":
         return written
-    package = writing.as_json(writing.data_package(release, written, hashlib.sha256(written).hexdigest()))
+    files = {"figures.csv": written, "release.json": content}
+    package = writing.as_json(writing.data_package(release, files))
     if file == "datapackage.json":
         return package
-    return writing.zipped({"datapackage.json": package, "figures.csv": written, "release.json": content})
+    return writing.zipped({"datapackage.json": package, **files})
 
 
 _TOLD = ("number", "digest", "spec", "table", "period", "edition", "state", "reason")

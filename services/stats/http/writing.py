@@ -3,6 +3,7 @@ same bytes.
 """
 
 import csv
+import hashlib
 import io
 import json
 import zipfile
@@ -84,9 +85,9 @@ def release_as_csv(release: Mapping[str, Any], figures: Iterable[Figure]) -> byt
     )
 
 
-def data_package(release: Mapping[str, Any], written: bytes, sha256: str) -> dict[str, Any]:
-    """The description of a release's CSV (Frictionless Data Package 1.0)."""
-    fields = [
+def data_package(release: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The description of a release's `figures.csv` and `release.json` (Frictionless Data Package 1.0)."""
+    fields: list[dict[str, Any]] = [
         {
             "name": name,
             "type": "number" if name in ("value", "margin") else "string",
@@ -94,31 +95,42 @@ def data_package(release: Mapping[str, Any], written: bytes, sha256: str) -> dic
         }
         for name in RELEASE_HEADER
     ]
-    required = ("table", "period", "value", "margin")
     for field in fields:
-        if field["name"] in required:
-            field["constraints"] = {"required": True}  # type: ignore[assignment]
-    name = f"{release['table']}-{release['period']}-{release['edition']}".lower()
+        if field["name"] in ("table", "period", "value", "margin"):
+            field["constraints"] = {"required": True}
+    csv_file, json_file = "figures.csv", "release.json"
     return {
-        "profile": "tabular-data-package",
-        "name": name,
+        "profile": "data-package",
+        "name": f"{release['table']}-{release['period']}-{release['edition']}".lower(),
         "id": release["digest"],
         "title": f"{release['table']}, {release['period']}, {release['edition']} edition",
         "description": "Counts with noise of differential privacy. No figure is exact: see `margin`.",
         "resources": [
             {
                 "profile": "tabular-data-resource",
-                "name": "figures",
-                "path": "figures.csv",
-                "format": "csv",
-                "mediatype": CSV,
-                "encoding": "utf-8",
-                "bytes": len(written),
-                "hash": f"sha256:{sha256}",
+                **_resource("figures", csv_file, CSV, files[csv_file]),
+                "rows": files[csv_file].count(b"\r\n") - 1,
                 "dialect": {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"', "header": True},
-                "schema": {"fields": fields, "missingValues": [""]},
-            }
+                "schema": {"fields": fields, "missingValues": [""], "primaryKey": ["table", *COLUMNS]},
+            },
+            {
+                "profile": "data-resource",
+                **_resource("release", json_file, JSON, files[json_file]),
+                "description": "the release as it was published and signed",
+            },
         ],
+    }
+
+
+def _resource(name: str, path: str, media_type: str, content: bytes) -> dict[str, Any]:
+    return {
+        "name": name,
+        "path": path,
+        "format": path.rpartition(".")[2],
+        "mediatype": media_type,
+        "encoding": "utf-8",
+        "bytes": len(content),
+        "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
     }
 
 

@@ -9,7 +9,20 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from bench import apply, catchup, clocks, delivery, hostile, intake, issues, latency, photos, relay
+from bench import (
+    apply,
+    catchup,
+    clocks,
+    closing,
+    delivery,
+    figures,
+    hostile,
+    intake,
+    issues,
+    latency,
+    photos,
+    relay,
+)
 from bench.common import Options, Result
 from deploy.local.processes import ChildFailed
 from shared.command import collect_rarely
@@ -26,6 +39,8 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "hostile": hostile.run,
     "clocks": clocks.run,
     "delivery": delivery.run,
+    "close": closing.run,
+    "figures": figures.run,
 }
 SIZES = (0.001, 10.0)
 

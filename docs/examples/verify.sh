@@ -25,6 +25,8 @@ wrong() { echo "record $record, number $number: $1" >&2; faults=$((faults + 1));
 record=0 releases=0 faults=0 last=0000000000000000000000000000000000000000000000000000000000000000
 : > "$dir/seen"
 : > "$dir/periods"
+: > "$dir/digests"
+: > "$dir/early"
 while IFS= read -r value; do
   record=$((record + 1)) number="?"
   printf '%s' "$value" > "$dir/value"
@@ -42,14 +44,19 @@ while IFS= read -r value; do
   printf '%s' "$signature" | openssl base64 -d -A > "$dir/signature" 2> "$dir/why"
   openssl pkeyutl -verify -pubin -keyform DER -inkey "$dir/$key.der" -rawin -in "$dir/told" \
     -sigfile "$dir/signature" > "$dir/why" 2>&1 || { wrong "its signature is not that of its key"; continue; }
+  # Before its place: no fault where it is in the chain in the end, since what was lost is sent again later.
   [ "$number" = "$((releases + 1))" ] && [ "$previous" = "$last" ] ||
-    { wrong "it does not follow release $releases"; continue; }
+    { echo "$digest record $record, number $number: it does not follow release $releases" >> "$dir/early"; continue; }
   period=$(jq -r '"\(.table) \(.period) \(.edition)"' "$dir/value")
   grep -qxF "$period" "$dir/periods" && { wrong "a second release of $period"; continue; }
   releases=$number last=$digest
   echo "$whole" >> "$dir/seen"
   printf '%s\n' "$period" >> "$dir/periods"
+  echo "$digest" >> "$dir/digests"
 done
+while read -r digest what; do
+  grep -qx "$digest" "$dir/digests" || { echo "$what" >&2; faults=$((faults + 1)); }
+done < "$dir/early"
 
 if [ "$faults" -gt 0 ]; then
   echo "$faults records are not right; up to them $releases releases follow one another" >&2

@@ -1,5 +1,5 @@
-"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `privacy`, `close-history`
-and `import-incidents`."""
+"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `privacy`, `close-history`,
+`say-again` and `import-incidents`."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.stats import importing, queries_releases, verifying
+from services.stats import importing, queries_releases, saying_again, verifying
 from services.stats.core.export import read_mapping
 from services.stats.core.facts import facts
 from services.stats.core.spec import SUBJECTS, spec_of
@@ -29,6 +29,8 @@ def extend(commands: Any) -> None:
         commands, "close-history", "release the past, once all of it is imported", _close_history
     )
     closing.add_argument("--subject", required=True, choices=SUBJECTS, help="whose past is complete")
+    lost = "send the releases again that their topic lost and `outbox resend` cannot"
+    add_mending(commands, "say-again", lost, _say_again)
     importing_ = add_command(
         commands, "import-incidents", "publish a police export, as the police's user of Kafka", _import
     )
@@ -85,6 +87,13 @@ def _privacy(program: Program, _given: argparse.Namespace) -> None:
 
 def _verify(program: Program, _given: argparse.Namespace) -> None:
     on_both(program, lambda connection, where: verifying.verify(connection, where, say))
+
+
+def _say_again(program: Program, given: argparse.Namespace) -> None:
+    source = f"/{municipality.read(program.settings.read().municipality).slug}/stats"
+    on_both(
+        program, lambda connection, where: saying_again.say_again(connection, where, source, given.by, say)
+    )
 
 
 def _close_history(program: Program, given: argparse.Namespace) -> None:

@@ -230,6 +230,12 @@ async def kept(connection: Any) -> dict[int, Kept]:
     return {row["number"]: Kept(*tuple(row)[1:]) for row in rows}
 
 
+async def content(connection: Any, number: int) -> tuple[bytes, datetime]:
+    """A release as it was published, and when it was made."""
+    row = await connection.fetchrow("SELECT content, released_at FROM release WHERE number = $1", number)
+    return row["content"], row["released_at"]
+
+
 async def spent(connection: Any) -> dict[tuple[str, str], Debit]:
     """The ledger, by table and period."""
     rows = await connection.fetch("SELECT * FROM ledger ORDER BY table_id, begins")

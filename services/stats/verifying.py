@@ -34,7 +34,7 @@ async def verify(connection: Any, where: Where, say: Say) -> None:
         [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)],
         await queries_releases.keys(connection),
     )
-    read, unread = await _on_topic(where)
+    read, unread = await read_topic(where)
     releases, left = chain(read, known.keys)
     faults = [*unread, *_left(left), *_held(releases, known), *_ledger(releases, known)]
     for fault in faults:
@@ -51,7 +51,8 @@ async def verify(connection: Any, where: Where, say: Say) -> None:
     say("topic, database, ledger and budget agree")
 
 
-async def _on_topic(where: Where) -> tuple[list[Read], list[str]]:
+async def read_topic(where: Where) -> tuple[list[Read], list[str]]:
+    """Every release on the topic, and of each record that is no event what it is. Raises KafkaError."""
     read: list[Read] = []
     unread: list[str] = []
     async with aclosing(on_topic(where, "stats-verifying")) as records:

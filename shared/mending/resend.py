@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from shared import kafka, outbox, postgres
 from shared.cluster import Where
 from shared.errors import Refusal, typed
-from shared.events import TOPICS, Place, Topic, is_compacted, numbered_topics
+from shared.events import STATISTICS, TOPICS, Place, Topic, is_compacted, numbered_topics
 from shared.mending.journal import Say, known_topic, note
 from shared.outbox import Batch
 from shared.relay import RELAY_LOCK, hand_over, utc_now
@@ -131,11 +131,13 @@ def _tell(missing: Mapping[Place, Missing], say: Say) -> None:
     for (topic, partition), one in sorted(missing.items()):
         say(f"{topic} partition {partition}: numbers {one.first} to {one.last} ({one.count} are kept)")
         if one.first < one.kept:
-            needed = (
-                f"{typed(TOPICS[topic].writer, 'issues say-again --by NAME')} says every issue once more"
-                if is_compacted(TOPICS[topic])
-                else "a group that lacks them needs `consumer accept-gap`, which its log names"
-            )
+            needed = "a group that lacks them needs `consumer accept-gap`, which its log names"
+            if is_compacted(TOPICS[topic]):
+                needed = (
+                    f"{typed(TOPICS[topic].writer, 'issues say-again --by NAME')} says every issue once more"
+                )
+            elif topic == STATISTICS.name:
+                needed = f"{typed(TOPICS[topic].writer, 'say-again --by NAME')} says every release once more"
             say(f"  numbers {one.first} to {min(one.kept - 1, one.last)} are kept no longer: {needed}")
 
 

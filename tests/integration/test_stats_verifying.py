@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.stats import verifying
+from services.stats import saying_again, verifying
 from shared.cloudevents import Envelope, to_record
 from shared.errors import Refusal
 from shared.events import STATISTICS, StatisticsReleased
@@ -22,7 +22,7 @@ from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, report, stats_of
 from tests.integration.test_stats_closing import CLOSED, NOON, OCTOBER_CLOSED, close
 from tests.integration.test_stats_reading import FORGED
-from tests.spine import read_topic
+from tests.spine import delete_records, read_topic, until
 
 
 @pytest_asyncio.fixture
@@ -234,6 +234,43 @@ async def test_a_subscriber_sees_each_forgery(stats: Stats) -> None:
         assert f"record {at}, number {one.number}" in said.stderr
     end = f"{len(forged)} records are not right; up to them {len(releases)} releases follow one another"
     assert end in said.stderr
+
+
+@needs_tools
+@pytest.mark.parametrize("lost", ["all", "the first three"])
+async def test_what_the_topic_lost_is_said_again_as_it_was(stats: Stats, lost: str) -> None:
+    """Also where the outbox has none of it any more: byte for byte, so that the chain is whole from the topic
+    alone, nobody sees a second release, and nothing is counted or spent again."""
+    releases, before = await stats.released(), await stats.chain()
+    spent = await stats.rows("TABLE ledger")
+    await stats.pool.execute("DELETE FROM outbox_batch WHERE sent_on IS NOT NULL")
+    async with stats.pool.acquire() as connection:
+        said: list[str] = []
+
+        async def say_again(who: str | None) -> None:
+            await saying_again.say_again(connection, stats.bootstrap, "/town/stats", who, said.append)
+
+        with pytest.raises(Refusal, match="nothing is to be said again"):
+            await say_again("ann")
+        end = len(releases) if lost == "all" else 3
+        await delete_records(stats.bootstrap, STATISTICS.name, 0, end)
+        await say_again(None)
+        assert await stats.value("SELECT count(*) FROM outbox") == 0
+        await say_again("ann")
+    assert said == [
+        f"dry run: releases 1 to {len(releases)} would be said again; with --by NAME they are",
+        f"releases 1 to {len(releases)} are said again, as soon as stats runs",
+    ]
+    async with stats.serving():
+
+        async def all_there() -> bool:
+            return len(await on_topic(stats.bootstrap)) == 2 * len(releases) - end
+
+        await until(all_there)
+    assert (await verified(stats))[-1] == "topic, database, ledger and budget agree"
+    assert (await by_script(stats)).returncode == 0
+    assert (await on_topic(stats.bootstrap))[-len(releases) :] == releases
+    assert (await stats.chain(), await stats.rows("TABLE ledger")) == (before, spent)
 
 
 async def test_nothing_released_is_nothing_to_verify(

@@ -32,9 +32,9 @@ class Left(NamedTuple):
 
 def chain(read: Iterable[Read], known: Collection[str]) -> tuple[list[StatisticsReleased], list[Left]]:
     """The releases in order, and the records that are none. The same record again is no fault: a writer that
-    died sends it twice."""
+    died sends it twice, and what comes before its place was sent again after a loss."""
     releases: list[StatisticsReleased] = []
-    left: list[Left] = []
+    left: list[tuple[Left, StatisticsReleased]] = []
     seen: set[tuple[str | None, str, str | None]] = set()
     for offset, release, signed in read:
         if release.number <= len(releases) and releases[release.number - 1] == release:
@@ -45,11 +45,12 @@ def chain(read: Iterable[Read], known: Collection[str]) -> tuple[list[Statistics
         if why in (None, "broken_chain") and taken:
             why = "second_release"
         if why is not None:
-            left.append(Left(offset, release.number, why))
+            left.append((Left(offset, release.number, why), release))
             continue
         seen.add(_named(release))
         releases.append(release)
-    return releases, left
+    by_digest = {release.digest: release for release in releases}
+    return releases, [one for one, release in left if by_digest.get(release.digest) != release]
 
 
 def unfit(release: StatisticsReleased, specs: Sequence[Spec]) -> str | None:

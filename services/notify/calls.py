@@ -89,7 +89,7 @@ class Calls:
         if isinstance(outcome, Delivered) and outcome.erased is not None and about == "erased":
             return await self._confirm(delivery, outcome)
         if isinstance(outcome, Delivered):
-            return replace(outcome, words=words, tips_asked=words)
+            return Delivered(outcome.acknowledged, words, outcome.erased, tips_asked=words)
         return replace(outcome, tips_asked=words) if isinstance(outcome, Failed) else outcome
 
     async def _given(self, delivery: Delivery, *, words: bool) -> Mapping[str, Any] | Failed | Gone:

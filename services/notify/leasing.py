@@ -40,11 +40,10 @@ Written = TypeVar("Written")
 
 
 class Ended(NamedTuple, Generic[Row, Outcome]):
-    """An attempt that waits to be recorded; the future is done when it is."""
+    """An attempt that waits to be recorded."""
 
     row: Row
     outcome: Outcome
-    recorded: "asyncio.Future[None]"
 
 
 class Leasing(Generic[Row, Outcome]):
@@ -99,8 +98,11 @@ class Leasing(Generic[Row, Outcome]):
             self._stopping = True
             self._woken.set()
             await asyncio.wait({claiming}, timeout=1)
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    if self._tasks:
+                        await asyncio.wait(self._tasks)
+                    await self._ended.join()
             for task in (*self._tasks, *parts):
                 task.cancel()
             await asyncio.gather(*self._tasks, *parts, return_exceptions=True)
@@ -128,20 +130,17 @@ class Leasing(Generic[Row, Outcome]):
             await self._gather()
 
     async def _take(self, row: Row, begun: float) -> None:
+        outcome = None
         try:
-            try:
-                outcome = await self._attempt(row, begun)
-            finally:
-                # Its room is the next one's; that it is recorded need not be waited for.
-                self.under_way[self._destination(row)] -= 1
-                self._woken.set()
-            if outcome is None:
-                return
-            recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._ended.put_nowait(Ended(row, outcome, recorded))
-            await recorded
+            outcome = await self._attempt(row, begun)
         finally:
-            self.held.discard(row.id)
+            # Its room is the next one's; that it is recorded need not be waited for.
+            self.under_way[self._destination(row)] -= 1
+            if outcome is None:
+                self.held.discard(row.id)
+            else:
+                self._ended.put_nowait(Ended(row, outcome))
+            self._woken.set()
 
     async def _record_for_ever(self) -> None:
         while True:
@@ -152,8 +151,8 @@ class Leasing(Generic[Row, Outcome]):
                 ended.append(self._ended.get_nowait())
             await self._record(ended)
             for one in ended:
-                if not one.recorded.done():
-                    one.recorded.set_result(None)
+                self.held.discard(one.row.id)
+                self._ended.task_done()
 
     async def _gather(self) -> None:
         if self._many is not None and self.under_way.total() >= self._many and not self._stopping:

@@ -1,6 +1,5 @@
 """Outgoing HTTP: sessions, and answers read within limits; what went wrong becomes a code."""
 
-import json
 import socket
 import uuid
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from http import HTTPStatus
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from pydantic_core import from_json
 from standardwebhooks import Webhook
 
 from services.notify.core.addresses import Network, may_be_called
@@ -72,9 +72,10 @@ def open_session(concurrency: int) -> aiohttp.ClientSession:
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    """No cookies, no proxies from the environment, nothing unpacked."""
+    """No cookies, no proxies from the environment, nothing unpacked. Each call has its own time limit."""
     return aiohttp.ClientSession(
         connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"User-Agent": "ibuurt-notify", "Accept-Encoding": "identity"},
@@ -121,8 +122,8 @@ def json_of(content: bytes, media_type: str) -> object:
     if media_type != "application/json" and not media_type.endswith("+json"):
         return None
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return from_json(content)
+    except ValueError:
         return None
 
 

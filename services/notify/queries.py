@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 
 from services.notify.core.steps import Dispatch
 from services.notify.core.turns import Turn
-from shared import postgres
 from shared.events import ReportAccepted, ReportEvent, ReportRouted
 
 
@@ -157,42 +156,31 @@ async def update_dispatches(
 ) -> None:
     """Write where reports stand now, by the rules of that version where they moved on, and when their clocks
     tell something next. The rows are locked before."""
-    rows = ((*_standing(one), clock is KEPT, None if clock is KEPT else clock) for one, clock in dispatches)
-    await connection.execute(_UPDATE, *postgres.columns(rows, _STANDING_TYPES), rules_version)
+    rows = [(one, clock == KEPT, None if clock == KEPT else clock) for one, clock in dispatches]
+    await connection.execute(_UPDATE, _STANDING.dump_json(rows).decode(), rules_version)
 
 
-def _standing(one: Dispatch) -> tuple[Any, ...]:
-    return (
-        *(one.report_id, one.unit, one.rule, one.reason, one.acknowledge_by, one.resolve_by, one.status),
-        *(one.version, one.came_at, one.clocks_until, one.answer_by, one.turn, ",".join(one.refused_by)),
-        *(one.level, one.reminded, one.day, one.seen_at, one.answered_at, one.waits_since),
-        *(one.delivered_at, one.acknowledged_at, one.resolved_at, _PAST.dump_json(one.past).decode()),
-    )
-
-
-_STANDING_TYPES = (
-    *("uuid", "text", "text", "text", "timestamptz", "timestamptz", "text"),
-    *("integer", "timestamptz", "timestamptz", "timestamptz", "integer", "text"),
-    *("integer", "boolean", "date", "timestamptz", "timestamptz", "timestamptz"),
-    *("timestamptz", "timestamptz", "timestamptz", "jsonb", "boolean", "timestamptz"),
-)
-_UPDATE = f"""
+# One value for all rows: an array for each of so many columns costs several times what the statement does.
+_STANDING = TypeAdapter(list[tuple[Dispatch, bool, datetime | None]])
+_UPDATE = """
     UPDATE dispatch d
-    SET rules_version = CASE WHEN d.turn = n.turn THEN d.rules_version ELSE ${len(_STANDING_TYPES) + 1} END,
+    SET rules_version = CASE WHEN d.turn = n.turn THEN d.rules_version ELSE $2 END,
         unit = n.unit, rule = n.rule, reason = n.reason, acknowledge_by = n.acknowledge_by,
         resolve_by = n.resolve_by, status = n.status, version = n.version, came_at = n.came_at,
-        clocks_until = n.clocks_until, answer_by = n.answer_by, turn = n.turn,
-        -- an array of arrays would need all of them as long
-        refused_by = string_to_array(n.refused_by, ','), level = n.level, reminded = n.reminded, day = n.day,
-        seen_at = n.seen_at, answered_at = n.answered_at, waits_since = n.waits_since,
-        delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at, resolved_at = n.resolved_at,
-        past = n.past, clock_at = CASE WHEN n.kept THEN d.clock_at ELSE n.clock_at END
-    FROM unnest({postgres.arrays(_STANDING_TYPES)})
-         AS n (report_id, unit, rule, reason, acknowledge_by, resolve_by, status, version, came_at,
-               clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at, answered_at,
-               waits_since, delivered_at, acknowledged_at, resolved_at, past, kept,
-               clock_at)
-    WHERE d.report_id = n.report_id"""  # noqa: S608 - types of columns
+        clocks_until = n.clocks_until, answer_by = n.answer_by, turn = n.turn, refused_by = n.refused_by,
+        level = n.level, reminded = n.reminded, day = n.day, seen_at = n.seen_at, answered_at = n.answered_at,
+        waits_since = n.waits_since, delivered_at = n.delivered_at, acknowledged_at = n.acknowledged_at,
+        resolved_at = n.resolved_at, past = n.past,
+        clock_at = CASE WHEN (r.row ->> 1)::boolean THEN d.clock_at ELSE (r.row ->> 2)::timestamptz END
+    FROM jsonb_array_elements($1::jsonb) AS r (row),
+         jsonb_to_record(r.row -> 0) AS n (
+             report_id uuid, unit text, rule text, reason text, acknowledge_by timestamptz,
+             resolve_by timestamptz, status text, version integer, came_at timestamptz,
+             clocks_until timestamptz, answer_by timestamptz, turn integer, refused_by text[], level integer,
+             reminded boolean, day date, seen_at timestamptz, answered_at timestamptz,
+             waits_since timestamptz, delivered_at timestamptz, acknowledged_at timestamptz,
+             resolved_at timestamptz, past jsonb)
+    WHERE d.report_id = n.report_id"""
 
 
 async def insert_steps(connection: Any, said: Sequence[tuple[ReportEvent, datetime]]) -> None:

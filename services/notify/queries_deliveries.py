@@ -78,10 +78,11 @@ async def claim_deliveries(
            UPDATE delivery d SET next_attempt_at = $5, tried = true
            FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
            -- a notice is of no report, and nothing tells when it went but that it was late
-           RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.step, d.attempts,
-                     d.revived, d.due_at, d.next_attempt_at AS leased_until, coalesce(p.kind, 'tip') AS kind,
-                     coalesce(p.category, '') AS category, coalesce(p.areas, '{}') AS areas,
-                     coalesce(p.language, '') AS language, coalesce(p.accepted_at, d.due_at) AS accepted_at,
+           RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.destination, d.step,
+                     d.attempts, d.revived, d.due_at, d.next_attempt_at AS leased_until,
+                     coalesce(p.kind, 'tip') AS kind, coalesce(p.category, '') AS category,
+                     coalesce(p.areas, '{}') AS areas, coalesce(p.language, '') AS language,
+                     coalesce(p.accepted_at, d.due_at) AS accepted_at,
                      coalesce(p.acknowledge_by, d.due_at) AS acknowledge_by,
                      coalesce(p.resolve_by, d.due_at) AS resolve_by""",
         list(rooms),

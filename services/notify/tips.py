@@ -4,7 +4,6 @@ What comes back is stored nowhere, not cached and not logged.
 """
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 import yarl
+from pydantic_core import from_json
 
 from services.notify import outgoing
 from services.notify.core.clocks import written
@@ -81,7 +81,7 @@ class Tips:
                         return Failed("report_unknown")
                     if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                         return await _not_given(answer)
-                    given = json.loads(await outgoing.read(answer, ANSWER_BYTES))
+                    given = from_json(await outgoing.read(answer, ANSWER_BYTES))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Failed(f"tips_{outgoing.reason(error)}", tips_up=False)
         return given if isinstance(given, dict) else Failed("tips_malformed", tips_up=False)

@@ -4,12 +4,12 @@ The words pass through and stay nowhere: they are not stored, not cached and not
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import aiohttp
+from pydantic_core import to_json
 from standardwebhooks import Webhook as Signer
 
 from services.notify import outgoing
@@ -72,7 +72,7 @@ class Webhooks:
 
     def _said(self, type_: str, data: Mapping[str, Any]) -> str:
         said = {"type": type_, "timestamp": written(self._clock()), "data": data}
-        return json.dumps(said, ensure_ascii=False)
+        return to_json(said).decode()
 
     async def _post(self, delivery: Delivery, channel: Webhook, body: str) -> Outcome:
         headers = outgoing.signed(delivery.id, self._clock(), body, self._signers[delivery.unit])

@@ -13,7 +13,8 @@ import pytest
 
 from deploy.local.processes import free_port
 from services.notify import bouncing, recovery
-from services.notify.core.deliveries import Retrying, destination
+from services.notify.core import deliveries
+from services.notify.core.deliveries import MAIL, Retrying
 from shared.cloudevents import Envelope
 from shared.events import DeliveryFailed, Event, ReportDelivered, ReportEscalated, ReportWithdrawn
 from shared.mail import MailServer
@@ -229,24 +230,21 @@ async def test_where_tips_is_away_what_needs_no_words_does_not_say_that_it_is_ba
         assert notify.metric("delivery_circuit_open", destination="tips") == 1
 
 
-async def test_the_column_of_destinations_is_what_the_program_takes_it_for(
-    database: MakeDatabase, tips: Tips, box: Mailbox
-) -> None:
-    """Of every name that a channel can have."""
-    names = ["webhook", "webhook.2", "email", "email.12", "desk", "fallback.webhook", "fallback.email"]
-    names += ["fallback.desk.2", "emails", "desktop.1"]
+async def test_each_channel_goes_to_its_destination(database: MakeDatabase, tips: Tips, box: Mailbox) -> None:
+    """The unit's own system, or what all units share; of every name that a channel can have."""
+    goes_to = dict.fromkeys(("webhook", "webhook.2", "fallback.webhook", "emails", "desktop.1"), "parking")
+    goes_to |= dict.fromkeys(("email", "email.12", "fallback.email"), MAIL)
+    goes_to |= dict.fromkeys(("desk", "fallback.desk.2"), deliveries.DESK)
     async with mailing(database, tips, box.server) as notify:
         await notify.apply(accepted())
         await notify.rows(
             """INSERT INTO delivery (id, report_id, unit, channel, step, state)
                SELECT gen_random_uuid(), report_id, 'parking', name, 'x', 'done'
                FROM dispatch, unnest($1::text[]) AS name""",
-            names,
+            list(goes_to),
         )
         rows = await notify.rows("SELECT channel, destination FROM delivery WHERE unit = 'parking'")
-        assert {row["channel"]: row["destination"] for row in rows} == {
-            name: destination("parking", name) for name in names
-        }
+        assert {row["channel"]: row["destination"] for row in rows} == goes_to
 
 
 async def bounced(notify: Notify, delivery_id: uuid.UUID) -> bool | None:

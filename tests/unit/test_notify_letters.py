@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.notify.core.deliveries import Delivery, destination
+from services.notify.core.deliveries import Delivery
 from services.notify.core.letters import Writer, delivery_of
 from shared.municipality import Extent
 from tests.unit.test_notify_routing import IBUURT
@@ -41,6 +41,7 @@ def delivery(category: str = "street_light", step: str = "route", channel: str =
         report_id=uuid.UUID(int=5),
         unit="public_space",
         channel=channel,
+        destination="@smtp",
         step=step,
         attempts=0,
         revived=0,
@@ -173,21 +174,3 @@ def test_another_town_gets_its_language() -> None:
 def test_a_message_id_of_somebody_else_is_none_of_ours(text: str) -> None:
     """And no error."""
     assert delivery_of(text) is None
-
-
-@pytest.mark.parametrize(
-    ("channel", "goes_to"),
-    [
-        ("webhook", "public_space"),
-        ("webhook.2", "public_space"),
-        ("fallback.webhook", "public_space"),
-        ("email", "@smtp"),
-        ("email.2", "@smtp"),
-        ("fallback.email", "@smtp"),
-        ("desk", "@desk"),
-        ("fallback.desk.2", "@desk"),
-    ],
-)
-def test_what_a_channel_goes_to(channel: str, goes_to: str) -> None:
-    """A unit's own system, or what all units share."""
-    assert destination("public_space", channel) == goes_to

@@ -81,7 +81,7 @@ def moved(state: Dispatch, action: Action, now: datetime = HOUR) -> tuple[Dispat
 def delivery(attempts: int = 0) -> Delivery:
     lease = HOUR + timedelta(seconds=30)
     return Delivery(
-        *(uuid.UUID(int=2), uuid.UUID(int=1), "parks", "webhook", "route", attempts, 0, HOUR, lease),
+        *(uuid.UUID(int=2), uuid.UUID(int=1), "parks", "webhook", "parks", "route", attempts, 0, HOUR, lease),
         *("issue", "street_light", {}, "nl", HOUR, HOUR, HOUR),
     )
 

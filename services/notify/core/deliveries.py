@@ -52,11 +52,6 @@ def kind_of(channel: str) -> str:
     return channel.removeprefix(FALLBACK).partition(".")[0]
 
 
-def destination(unit: str, channel: str) -> str:
-    """What a unit's channel goes to: the unit's own system, or what all share. As the column of that name."""
-    return {"email": MAIL, "desk": DESK}.get(kind_of(channel), unit)
-
-
 def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
     """The idempotency key of a delivery: the same for ever, even in a database that was restored."""
     return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")
@@ -126,12 +121,14 @@ def deliveries_of(
 class Delivery:
     """One delivery that a worker holds until `leased_until`, and what it needs to know of the report. A
     notice or digest is of no report: its `report_id` is its own id, and all else of the report is empty.
+    `destination` is what its call goes to: the unit's own system, MAIL or DESK.
     """
 
     id: uuid.UUID
     report_id: uuid.UUID
     unit: str
     channel: str
+    destination: str
     step: str
     attempts: int
     revived: int
@@ -144,11 +141,6 @@ class Delivery:
     accepted_at: datetime
     acknowledge_by: datetime
     resolve_by: datetime
-
-    @property
-    def destination(self) -> str:
-        """What its call goes to."""
-        return destination(self.unit, self.channel)
 
 
 @dataclass(frozen=True, slots=True)

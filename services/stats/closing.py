@@ -26,7 +26,9 @@ from shared.events import DISPATCHES, INCIDENTS, REPORTS, Place, StatisticsRelea
 from shared.mending.journal import note
 from shared.repeating import once
 
-EVERY_SECONDS = 60.0
+# What is frozen in one minute is released when the next begins, and is dated by that: how long it took to
+# count, and what came just then, tells nobody anything.
+CLOCK_SECONDS = 60
 AGAIN_SECONDS = 1.0
 # One cycle of backups at least, and time to mend what keeps it from being drawn.
 DRAW_AHEAD = timedelta(days=14)
@@ -74,7 +76,14 @@ class Closing:
         await patiently(self.adopt)
         while True:
             again = await patiently(self.step)
-            await asyncio.sleep(AGAIN_SECONDS if again else EVERY_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS if again else self._until_next())
+
+    def _until_next(self) -> float:
+        return CLOCK_SECONDS - self._clock().timestamp() % CLOCK_SECONDS
+
+    def _begun(self) -> datetime:
+        """The beginning of this minute."""
+        return self._clock().replace(second=0, microsecond=0)
 
     async def adopt(self) -> None:
         """Take over what was published. Raises Refusal as reading.adopt."""
@@ -205,12 +214,13 @@ class Closing:
             await kafka.stop_quietly(reader)
 
     async def release(self) -> int:
-        """Release what is frozen, in order, each in one transaction; returns how many that were."""
+        """Release what was frozen before this minute, in order, each in one transaction; returns how many
+        that were."""
         released = 0
         while await self._may_release():
             async with self._pool.acquire() as connection, connection.transaction():
                 await queries_releases.hold_chain(connection)
-                one = await queries_releases.next_frozen(connection)
+                one = await queries_releases.next_frozen(connection, self._begun())
                 if one is None:
                     break
                 await self._release(connection, one)
@@ -295,7 +305,7 @@ class Closing:
             return await queries_releases.unshown(connection) < ON_THEIR_WAY
 
     async def _publish(self, connection: Any, release: StatisticsReleased) -> None:
-        now = self._clock()
+        now = self._begun()
         signed = self._signer.sign(release)
         event_id = derived_id(signed.release_id, StatisticsReleased)
         envelope = Envelope.of(signed, id=event_id, source=self._source, now=now)

@@ -156,13 +156,14 @@ async def freeze(
     )
 
 
-async def next_frozen(connection: Any) -> Mapping[str, Any] | None:
-    """The first period, by its end, that is frozen and not released."""
+async def next_frozen(connection: Any, until: datetime) -> Mapping[str, Any] | None:
+    """The first period, by its end, that was frozen until then and is not released."""
     row: Mapping[str, Any] | None = await connection.fetchrow(
         """SELECT table_id, name, spec, begins, noise, counts, incomplete FROM period p
-           WHERE frozen_at IS NOT NULL AND NOT EXISTS (
+           WHERE frozen_at <= $1 AND NOT EXISTS (
                SELECT FROM release r WHERE r.table_id = p.table_id AND r.period = p.name)
-           ORDER BY ends, table_id LIMIT 1"""
+           ORDER BY ends, table_id LIMIT 1""",
+        until,
     )
     return row
 

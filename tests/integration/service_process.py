@@ -46,7 +46,7 @@ def environment(dsn: str, bootstrap: str, municipality: Path, **own: str) -> dic
 def ended(service: str, env: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The service's command line, at its end; it is given a minute."""
     return subprocess.run(
-        _command(service, *arguments),
+        _command(f"services.{service}", *arguments),
         cwd=ROOT,
         env=env,
         capture_output=True,
@@ -64,11 +64,13 @@ async def ask(service: str, env: dict[str, str], *arguments: str, code: int = 0)
 
 
 @asynccontextmanager
-async def running_process(service: str, env: dict[str, str], log: Path) -> AsyncIterator[Process]:
-    """The service, ready; stopped after the block. Its output goes to `log`."""
+async def running_process(
+    service: str, env: dict[str, str], log: Path, module: str | None = None
+) -> AsyncIterator[Process]:
+    """The service, ready; stopped after the block. Its output goes to `log`. `module` is run in its place."""
     url, internal_url = (f"http://127.0.0.1:{env[f'IBUURT_{port}_PORT']}" for port in ("HTTP", "INTERNAL"))
     started = time.monotonic()
-    child = _started(service, env, log)
+    child = _started(module or f"services.{service}", env, log)
     try:
         async with aiohttp.ClientSession() as session, asyncio.timeout(30):
             while not await is_ready(session, internal_url):
@@ -88,10 +90,10 @@ async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-def _command(service: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"services.{service}", *arguments]
+def _command(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
 
 
-def _started(service: str, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def _started(module: str, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(_command(service), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(_command(module), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)

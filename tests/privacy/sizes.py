@@ -11,3 +11,10 @@ MONTHS = 12_000 if LONG else 600
 KILLS = 1_000 if LONG else 20
 # Backups of every night of the month, or of some.
 EVERY_NIGHT = LONG
+# Requests for figures, and blocks of requests whose time is taken.
+REQUESTS = 10_000 if LONG else 500
+BLOCKS = 100 if LONG else 24
+# Week-parts whose release is waited for.
+WEEKS = 60 if LONG else 14
+# Quarters of the audit end to end, and the areas and categories in each.
+AUDITED = (12, 60, 72) if LONG else (1, 20, 24)

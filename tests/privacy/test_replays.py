@@ -43,7 +43,7 @@ async def lived(infrastructure: Infrastructure, database: MakeDatabase) -> Month
         night = FIRST_NIGHT + timedelta(days=number)
         async with stats_of(infrastructure.bootstrap, dsn, now=night) as stats:
             new: list[ReportAccepted | IncidentRecorded] = []
-            new += [_reported(chance, night - timedelta(days=day)) for day in range(EACH) for _ in "ab"]
+            new += [_reported(chance, night - timedelta(days=day)) for day in range(EACH) for _ in range(2)]
             new += [_reported(chance, night - timedelta(days=8 + day)) for day in range(EACH) if number > 8]
             new.append(incident(night - timedelta(hours=12)))
             await stats.count(new)

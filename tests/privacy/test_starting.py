@@ -1,0 +1,145 @@
+"""Attacks 12 and 15 of the fifteen: what a `stats` does not start with, and what is held elsewhere."""
+
+import subprocess
+import sys
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.stats import queries_releases, specs
+from services.stats.core.release import digest
+from shared.cloudevents import to_value
+from shared.errors import Refusal
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.stats_harness import ROOT, Stats, on_topic, report, stats_of
+from tests.privacy.stepping import run_until_done
+from tests.privacy.table import ROWS, Row
+from tests.privacy.test_kills import MOMENTS, NOON
+from tests.spine import renew_topics
+from tests.stats_town import SPEC
+
+
+async def _settled(stats: Stats, name: str) -> list[str]:
+    """The specs that there are when one of this name is asked for, of the same periods."""
+    async with stats.pool.acquire() as connection, connection.transaction():
+        known = await specs.settle(connection, SPEC.model_copy(update={"id": name}), [], stats.now)
+    return [spec.id for spec in known]
+
+
+async def _again(stats: Stats) -> str:
+    """Put a second release of a released period in the database, and spend its budget again."""
+    [first, *_] = await stats.released()
+    last = (await stats.released())[-1]
+    second = first.model_copy(update={"number": last.number + 1, "previous": last.digest})
+    second = stats.signer.sign(second.model_copy(update={"digest": digest(second)}))
+    refused = 0
+    for what in ("release", "ledger"):
+        try:
+            async with stats.pool.acquire() as connection, connection.transaction():
+                if what == "release":
+                    await queries_releases.insert_release(
+                        connection, second, to_value(second) or b"", stats.now
+                    )
+                else:
+                    await connection.execute("INSERT INTO ledger SELECT * FROM ledger LIMIT 1")
+        except asyncpg.UniqueViolationError:
+            refused += 1
+    return f"{refused} of 2 refused"
+
+
+async def test_12_no_period_is_published_twice_by_another_spec_or_another_row(
+    infrastructure: Infrastructure, database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that begins among periods that are drawn does not start; the database has one release and one
+    debit of a period."""
+    await renew_topics(infrastructure.bootstrap)
+    async with stats_of(infrastructure.bootstrap, await database()) as stats:
+        stats.now = MOMENTS[0]
+        await run_until_done(stats)
+        with pytest.raises(Refusal, match="has its noise already"):
+            await _settled(stats, "town-2")
+        built = await _again(stats)
+
+        async def nothing(_connection: Any, _spec: str) -> dict[str, Any]:
+            return {}
+
+        monkeypatch.setattr(queries_releases, "last_drawn", nothing)
+        started = await _settled(stats, "town-2")
+        for name in ("release_table_id_period_edition_key", "release_release_id_key"):
+            await stats.pool.execute(f"ALTER TABLE release DROP CONSTRAINT {name}")
+        await stats.pool.execute("ALTER TABLE ledger DROP CONSTRAINT ledger_pkey")
+        broken = await _again(stats)
+    ROWS.append(
+        Row(
+            12,
+            "a period twice: by the next spec, by a second row",
+            "a spec begins where nothing is drawn; keys of release and ledger",
+            "no look at what is drawn; no keys",
+            f"refused; {built}",
+            f"starts with {' and '.join(started)} for one period; {broken}",
+        )
+    )
+    assert (built, broken) == ("2 of 2 refused", "0 of 2 refused")
+
+
+async def test_12_a_database_of_another_time_than_the_topic_does_not_start(
+    infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """It has released something else of the same period: its relay refuses, and so does what adopts."""
+    await renew_topics(infrastructure.bootstrap)
+    async with stats_of(infrastructure.bootstrap, await database()) as stats:
+        stats.now = MOMENTS[0]
+        await run_until_done(stats)
+    async with stats_of(infrastructure.bootstrap, await database()) as other:
+        other.now = MOMENTS[0]
+        await other.count([report(NOON)])
+        await other.closing.step()
+        with pytest.raises(Refusal, match="which this database has not sent"):
+            await run_until_done(other)
+        with pytest.raises(Refusal, match="is another in this database"):
+            await other.closing.adopt()
+        [published], [own] = await on_topic(other.bootstrap), await other.released()
+        assert (published.period, published.cells) != (own.period, own.cells)
+        # What looks at nothing shows what it has.
+        await other.pool.execute("UPDATE release SET shown_at = now()")
+        shown = await other.value("SELECT count(*) FROM release WHERE shown_at IS NOT NULL")
+    ROWS.append(
+        Row(
+            12,
+            "a restored backup that disagrees with the topic",
+            "the topic is read before anything is done",
+            "no look at the topic",
+            "relay and adoption refuse",
+            f"{shown} period is shown with second figures",
+        )
+    )
+
+
+ELSEWHERE = {
+    "intake: packets, logs, disk, database, statements": (
+        "tests/e2e/test_canary.py",
+        ("test_no_mark_is_anywhere_but_where_it_may_be", "test_what_is_planted_is_found"),
+    ),
+    "photos: EXIF, GPS and all other metadata": (
+        "tests/unit/test_tips_photo_decoding.py",
+        ("test_no_metadata_of_any_kind_are_left",),
+    ),
+}
+
+
+def test_15_what_belongs_to_tips_is_held_by_its_tests() -> None:
+    """They are there and are collected; the first plants marks and must find them."""
+    files = sorted(file for file, _ in ELSEWHERE.values())
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    collected = done.stdout.splitlines()
+    for what, (file, names) in ELSEWHERE.items():
+        for name in names:
+            assert any(line.startswith(f"{file}::{name}") for line in collected), done.stdout + done.stderr
+        ROWS.append(Row(15, what, "of tips", f"see {file}", "held there", "held there"))

@@ -15,6 +15,6 @@ EVERY_NIGHT = LONG
 REQUESTS = 10_000 if LONG else 500
 BLOCKS = 100 if LONG else 24
 # Week-parts whose release is waited for.
-WEEKS = 60 if LONG else 14
+WEEKS = 60 if LONG else 10
 # Quarters of the audit end to end, and the areas and categories in each.
 AUDITED = (12, 60, 72) if LONG else (1, 20, 24)

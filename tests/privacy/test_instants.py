@@ -17,7 +17,7 @@ from tests.spine import renew_topics
 from tests.stats_town import SINCE, SPEC
 
 # So many reports of one week-part that it takes a while to count them.
-MANY = 10_000
+MANY = 30_000
 TABLE = SPEC.table("reports.week_part")
 ALONE = SPEC.model_copy(update={"tables": (TABLE,)})
 
@@ -96,4 +96,10 @@ async def test_10_when_a_release_comes_tells_nothing_of_how_many_there_were(
         )
     )
     assert lowest(hits, WEEKS, CHANCE / 2) <= 0.5 <= highest(hits, WEEKS, CHANCE / 2)
-    assert lowest(found, WEEKS, 0.01) > 0.5
+    assert len(set(broken)) == WEEKS
+    counted, not_counted = (
+        [one for one, is_many in zip(broken, many, strict=True) if is_many == which]
+        for which in (True, False)
+    )
+    # However busy the machine is: the quickest of each.
+    assert min(counted) > min(not_counted)

@@ -227,7 +227,7 @@ async def test_10_how_long_an_answer_takes_tells_nothing_of_how_many_there_are(s
     crowded = [True] * (BLOCKS // 2) + [False] * (BLOCKS // 2)
     coins.shuffle(crowded)
     paths = ("/v1/statistics/reports/month?area=oakwood", "/?language=nl", "/v1/releases")
-    medians: dict[str, list[float]] = {"": [], LIVE: []}
+    least: dict[str, list[float]] = {"": [], LIVE: []}
     connection = await postgres.connect(stats.dsn, "test")
     await connection.execute("CREATE TABLE crowd (LIKE lifecycle)")
     await connection.execute(
@@ -246,8 +246,8 @@ async def test_10_how_long_an_answer_takes_tells_nothing_of_how_many_there_are(s
                 began = time.perf_counter()
                 await stats.ask(process.url + paths[number % len(paths)], **{BUG: bug})
                 took.append(time.perf_counter() - began)
-            # The first ones find caches as the change has left them.
-            medians[bug].append(statistics.median(took[6:]))
+            # The first ones find caches as the change has left them; the quickest is the least disturbed.
+            least[bug].append(min(took[6:]))
     await connection.execute("TRUNCATE lifecycle")
     await connection.execute("DROP TABLE crowd")
     await connection.close()
@@ -256,7 +256,7 @@ async def test_10_how_long_an_answer_takes_tells_nothing_of_how_many_there_are(s
         middle = statistics.median(took)
         return sum((one > middle) == many for one, many in zip(took, crowded, strict=True))
 
-    built, broken = right(medians[""]), right(medians[LIVE])
+    built, broken = right(least[""]), right(least[LIVE])
     low, high = lowest(built, BLOCKS, CHANCE / 2), highest(built, BLOCKS, CHANCE / 2)
     ROWS.append(
         Row(
@@ -269,4 +269,4 @@ async def test_10_how_long_an_answer_takes_tells_nothing_of_how_many_there_are(s
         )
     )
     assert low <= 0.5 <= high
-    assert lowest(broken, BLOCKS, 0.001) > 0.5
+    assert lowest(broken, BLOCKS, 0.01) > 0.5

@@ -8,7 +8,7 @@ PAIRS = 400_000 if LONG else 20_000
 DRAWS = 10_000_000 if LONG else 300_000
 MONTHS = 12_000 if LONG else 600
 # Of processes that close periods.
-KILLS = 1_000 if LONG else 20
+KILLS = 1_000 if LONG else 8
 # Backups of every night of the month, or of some.
 EVERY_NIGHT = LONG
 # Requests for figures, and blocks of requests whose time is taken.

@@ -33,6 +33,8 @@ BATCH = timedelta(minutes=10)
 SAY_SECONDS = 5.0
 RUNS = 50
 OPENED, CLOSED = 0, 1
+# Who hands over and resolves: the export names no persons.
+CITY = "city:export"
 
 
 class Played(NamedTuple):
@@ -110,7 +112,7 @@ class Play:
             unit = self._responsibility.first(envelope.event, envelope.time).unit
             if unit != case.unit:
                 over = Act("hand_over", "desk", reason=self._reason, to_unit=case.unit)
-                await self._acting.act(self.connection, report_id, unit, over, uuid.uuid4())
+                await self._acting.act(self.connection, report_id, unit, over, uuid.uuid4(), CITY)
 
     async def _close(self, cases: Sequence[Case]) -> None:
         for case in cases:
@@ -118,7 +120,7 @@ class Play:
                 self._clock.now = case.closed
                 done = Act("resolve", "desk", outcome=self._outcome)
                 report_id = self.reports[case.number]
-                await self._acting.act(self.connection, report_id, case.unit, done, uuid.uuid4())
+                await self._acting.act(self.connection, report_id, case.unit, done, uuid.uuid4(), CITY)
                 self.closed += 1
 
     async def ended(self, cases: Sequence[Case]) -> list[Played]:

@@ -81,11 +81,13 @@ class Acting:
         unit: str,
         act: Act,
         act_id: uuid.UUID,
+        actor: str,
         asked: int | None = None,
     ) -> Done:
-        """Do it in the caller's transaction, once for each `act_id`. `asked` is the report's version at tips
-        when the resident was asked: no clock stands where the answer has been read since. Raises NotHere,
-        MovedOn, UsedUp, queries.Reused, Unsuitable, and Impossible with what is possible."""
+        """Do it in the caller's transaction, once for each `act_id`; `actor` is who does it. `asked` is the
+        report's version at tips when the resident was asked: no clock stands where the answer has been read
+        since. Raises NotHere, MovedOn, UsedUp, queries.Reused, Unsuitable, and Impossible with what is
+        possible."""
         dispatch = (await queries.lock_dispatches(connection, [report_id])).get(report_id)
         if dispatch is None:
             raise NotHere
@@ -112,7 +114,7 @@ class Acting:
                 Envelope.of(event, id=derived_id(act_id, type(event)), source=source, now=now)
                 for event in events
             ]
-            await say(connection, said)
+            await say(connection, said, actor)
         if after.turn != dispatch.turn:
             await queries_deliveries.cancel_deliveries(connection, [report_id], "moved")
             await self._telling.unit(connection, after, route_step(after.turn))

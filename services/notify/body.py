@@ -38,7 +38,7 @@ class Doing(BaseModel):
 
 class NewAct(Doing):
     """What somebody of a unit does with a report. `act_id` is random, and the same when it is sent again;
-    `by` is who it is, as a code."""
+    `by` is who it is, as a code such as officer:k.jansen, which stands in the history."""
 
     act_id: uuid.UUID
     unit: Code

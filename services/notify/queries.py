@@ -183,12 +183,15 @@ _UPDATE = """
     WHERE d.report_id = n.report_id"""
 
 
-async def insert_steps(connection: Any, said: Sequence[tuple[ReportEvent, datetime]]) -> None:
-    """Keep what was said of reports, each with its time. What is there stays."""
+async def insert_steps(
+    connection: Any, said: Sequence[tuple[ReportEvent, datetime]], actor: str | None = None
+) -> None:
+    """Keep what was said of reports, each with its time, and who did it, where somebody did. What is there
+    stays."""
     await connection.execute(
-        """INSERT INTO report_step (report_id, version, step, unit, at, said)
-           SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[],
-                                $6::jsonb[])
+        """INSERT INTO report_step (report_id, version, step, unit, at, said, actor)
+           SELECT *, $7 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[],
+                                    $6::jsonb[])
            ON CONFLICT DO NOTHING""",
         [event.report_id for event, _ in said],
         [event.version for event, _ in said],
@@ -196,24 +199,27 @@ async def insert_steps(connection: Any, said: Sequence[tuple[ReportEvent, dateti
         [event.unit for event, _ in said],  # type: ignore[attr-defined] # all of notify's have one
         [at for _, at in said],
         [event.model_dump_json() for event, _ in said],
+        actor,
     )
 
 
 class StepRow(NamedTuple):
-    """A step of a report as it is kept: the event's name and what it said."""
+    """A step of a report as it is kept: the event's name, what it said, and who did it, where somebody
+    did."""
 
     step: str
     unit: str
     at: datetime
     said: Mapping[str, Any]
+    actor: str | None
 
 
 async def steps_of(connection: Any, report_id: uuid.UUID) -> list[StepRow]:
     """What was said of a report, in order."""
     rows = await connection.fetch(
-        "SELECT step, unit, at, said FROM report_step WHERE report_id = $1 ORDER BY version", report_id
+        "SELECT step, unit, at, said, actor FROM report_step WHERE report_id = $1 ORDER BY version", report_id
     )
-    return [StepRow(row["step"], row["unit"], row["at"], json.loads(row["said"])) for row in rows]
+    return [StepRow(**{**row, "said": json.loads(row["said"])}) for row in rows]
 
 
 class Listed(NamedTuple):

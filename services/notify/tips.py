@@ -54,10 +54,11 @@ class Tips:
         return await self._ask("GET", report_id, "messages", params=reading)
 
     async def write(
-        self, report_id: uuid.UUID, message_id: uuid.UUID, unit: str, text: str, *, asks: bool
+        self, report_id: uuid.UUID, message_id: uuid.UUID, unit: str, by: str, text: str, *, asks: bool
     ) -> Given:
-        """What a unit writes to the resident; `asks` where it wants an answer. The same id is stored once."""
-        message = {"message_id": str(message_id), "unit": unit, "text": text, "asks": asks}
+        """What a unit writes to the resident, `by` whom, for the log there; `asks` where it wants an answer.
+        The same id is stored once."""
+        message = {"message_id": str(message_id), "unit": unit, "by": by, "text": text, "asks": asks}
         return await self._ask("POST", report_id, "messages", json=message)
 
     async def confirm(self, report_id: uuid.UUID, reader: str, *, erased: bool) -> Given:

@@ -48,10 +48,12 @@ class NewRating(_Body):
 
 
 class UnitMessage(_Body):
-    """What a unit writes to the resident; `message_id` is the same when it is sent again."""
+    """What a unit writes to the resident; `message_id` is the same when it is sent again. `by` is who wrote
+    it, as a code, for the log; the resident sees the unit."""
 
     message_id: uuid.UUID
     unit: Name
+    by: Annotated[str, StringConstraints(pattern=READER)] | None = None
     text: MessageText
     photos: Photos = Field(default_factory=list)
     asks: bool

@@ -129,7 +129,7 @@ async def test_while_the_resident_is_asked_nothing_is_told(notify: Notify) -> No
     """And after the answer as much later as was worked meanwhile."""
     (report,) = await take(notify)
     async with notify.pool.acquire() as connection, connection.transaction():
-        await notify.acting.act(connection, report, UNIT, Act("ask", "desk"), uuid.uuid4())
+        await notify.acting.act(connection, report, UNIT, Act("ask", "desk"), uuid.uuid4(), "officer:test")
     assert await at(notify, MONDAY + timedelta(days=60)) == 0
     notify.clock.at = MONDAY + timedelta(days=7)
     answer = ReportAnswered(report_id=report, kind="issue", version=2)

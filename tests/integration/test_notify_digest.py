@@ -64,7 +64,7 @@ def districts() -> list[str]:
 
 async def act(notify: Notify, report: uuid.UUID, done: Act) -> None:
     async with notify.pool.acquire() as connection, connection.transaction():
-        await notify.acting.act(connection, report, UNIT, done, uuid.uuid4())
+        await notify.acting.act(connection, report, UNIT, done, uuid.uuid4(), "officer:test")
 
 
 async def take(notify: Notify, category: str = "street_light", **changes: Any) -> uuid.UUID:

@@ -124,7 +124,7 @@ async def test_a_question_that_is_answered_before_it_is_written_down_stops_no_cl
 
     if retried:
         message_id = uuid.uuid5(act_id, "message")
-        await answered(report.report_id, message_id, UNIT, QUESTION, asks=True)
+        await answered(report.report_id, message_id, UNIT, "officer:test", QUESTION, asks=True)
     else:
         monkeypatch.setattr(
             type(town.notify.tips), "write", lambda _, *given, **named: answered(*given, **named)
@@ -224,6 +224,37 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     words = str(history) + str([event.model_dump_json() for event in town.said])
     assert QUESTION not in words
     assert ANSWER not in words
+
+
+async def test_who_did_it_is_in_the_history_and_the_log_and_on_no_topic(town: Town) -> None:
+    """At the desk, by a partner's system and by a link; what rules, clocks and channels do, nobody did. What
+    was written to the resident is logged at tips with who wrote it."""
+    report, officer = await came(town), "officer:k.jansen"
+    await town.do(report, "ask", UNIT, text=QUESTION, by=officer)
+    told = {"report_id": str(report.report_id), "action": "resolve", "outcome": "done"}
+    body = json.dumps({"type": "ibuurt.act", "data": told})
+    assert (await post(town.notify, body, signed(body)))[0] == 200
+    await town.pass_on()
+    link = last(town, UNIT).data["answer_url"]
+    reopened = await report.mine("POST", "/reopening", {}, **{"Idempotency-Key": new_key()})
+    assert reopened.status in (200, 201)
+    await town.pass_on()
+    async with town.notify.session.post(link, data={"action": "acknowledge"}) as pressed:
+        assert pressed.status == 200
+    await town.pass_on()
+    _, answer = await town.notify.ask("GET", f"/internal/v1/reports/{report.report_id}")
+    assert [(one["step"], one["actor"]) for one in answer["report"]["history"]] == [
+        ("ReportRouted", None),
+        ("ReportDelivered", None),
+        ("ReportAcknowledged", officer),
+        ("ReportAnswerAsked", officer),
+        ("ReportResolved", f"unit:{UNIT} via webhook"),
+        ("ReportRouted", None),
+        ("ReportAcknowledged", f"unit:{UNIT} via link"),
+    ]
+    assert ("alteration", officer, "notify", "message") in await report.log()
+    assert "jansen" not in str([event.model_dump_json() for event in town.said])
+    assert "jansen" not in (await report.mine("GET", "/export")).content.decode()
 
 
 async def test_a_loop_of_refusals_ends_with_a_person(town: Town) -> None:

@@ -96,7 +96,8 @@ class Answers:
     async def _do(self, link: Link, act: Act, act_id: uuid.UUID) -> Done:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                return await self._acting.act(connection, link.report_id, link.unit, act, act_id)
+                actor = f"unit:{link.unit} via link"
+                return await self._acting.act(connection, link.report_id, link.unit, act, act_id, actor)
         except NotHere:
             raise _Refused(404, "unreadable") from None
         except MovedOn:

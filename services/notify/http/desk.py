@@ -59,8 +59,11 @@ class Desk:
         async with self.connected(), self.pool.acquire() as connection:
             yield connection
 
-    async def do(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing, via: str) -> Done:
-        """Do what somebody of a unit does, and write what they write to the resident. Raises Problem."""
+    async def do(
+        self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing, via: str, actor: str
+    ) -> Done:
+        """Do what somebody of a unit does, `actor`, and write what they write to the resident. Raises
+        Problem."""
         act = doing.act(via)
         self._check(doing)
         asked: int | None = None
@@ -69,9 +72,9 @@ class Desk:
                 # First: a question that is not stored must stop no clock. What is impossible is not written.
                 async with self.connection() as connection:
                     await self.acting.look(connection, report_id, unit, act, act_id)
-                asked = await self._write(report_id, unit, act_id, doing)
+                asked = await self._write(report_id, unit, act_id, doing, actor)
             async with self.connection() as connection, connection.transaction():
-                done = await self.acting.act(connection, report_id, unit, act, act_id, asked)
+                done = await self.acting.act(connection, report_id, unit, act, act_id, actor, asked)
         except (NotHere, MovedOn, Unsuitable, Impossible, queries.Reused) as error:
             raise _refused(error) from None
         if done.after != done.before:
@@ -85,12 +88,14 @@ class Desk:
         if doing.action == "ask" and doing.text is None:
             raise unsuitable("text", "write what is asked", ())
 
-    async def _write(self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing) -> int | None:
+    async def _write(
+        self, report_id: uuid.UUID, unit: str, act_id: uuid.UUID, doing: Doing, actor: str
+    ) -> int | None:
         """Write to the resident; of a question the report's version then, none below where it has been
         answered by now."""
         message_id = uuid.uuid5(act_id, "message")
         text, asks = doing.text or "", doing.action == "ask"
-        written = await self.tips.write(report_id, message_id, unit, text, asks=asks)
+        written = await self.tips.write(report_id, message_id, unit, actor, text, asks=asks)
         if isinstance(written, Gone):
             raise _refused(NotHere())
         if not isinstance(written, Failed):
@@ -158,7 +163,7 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
         impossible is refused with what is possible."""
         web.caller(request, tokens)
         sent = await web.read_json(request, NewAct)
-        done = await desk.do(report_id, sent.unit, sent.act_id, sent, "desk")
+        done = await desk.do(report_id, sent.unit, sent.act_id, sent, "desk", sent.by)
         return JSONResponse({"report": _report(done.after), "changed": done.after != done.before})
 
 
@@ -192,7 +197,7 @@ def _listed(one: Listed) -> dict[str, Any]:
 def _step(one: StepRow) -> dict[str, Any]:
     told = ("reason", "to_unit", "outcome", "day", "channel", "by", "level")
     more: Mapping[str, Any] = {name: one.said[name] for name in told if name in one.said}
-    return {"step": one.step, "unit": one.unit, "at": _time(one.at), **more}
+    return {"step": one.step, "unit": one.unit, "at": _time(one.at), "actor": one.actor, **more}
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -53,7 +53,8 @@ def add_inbound(app: FastAPI, desk: Desk) -> None:
         act = web.parse_json(content, InboundAct).data
         # Two units may choose the same id.
         act_id = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([unit, headers["webhook-id"]]))
-        done = await desk.do(act.report_id, unit, act_id, act, "inbound")
+        actor = f"unit:{unit} via webhook"
+        done = await desk.do(act.report_id, unit, act_id, act, "inbound", actor)
         return JSONResponse({"status": done.after.status, "changed": done.after != done.before})
 
 

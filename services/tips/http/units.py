@@ -55,7 +55,8 @@ def add_units(internal: FastAPI, desk: Desk, notify_token: str) -> None:
                 if report.kind == "issue":
                     about = about_message(asks=sent.asks)
                     await emails.add_news(taken, {email_id(message.message_id): (report_id, about)})
-                line = chain.entry(report, now, "alteration", f"unit:{sent.unit}", "message", service)
+                actor = sent.by or f"unit:{sent.unit}"
+                line = chain.entry(report, now, "alteration", actor, "message", service)
                 await disclosures.record(taken, [line])
         answer = {
             "message": _told(message, draft.content),

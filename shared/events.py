@@ -243,6 +243,10 @@ class ReportErased(ReportEvent):
     reason: Literal["resident", "retention", "spam", "lost"]
 
 
+# The reason of a ReportRouted that no rule of the folder chose: another unit named this one.
+NAMED_BY_UNIT = "named_by_unit"
+
+
 class ReportRouted(ReportEvent):
     """A unit is responsible, chosen by a rule; due times follow the category's targets, `answer_by` where it
     promises an answer."""

@@ -159,13 +159,13 @@ class Acting:
         if len(dispatch.past) >= MOVES_MOST and not decided:
             return self._responsibility.person(MOVED_TOO_OFTEN, dispatch.category, start)
         if act.to_unit and (act.action == "hand_over" or decided):
-            return self._responsibility.handed(act.to_unit, act.reason, dispatch.category, start)
+            return self._responsibility.handed(act.to_unit, dispatch.category, start)
         stored = await queries.routed(connection, dispatch.report_id)
         if stored is None or stored.report is None:
             raise NotHere
         report = ReportAccepted.model_validate_json(stored.report)
         refused = {*dispatch.refused_by, dispatch.unit}
-        return self._responsibility.after(report, refused, act.to_unit, act.reason, start)
+        return self._responsibility.after(report, refused, act.to_unit, start)
 
 
 def _digest(unit: str, act: Act) -> bytes:

@@ -28,7 +28,8 @@ class Why(_Answer):
 
 
 class TimelineEntry(_Answer):
-    """A step: what happened, in a code and in plain words, when, by whom and why."""
+    """A step: what happened, in a code and in plain words, when, by whom and why. Who passes it on gives its
+    own reason; the step after says why the next unit has it."""
 
     status: str
     text: str
@@ -44,6 +45,7 @@ class Explained(_Answer):
     who: str
     by_when: str
     why: str | None
+    before: str | None = Field(description="who had it last, and why no more; null for the first unit")
 
 
 class PublicView(_Answer):

@@ -29,7 +29,7 @@ from tests.integration.notify_harness import (
     running_notify,
 )
 from tests.integration.test_notify_inbound import post, signed
-from tests.integration.tips_server import Tips, new_key, running_tips, tip
+from tests.integration.tips_server import Tips, issue, new_key, running_tips, tip
 
 UNIT, LAST = "public_space", "front_desk"
 QUESTION, ANSWER = "Which side of the shed?", "The side of the canal, behind the fence"
@@ -149,7 +149,7 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     assert (view["status"], view["unit"]["id"]) == ("delivered", LAST)
     assert steps(view)[-4:] == [
         ("refused", UNIT),
-        ("handed_over", LAST),
+        ("handed_over", UNIT),
         ("routed", LAST),
         ("delivered", LAST),
     ]
@@ -158,6 +158,11 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     # The words went to the second unit too, under another id, and to the first no more.
     assert [one.unit for one in town.notify.units.arrivals] == [UNIT, LAST]
     assert last(town, LAST).data["description"]
+
+    assert (
+        view["explained"]["before"] == f"Team Openbare Ruimte kan dit niet doen. {refused['reason']['text']}"
+    )
+    assert view["reason"]["code"] == "front_desk_decides"
 
     await town.do(report, "hand_over", LAST, reason="other_authority", to_unit="inspection")
     asked = await town.do(report, "ask", "inspection", text=QUESTION)
@@ -255,6 +260,51 @@ async def test_who_did_it_is_in_the_history_and_the_log_and_on_no_topic(town: To
     assert ("alteration", officer, "notify", "message") in await report.log()
     assert "jansen" not in str([event.model_dump_json() for event in town.said])
     assert "jansen" not in (await report.mine("GET", "/export")).content.decode()
+
+
+@pytest.mark.parametrize("language", ["nl", "en"])
+@pytest.mark.parametrize("action", ["refuse", "hand_over"])
+async def test_who_passed_it_on_and_why_is_told_apart_from_why_the_next_has_it(
+    town: Town, action: str, language: str
+) -> None:
+    """The reason of the one is never shown as the other's: not in the timeline, not above it, and not on the
+    public page; nor is it the other's in what is said."""
+    report = await came(town, issue(language=language))
+    await town.do(report, action, UNIT, reason="not_our_task", to_unit="parking")
+    view = await report.view()
+    told = [(one["text"], one["unit"]["id"], one["reason"]) for one in view["timeline"][-4:-1]]
+    gave = town.notify.municipality.refusals["not_our_task"][language]
+    had, has, refused, passed, named = {
+        "nl": (
+            "Team Openbare Ruimte",
+            "Team Parkeren",
+            "Team Openbare Ruimte kan dit niet doen.",
+            "Team Openbare Ruimte gaf uw melding door aan Team Parkeren.",
+            "Team Openbare Ruimte zegt dat dit team uw melding kan oppakken.",
+        ),
+        "en": (
+            "Public space team",
+            "Parking wardens",
+            "Public space team cannot do this.",
+            "Public space team passed your report on to Parking wardens.",
+            "Public space team says that this team can deal with your report.",
+        ),
+    }[language]
+    why = {"code": "not_our_task", "text": gave}
+    assert told[-2] == (passed, UNIT, why)
+    assert told[-1][1:] == ("parking", {"code": "named_by_unit", "text": named})
+    assert (told[0] == (refused, UNIT, why)) == (action == "refuse")
+    assert (view["unit"]["name"], view["reason"]["text"]) == (has, named)
+    explained = view["explained"]
+    assert (explained["who"].startswith(has), explained["why"]) == (True, named)
+    assert explained["before"] == f"{refused if action == 'refuse' else passed} {gave}"
+    (routed,) = [one for one in town.said if getattr(one, "rule", "") == "handed_over"]
+    assert (routed.unit, routed.reason) == ("parking", "named_by_unit")  # type: ignore[attr-defined]
+    (listed,) = (await town.tips.get("/v1/issues")).body["issues"]
+    public = (await town.tips.get(f"/v1/issues/{listed['id']}?language={language}")).body["timeline"]
+    for one in public:
+        if one["unit"] and one["reason"]:
+            assert (one["unit"]["name"] == had) == (one["reason"]["code"] != "named_by_unit")
 
 
 async def test_a_loop_of_refusals_ends_with_a_person(town: Town) -> None:

@@ -115,7 +115,8 @@ async def test_a_units_refusal_hand_over_and_plan_are_seen(tips: Tips) -> None:
         (events.DeliveryFailed, {"reason": "http_500"}),
         (events.ReportEscalated, {"reason": "overdue"}),
         (events.ReportRefused, {"reason": NOT_OURS}),
-        (events.ReportHandedOver, {"reason": "parking_wardens_check_parking"}),
+        (events.ReportHandedOver, {"reason": NOT_OURS}),
+        (events.ReportRouted, {"unit": "parking", "reason": "parking_wardens_check_parking"}),
         (events.ReportAnswerAsked, {"unit": "parking"}),
         (events.ReportPlanned, {"unit": "parking"}),
     ]
@@ -135,6 +136,7 @@ async def test_a_units_refusal_hand_over_and_plan_are_seen(tips: Tips) -> None:
         "escalated",
         "refused",
         "handed_over",
+        "routed",
         "answer_asked",
         "planned",
     ]

@@ -124,6 +124,7 @@ async def test_status_and_steps_are_in_plain_words(tips: Tips, language: str) ->
             "by_when": "Uiterlijk op 13 november 2026 leest Team Openbare Ruimte uw melding."
             " Uiterlijk op 15 november 2026 wil Team Openbare Ruimte klaar zijn.",
             "why": "Team Openbare Ruimte onderhoudt straten, lampen en groen.",
+            "before": None,
         }
         assert view["timeline"][1]["text"] == "Uw melding ging naar Team Openbare Ruimte."
     else:

@@ -53,6 +53,7 @@ async def test_a_report_is_stored_with_its_event_and_the_relay_is_woken(tips: Ti
             "who": "Wij zoeken nog uit wie verantwoordelijk is.",
             "by_when": "Wij weten nog niet wanneer dit klaar is.",
             "why": None,
+            "before": None,
         },
         "question_open": False,
         "unread": 0,

@@ -210,7 +210,7 @@ def played(cases: list[Case], town: Municipality, export: Export) -> list[Played
         envelope = announcing.accepted(case)
         first = last = responsibility.first(envelope.event, envelope.time)
         if first.unit != case.unit:
-            last = responsibility.handed(case.unit, "not_our_task", case.category, envelope.time)
+            last = responsibility.handed(case.unit, case.category, envelope.time)
         in_time = case.closed <= last.resolve_by if case.closed else None
         turn = 1 if last is first else 2
         made.append(

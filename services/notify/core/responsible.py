@@ -7,7 +7,7 @@ from typing import NamedTuple
 from services.notify.core.calendar import Calendar
 from services.notify.core.clocks import due
 from services.notify.core.routing import Facts, facts_of, route, routes
-from shared.events import ReportAccepted
+from shared.events import NAMED_BY_UNIT, ReportAccepted
 from shared.municipality import Municipality
 
 # The rule of a unit that another one named.
@@ -69,13 +69,12 @@ class Responsibility:
         report: ReportAccepted,
         refused: Collection[str],
         named: str | None,
-        reason: str,
         now: datetime,
     ) -> Responsible:
         """Who is responsible after the last of the units that `refused`: the one that it `named`, else the
         next by the rules, none of them a second time; else the last rule's unit."""
         if named is not None and named not in refused:
-            return self._with(named, HANDED_OVER, reason, report.category, now)
+            return self.handed(named, report.category, now)
         if named is None:
             facts = self._facts(report)
             for one in self._routes:
@@ -88,9 +87,10 @@ class Responsibility:
         last = self._routes[-1]
         return self._with(last.unit, last.rule, last.reason, category, now)._replace(person=why)
 
-    def handed(self, unit: str, reason: str, category: str, now: datetime) -> Responsible:
-        """The unit that another one gives it to."""
-        return self._with(unit, HANDED_OVER, reason, category, now)
+    def handed(self, unit: str, category: str, now: datetime) -> Responsible:
+        """The unit that another one names. Why that one does not have it any more is said of it, not of this
+        one."""
+        return self._with(unit, HANDED_OVER, NAMED_BY_UNIT, category, now)
 
     def _facts(self, report: ReportAccepted) -> Facts:
         return facts_of(report, self._municipality)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from services.tips.core.lifecycle import Step, in_order
 from services.tips.core.public import Issue, TextBy
-from services.tips.core.view import Words, utc
+from services.tips.core.view import Words, givers, utc
 from shared.municipality import Municipality
 
 # The steps that the public sees: who is responsible, what is planned, what came of it. What is between unit
@@ -90,7 +90,9 @@ def timeline(
     """The public steps in order, with names and reasons in a language of the municipality."""
     words = Words(municipality, language)
     accepted = {"status": "accepted", "at": utc(issue.accepted_at), "unit": None, "reason": None}
-    return [accepted, *(words.entry(step) for step in in_order(steps) if step.step in PUBLIC_STEPS)]
+    ordered = in_order(steps)
+    told = zip(ordered, givers(ordered), strict=True)
+    return [accepted, *(words.entry(step, giver) for step, giver in told if step.step in PUBLIC_STEPS)]
 
 
 def issues_feed(shown: Sequence[Shown], feed: Feed, municipality: Municipality, language: str) -> bytes:

@@ -1,5 +1,5 @@
 """The catalogue of what residents read about their report, by code and language. Level B1: short sentences,
-common words. `{unit}` and `{day}` are filled in."""
+common words. `{unit}`, `{other}` (the unit that had it before) and `{day}` are filled in."""
 
 from collections.abc import Mapping
 
@@ -140,8 +140,8 @@ STEPS: Mapping[str, Texts] = {
     "resolved": {"nl": "{unit} is klaar.", "en": "{unit} has finished."},
     "refused": {"nl": "{unit} kan dit niet doen.", "en": "{unit} cannot do this."},
     "handed_over": {
-        "nl": "Uw melding ging door naar {unit}.",
-        "en": "Your report was passed on to {unit}.",
+        "nl": "{other} gaf uw melding door aan {unit}.",
+        "en": "{other} passed your report on to {unit}.",
     },
     "supplemented": {"nl": "U hebt iets toegevoegd.", "en": "You added something."},
     "answered": {"nl": "U hebt geantwoord.", "en": "You answered."},
@@ -152,6 +152,11 @@ STEPS: Mapping[str, Texts] = {
     "withdrawn": {"nl": "U hebt uw melding ingetrokken.", "en": "You took your report back."},
 }
 
+# Why a unit is responsible that no rule of the folder chose; the folder may have its own text under the code.
+NAMED_BY_UNIT: Texts = {
+    "nl": "{unit} zegt dat dit team uw melding kan oppakken.",
+    "en": "{unit} says that this team can deal with your report.",
+}
 QUESTION: Texts = {
     "nl": "{unit} heeft u iets gevraagd. U kunt hier antwoorden.",
     "en": "{unit} asked you something. You can answer here.",

@@ -11,6 +11,7 @@ from services.tips.core.acts import Standing, Waiting, possible, reopen_until
 from services.tips.core.lifecycle import OPEN, Step, done_at, in_order, responsible
 from services.tips.core.report import Report
 from services.tips.core.texts import Texts
+from shared.events import NAMED_BY_UNIT
 from shared.municipality import Municipality
 
 # The steps that put a report before a unit.
@@ -50,13 +51,11 @@ def view(
         "text": words.status(report.status, ordered, standing),
         "accepted_at": utc(report.accepted_at),
         "unit": words.unit(with_unit.unit) if with_unit else None,
-        "reason": words.reason(with_unit.reason) if with_unit else None,
+        "reason": words.why(ordered),
         "acknowledge_by": utc(due.acknowledge_by) if due else None,
         "answer_by": utc(due.answer_by) if due else None,
         "resolve_by": utc(due.resolve_by) if due else None,
-        "explained": None
-        if waiting and waiting.held
-        else words.explained(report.status, ordered, with_unit, due),
+        "explained": None if waiting and waiting.held else words.explained(report.status, ordered, due),
         "question_open": standing.question_open,
         "unread": standing.unread,
         "erasure_waits": {"reason": waiting.reason, "until": waiting.until.isoformat()} if waiting else None,
@@ -64,8 +63,21 @@ def view(
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
         "public": asdict(standing.public) if standing.public else None,
         "kept_until": standing.kept_until.isoformat() if standing.kept_until else None,
-        "timeline": [accepted, *map(words.entry, ordered, _only_times(ordered))],
+        "timeline": [accepted, *map(words.entry, ordered, givers(ordered), _only_times(ordered))],
     }
+
+
+def givers(ordered: Iterable[Step]) -> Iterator[str | None]:
+    """Of each step the unit that last passed the report on, by then; None where none has, or that one is not
+    known."""
+    has: str | None = None
+    giver: str | None = None
+    for step in ordered:
+        if step.step == "handed_over":
+            giver = has
+        if step.step in ("routed", "handed_over"):
+            has = step.unit
+        yield giver
 
 
 def _only_times(ordered: Sequence[Step]) -> Iterator[bool]:
@@ -109,15 +121,21 @@ class Words:
         self._municipality = municipality
         self._language = language
 
-    def of(self, catalogue: Texts, unit: str | None = None, day: date | None = None) -> str:
+    def of(
+        self, catalogue: Texts, unit: str | None = None, day: date | None = None, other: str | None = None
+    ) -> str:
         """A text of our catalogue, filled in; in the first of the report's language, the municipality's and
         English that it has."""
         language = texts.chosen(catalogue, self._language, self._municipality.languages[0])
-        name = self.unit(unit)
-        who = name["name"] if name else texts.NO_UNIT[language]
         when = f"{day.day} {texts.MONTHS[language][day.month - 1]} {day.year}" if day else ""
-        said = catalogue[language].format(unit=who, day=when)
+        said = catalogue[language].format(
+            unit=self._name(unit, language), other=self._name(other, language), day=when
+        )
         return said[0].upper() + said[1:]
+
+    def _name(self, unit: str | None, language: str) -> str:
+        named = self.unit(unit)
+        return named["name"] if named else texts.NO_UNIT[language]
 
     def status(self, status: str, ordered: Sequence[Step], standing: Standing) -> str:
         """The present status in plain words."""
@@ -137,18 +155,42 @@ class Words:
         return self.of(texts.STATUSES[status], unit, planned)
 
     def explained(
-        self, status: str, ordered: Sequence[Step], with_unit: Step | None, due: Step | None
+        self, status: str, ordered: Sequence[Step], due: Step | None
     ) -> dict[str, str | None] | None:
-        """Who is responsible, by when, and why, as sentences; None once nobody is."""
+        """Who is responsible, by when, and why, and why the one before is not, as sentences; None once nobody
+        is."""
         if status not in OPEN:
             return None
-        why = self.reason(with_unit.reason) if with_unit else None
+        with_unit, why = responsible(ordered), self.why(ordered)
         unit = with_unit.unit if with_unit else None
         return {
             "who": self.of(texts.WHO if unit else texts.NOBODY_YET, unit),
             "by_when": self._by_when(status, unit, due, answered=_answered(ordered)),
             "why": why["text"] if why else None,
+            "before": self._before(ordered),
         }
+
+    def why(self, ordered: Sequence[Step]) -> dict[str, str | None] | None:
+        """Why the present unit has it; None where that is not known yet."""
+        for step, giver in reversed(list(zip(ordered, givers(ordered), strict=True))):
+            if step.step == "handed_over":
+                return None  # its reason is that of the unit that gave it up
+            if step.step == "routed":
+                return self.reason(step.reason, giver)
+        return None
+
+    def _before(self, ordered: Sequence[Step]) -> str | None:
+        """Who passed it on last, and that one's reason."""
+        last: str | None = None
+        refused: Step | None = None
+        for step, giver in zip(ordered, givers(ordered), strict=True):
+            if step.step == "refused":
+                refused = step
+            elif step.step == "handed_over":
+                said = self.entry(refused if refused and refused.unit == giver else step, giver)
+                why = said["reason"] and said["reason"]["text"]
+                last, refused = " ".join(filter(None, (said["text"], why))), None
+        return last
 
     def _by_when(self, status: str, unit: str | None, due: Step | None, *, answered: bool) -> str:
         if due is None or due.acknowledge_by is None or due.resolve_by is None:
@@ -178,21 +220,23 @@ class Words:
             return self.of(texts.NOWHERE)
         return self.of(texts.IN_BACKUPS, day=self._day(backups_until))
 
-    def entry(self, step: Step, only_times: bool = False) -> dict[str, Any]:
-        """A line of the timeline; `only_times` where nothing but the unit's time has changed."""
+    def entry(self, step: Step, giver: str | None, only_times: bool = False) -> dict[str, Any]:
+        """A line of the timeline; `giver` is who last passed the report on, by then, `only_times` where
+        nothing but the unit's time has changed."""
         planned = {"day": step.day.isoformat()} if step.day else {}
         if step.step == "erased":
             text = self._erased(step.reason)
         elif only_times and step.resolve_by:
             text = self.of(texts.NEW_TIME, step.unit, self._day(step.resolve_by))
         else:
-            text = self.of(texts.STEPS.get(step.step) or texts.STATUSES[step.step], step.unit, step.day)
+            said = texts.STEPS.get(step.step) or texts.STATUSES[step.step]
+            text = self.of(said, step.unit, step.day, giver)
         return {
             "status": step.step,
             "text": text,
             "at": utc(step.at),
-            "unit": self.unit(step.unit),
-            "reason": self.reason(step.reason),
+            "unit": self.unit(giver if step.step == "handed_over" else step.unit),
+            "reason": self.reason(step.reason, giver),
             **planned,
         }
 
@@ -205,8 +249,9 @@ class Words:
             "name": self._municipality.text(unit.names, self._language) if unit else unit_id,
         }
 
-    def reason(self, code: str | None) -> dict[str, str | None] | None:
+    def reason(self, code: str | None, giver: str | None) -> dict[str, str | None] | None:
         if code is None:
             return None
-        known = self._municipality.said(code)
-        return {"code": code, "text": self._municipality.text(known, self._language) if known else None}
+        if known := self._municipality.said(code):
+            return {"code": code, "text": self._municipality.text(known, self._language)}
+        return {"code": code, "text": self.of(texts.NAMED_BY_UNIT, giver) if code == NAMED_BY_UNIT else None}

@@ -40,8 +40,8 @@ async def follow(
     now: datetime,
 ) -> list[tuple[Dead, Moved]]:
     """Put the deliveries by the fallback channels down, once for each step, in the caller's transaction.
-    Returns what a report whose unit is reached by nothing comes to, and by which delivery; another unit is
-    told of it, and its own as soon as it is reached.
+    Returns what a report comes to whose unit is reached by nothing, with it or with what its resident wrote,
+    and by which delivery; another unit is told of it, and its own as soon as it is reached.
 
     `standing` are locked, and stand where they do after what was given up.
     """
@@ -73,24 +73,29 @@ async def _escalated(
     dispatches: Dispatches,
     now: datetime,
 ) -> list[tuple[Dead, Moved]]:
-    waiting = [
-        one
-        for one in last
-        if (dispatch := standing[one.report_id]).status in _UNSEEN and one.step == route_step(dispatch.turn)
-    ]
+    waiting = [one for one in last if _waits(one, standing[one.report_id])]
     if not waiting:
         return []
     reached = await queries_deliveries.reached(
         connection, [(one.report_id, one.unit, one.step) for one in waiting]
     )
+    # Of one report once, whatever of it did not arrive.
+    unreached = {one.report_id: one for one in waiting if (one.report_id, one.step) not in reached}
     followed: list[tuple[Dead, Moved]] = []
     told: set[str] = set()
-    for one in waiting:
-        if one.report_id not in reached:
-            dispatch = standing[one.report_id]
-            level = dispatches.clocks.above(dispatch)
-            after, event = steps.escalate(dispatch, level, steps.NOT_DELIVERED)
-            followed.append((one, (after, (event,))))
-            told |= {dispatch.unit, dispatches.clocks.told_at(level) or dispatch.unit}
+    for one in unreached.values():
+        dispatch = standing[one.report_id]
+        level = dispatches.clocks.above(dispatch, again=about_of(one.step) == "message")
+        after, event = steps.escalate(dispatch, level, steps.NOT_DELIVERED)
+        followed.append((one, (after, (event,))))
+        told |= {dispatch.unit, dispatches.clocks.told_at(level) or dispatch.unit}
     await noticing.put_down(connection, told, dispatches.channels, now)
     return followed
+
+
+def _waits(one: Dead, dispatch: Dispatch) -> bool:
+    """Whether somebody has to be told that its unit was not reached; what the resident writes may be all that
+    the unit does not know, whatever it did before."""
+    if about_of(one.step) == "message":
+        return True
+    return dispatch.status in _UNSEEN and one.step == route_step(dispatch.turn)

@@ -38,7 +38,7 @@ class Notices:
         now = self._clock()
         async with self._pool.acquire() as connection:
             found = await queries_clocks.told_about(connection, unit, self._clocks.levels_of(unit))
-        told = [(one, why) for one in found if (why := need(one.dispatch, now))]
+        told = [(one, why) for one, unheard in found if (why := need(one.dispatch, now, unheard=unheard))]
         if not told:
             return None
         return {

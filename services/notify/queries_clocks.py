@@ -59,15 +59,28 @@ async def insert_notices(connection: Any, notices: Sequence[tuple[str, str]], du
     )
 
 
-async def told_about(connection: Any, unit: str, levels: Sequence[int]) -> list[Listed]:
+async def told_about(connection: Any, unit: str, levels: Sequence[int]) -> list[tuple[Listed, bool]]:
     """The open reports of which a unit was reminded or told that they are late; and those of other units of
-    which it is told at one of these levels."""
+    which it is told at one of these levels. Of each whether something that its resident wrote has not reached
+    its unit and does not go any more: such a report is told of when it is solved, too."""
     rows = await connection.fetch(
-        f"""SELECT {DISPATCH}, areas, language FROM dispatch
-            WHERE {_OPEN} AND (unit = $1 AND (reminded OR level > 0)
-                               OR unit <> $1 AND level >= (SELECT min(l) FROM unnest($2::integer[]) AS l))
+        f"""WITH unheard AS (
+                SELECT DISTINCT report_id, unit FROM delivery d
+                WHERE state = 'dead' AND step ~ '^message([.]|$)' AND NOT EXISTS (
+                    SELECT FROM delivery o
+                    WHERE (o.report_id, o.unit, o.step) = (d.report_id, d.unit, d.step)
+                      AND o.state IN ('open', 'done')))
+            SELECT {DISPATCH}, areas, language, u.unheard FROM dispatch
+            LEFT JOIN (SELECT report_id, unit, true AS unheard FROM unheard) u USING (report_id, unit)
+            WHERE ({_OPEN} OR u.unheard AND status NOT IN ('withdrawn', 'erased'))
+              AND (unit = $1 AND (reminded OR level > 0)
+                   OR unit <> $1 AND level >= (SELECT min(l) FROM unnest($2::integer[]) AS l))
             ORDER BY resolve_by, report_id""",  # noqa: S608 - constants
         unit,
         list(levels),
     )
-    return [listed_from(dict(row)) for row in rows]
+    found = []
+    for row in map(dict, rows):
+        unheard = bool(row.pop("unheard"))
+        found.append((listed_from(row), unheard))
+    return found

@@ -145,16 +145,16 @@ async def close_deliveries(connection: Any, failures: Mapping[uuid.UUID, str | N
     )
 
 
-async def reached(connection: Any, told: Iterable[tuple[uuid.UUID, str, str]]) -> set[uuid.UUID]:
-    """The reports whose unit has been reached, or may still be, by a delivery of that step; `told` are
-    report, unit and step."""
+async def reached(connection: Any, told: Iterable[tuple[uuid.UUID, str, str]]) -> set[tuple[uuid.UUID, str]]:
+    """The reports and steps of which a delivery has reached the unit, or may still; `told` are report, unit
+    and step."""
     rows = await connection.fetch(
-        """SELECT DISTINCT d.report_id
+        """SELECT DISTINCT d.report_id, d.step
            FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t (report_id, unit, step)
            JOIN delivery d USING (report_id, unit, step) WHERE d.state IN ('open', 'done')""",
         *(list(column) for column in zip(*told, strict=True)),
     )
-    return {row["report_id"] for row in rows}
+    return {(row["report_id"], row["step"]) for row in rows}
 
 
 async def delivery_known(connection: Any, delivery_id: uuid.UUID) -> tuple[Any, str, str, str] | None:
@@ -190,9 +190,10 @@ async def revive(
            WHERE p.report_id = d.report_id AND d.state = 'dead' AND d.destination = ANY($1)
              AND d.last_failure ~ $2 AND d.revived < $3
              AND (d.step ~ '^(withdrawn|erased)([.]|$)'
-                  OR d.unit = p.unit AND p.status IN ('routed', 'delivered', 'acknowledged', 'planned')
+                  OR d.unit = p.unit AND p.status NOT IN ('withdrawn', 'erased')
                      AND (d.step ~ '^message([.]|$)'
-                          OR d.step = 'route' || CASE p.turn WHEN 1 THEN '' ELSE '.' || p.turn END))""",
+                          OR p.status <> 'resolved'
+                             AND d.step = 'route' || CASE p.turn WHEN 1 THEN '' ELSE '.' || p.turn END))""",
         list(destinations),
         away,
         revived_most,

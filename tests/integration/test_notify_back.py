@@ -6,12 +6,21 @@ import re
 import pytest
 from aiohttp import web
 
-from services.notify import queries_deliveries
+from services.notify import queries_clocks, queries_deliveries
 from services.notify.core.deliveries import AWAY, NOTICE_WAIT, REVIVED_MOST, Retrying
 from shared.cloudevents import Envelope
 from shared.events import DeliveryFailed, Event, ReportDelivered, ReportEscalated, ReportWithdrawn, hour_of
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import Notify, kinds, plain, running_notify, send, until
+from tests.integration.followed import followed
+from tests.integration.notify_harness import (
+    Notify,
+    announced,
+    kinds,
+    plain,
+    running_notify,
+    send,
+    until,
+)
 from tests.integration.tips_server import Tips, issue, tip
 
 UNIT, FRONT = "public_space", "front_desk"
@@ -78,6 +87,52 @@ async def test_a_unit_that_was_away_gets_every_report_when_it_is_back(
         }
         assert len(await notify.said(ReportDelivered)) == 6
         assert len(await notify.said(DeliveryFailed)) == 6
+
+
+@pytest.mark.parametrize("before", ["acknowledge", "resolve"])
+async def test_what_a_resident_wrote_and_its_unit_was_not_reached_with_is_told_to_a_person(
+    database: MakeDatabase, tips: Tips, before: str
+) -> None:
+    """At once, whatever the unit did before; a second message at the same level, and once for what is given
+    up together. It goes when the unit is back, and nobody is told of it any more."""
+    async with running_notify(await database(), tips.internal_url) as notify:
+        mine = await followed(tips)
+        await notify.apply(*await announced(tips))
+        notify.work(retrying=QUICK)
+        await notify.settled()
+        assert (await notify.act(mine.report_id, before, UNIT, outcome="done"))[0] == 200
+        notify.units.answers[UNIT] = plain(503)
+        for _ in range(2):
+            assert (await mine.write("The pole leans over the path now")).status == 201
+        await notify.apply(*await announced(tips))
+        async with asyncio.timeout(10):
+            while len(await dead_messages(notify)) < 2:  # noqa: ASYNC110 - as until
+                await asyncio.sleep(0.01)
+        escalated = await notify.said(ReportEscalated)
+        assert {(one.reason, one.level) for one in escalated if isinstance(one, ReportEscalated)} == {
+            ("not_delivered", 2)
+        }
+        assert not await notify.said(DeliveryFailed)
+        notify.clock.go_on_from(notify.clock() + NOTICE_WAIT)
+        (told,) = await notify.units.seen(1, FRONT)
+        assert [(one["report_id"], one["needs"]) for one in told.data["reports"]] == [
+            (str(mine.report_id), "not_delivered")
+        ]
+
+        notify.units.answers[UNIT] = plain()
+        async with asyncio.timeout(10):
+            while await dead_messages(notify):  # noqa: ASYNC110 - as until
+                await asyncio.sleep(0.01)
+        await notify.settled()
+        assert [one.body["type"] for one in notify.units.arrivals][-2:] == ["ibuurt.report.message"] * 2
+        async with notify.pool.acquire() as connection:
+            told_at = notify.dispatches.clocks.levels_of(FRONT)
+            found = await queries_clocks.told_about(connection, FRONT, told_at)
+        assert [unheard for _, unheard in found] == ([False] if before == "acknowledge" else [])
+
+
+async def dead_messages(notify: Notify) -> list[object]:
+    return await notify.rows("SELECT FROM delivery WHERE state = 'dead' AND step LIKE 'message%'")
 
 
 async def test_a_revived_tip_does_not_tell_its_minute(database: MakeDatabase, tips: Tips) -> None:

@@ -21,6 +21,7 @@ from shared.mail import MailServer
 from shared.mending.recover import History
 from shared.municipality import Desk, Email
 from tests.conftest import MakeDatabase
+from tests.integration.followed import followed
 from tests.integration.mail_server import Mailbox, mailbox
 from tests.integration.notify_harness import (
     IBUURT,
@@ -75,6 +76,24 @@ async def test_when_the_webhook_is_given_up_the_unit_gets_an_email(
             ("fallback.email", "done", "route"),
             ("webhook", "dead", "route"),
         ]
+
+
+async def test_what_a_resident_wrote_goes_by_the_fallback_too(
+    database: MakeDatabase, tips: Tips, box: Mailbox
+) -> None:
+    """Then nobody need be told."""
+    async with mailing(database, tips, box.server, reached_by(fallback=(EMAIL,))) as notify:
+        mine = await followed(tips)
+        await notify.apply(*await announced(tips))
+        notify.work(retrying=QUICK)
+        await notify.settled()
+        notify.units.answers["public_space"] = plain(503)
+        assert (await mine.write("The pole leans over the path now")).status == 201
+        await notify.apply(*await announced(tips))
+        await notify.settled()
+        assert len(box.taken) == 1
+        assert (await states(notify))["fallback.email"] == ("done", None)
+        assert not await notify.said(ReportEscalated)
 
 
 async def test_all_fallbacks_go_and_only_when_all_are_dead_a_person_is_told(

@@ -38,11 +38,13 @@ class Clocks:
         """The levels at which a unit is told of others' reports."""
         return [number for number, one in enumerate(self._clocks.levels, 1) if one.unit == unit]
 
-    def above(self, dispatch: Dispatch) -> int:
+    def above(self, dispatch: Dispatch, *, again: bool = False) -> int:
         """The level to which a report goes whose unit is of no use: the first above its own at which another
-        unit is told, the next where there is none."""
+        unit is told, the next where there is none. Its own `again`, where another unit is told there."""
         levels = enumerate(self._clocks.levels, 1)
         others = [number for number, one in levels if one.unit and one.unit != dispatch.unit]
+        if again and dispatch.level in others:
+            return dispatch.level
         return next((number for number in others if number > dispatch.level), dispatch.level + 1)
 
     def due(self, dispatch: Dispatch, now: datetime) -> list[Moment]:
@@ -82,8 +84,9 @@ def running(dispatch: Dispatch) -> Iterator[tuple[Target, datetime]]:
     yield "resolve", dispatch.resolve_by
 
 
-def need(dispatch: Dispatch, now: datetime) -> Need | None:
-    """What a report that was told about needs now; None where nothing any more."""
+def need(dispatch: Dispatch, now: datetime, *, unheard: bool = False) -> Need | None:
+    """What a report that was told about needs now; None where nothing any more. `unheard` where its unit was
+    not reached with something that its resident wrote."""
     late = {target for target, by in running(dispatch) if by <= now}
     if "resolve" in late:
         return "resolve_overdue"
@@ -91,6 +94,6 @@ def need(dispatch: Dispatch, now: datetime) -> Need | None:
         return "answer_overdue"
     if "acknowledge" in late:
         return "acknowledge_overdue"
-    if dispatch.status == "routed" and dispatch.level:
+    if unheard or (dispatch.status == "routed" and dispatch.level):
         return "not_delivered"
     return "soon" if dispatch.reminded and any(running(dispatch)) else None

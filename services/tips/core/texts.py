@@ -157,6 +157,19 @@ NAMED_BY_UNIT: Texts = {
     "nl": "{unit} zegt dat dit team uw melding kan oppakken.",
     "en": "{unit} says that this team can deal with your report.",
 }
+_A_PERSON_DECIDES: Texts = {
+    "nl": "Een medewerker beslist nu welk team uw melding krijgt.",
+    "en": "Somebody here now decides which team gets your report.",
+}
+# What is said of a report that somebody else is told of, where the unit was not too late.
+ESCALATED: Mapping[str, Texts] = {
+    "not_delivered": {
+        "nl": "Wij konden {unit} niet bereiken. Een medewerker kijkt ernaar.",
+        "en": "We could not reach {unit}. Somebody here is looking into it.",
+    },
+    "refused_by_all": _A_PERSON_DECIDES,
+    "moved_too_often": _A_PERSON_DECIDES,
+}
 QUESTION: Texts = {
     "nl": "{unit} heeft u iets gevraagd. U kunt hier antwoorden.",
     "en": "{unit} asked you something. You can answer here.",

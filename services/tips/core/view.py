@@ -229,7 +229,8 @@ class Words:
         elif only_times and step.resolve_by:
             text = self.of(texts.NEW_TIME, step.unit, self._day(step.resolve_by))
         else:
-            said = texts.STEPS.get(step.step) or texts.STATUSES[step.step]
+            escalated = texts.ESCALATED.get(step.reason or "") if step.step == "escalated" else None
+            said = escalated or texts.STEPS.get(step.step) or texts.STATUSES[step.step]
             text = self.of(said, step.unit, step.day, giver)
         return {
             "status": step.step,

@@ -18,6 +18,8 @@ from shared.municipality import Municipality
 
 # A bounce with the whole of what came back; ours are a few kilobytes.
 BOUNCE_BYTES = 1_048_576
+# What describes a report that is not here.
+_DESCRIBING = ("category", "area", "answer", "source", "language", "at")
 
 
 def extend(commands: Any) -> None:
@@ -30,7 +32,7 @@ def extend(commands: Any) -> None:
     asking.add_argument("--category", help="of a described one: its category")
     asking.add_argument("--area", type=_pair, action="append", default=[], metavar="SET=AREA")
     asking.add_argument("--answer", type=_pair, action="append", default=[], metavar="QUESTION=OPTION")
-    asking.add_argument("--source", default="web")
+    asking.add_argument("--source", help="web where none is given")
     asking.add_argument("--language", help="a language tag; the municipality's first where none is given")
     asking.add_argument(
         "--at", type=datetime.fromisoformat, help="when it was sent, such as 2026-11-28T23:00; now by default"
@@ -53,6 +55,11 @@ def _add_folder(parser: argparse.ArgumentParser, *, required: bool = False) -> N
 
 
 def _explain(program: Program, given: argparse.Namespace) -> None:
+    described = [f"--{name}" for name in _DESCRIBING if getattr(given, name)]
+    if given.report_id and described:
+        raise Refusal(
+            f"a report that is here is explained as it is; leave out {', '.join(described)}, or the id"
+        )
     town = municipality.read(given.folder) if given.folder else _town(program)
     if given.report_id:
         on_database(program, lambda connection: explaining.of_report(connection, given.report_id, town, say))
@@ -65,7 +72,7 @@ def _explain(program: Program, given: argparse.Namespace) -> None:
         category_id=given.category,
         areas=dict(given.area),
         answers=_grouped(given.answer),
-        source=given.source,
+        source=given.source or "web",
         language=given.language or town.languages[0],
         hour=hour_of(at if at.tzinfo else at.replace(tzinfo=town.tz)),
     )

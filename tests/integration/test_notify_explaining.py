@@ -28,6 +28,8 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
         assert "noise_in_the_centre: yes; to inspection (Toezicht en Handhaving)" in told
         assert "its resident reads (nl): " in told
         assert "it went to inspection by noise_in_the_centre of the rules" in told
+        both = ("explain", str(noise.event.report_id), "--category", "weapons", "--source", "web")
+        assert "leave out --category, --source, or the id" in await ask("notify", env, *both, code=1)
         described = ("explain", "--category", "bulky_waste", "--answer", "what=bags", "--area")
         told = await ask("notify", env, *described, "district=oakwood")
         assert "answers.what is bags, not chemicals" in told

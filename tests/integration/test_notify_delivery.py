@@ -555,6 +555,24 @@ async def test_a_zombies_failure_undoes_nothing(tips: Tips, notify: Notify) -> N
     assert tuple(after) == tuple(before)
 
 
+async def test_what_waited_behind_a_slow_call_is_not_called_on_what_is_left_of_its_lease(
+    notify: Notify,
+) -> None:
+    """It would end after the lease, and another worker would call too: it goes when the lease has ended."""
+    lease, begun = 0.6, dict[uuid.UUID, float]()
+
+    async def slow(delivery: Delivery) -> Outcome:
+        begun[delivery.id] = time.monotonic()
+        await asyncio.sleep(0.5 * lease)
+        return Delivered(tips_asked=False)
+
+    await notify.apply(accepted(), accepted())
+    taken = time.monotonic()
+    notify.work(deliver=slow, limits=Limits(1, 2), lease_seconds=lease)
+    await notify.settled()
+    assert sorted(begun.values())[1] - taken >= lease
+
+
 async def test_two_workers_on_one_table_deliver_each_report_once(tips: Tips, notify: Notify) -> None:
     """A hundred reports over eight units: each goes once, and is said once."""
     categories = ["street_light", "wrong_parking", "noise", "youth_nuisance"]

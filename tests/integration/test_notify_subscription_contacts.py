@@ -9,6 +9,7 @@ from email.message import EmailMessage
 import pytest
 import pytest_asyncio
 
+from services.notify import queries_disabled
 from services.notify import queries_subscriptions as queries
 from services.notify.core import disabled, letters
 from services.notify.core.letters import Writer
@@ -103,6 +104,21 @@ async def test_who_is_disabled_by_command_or_enabled_meanwhile_is_told_nothing(
     await enable(subs)
     await contacts(subs, box).look()
     assert box.offered == []
+
+
+async def test_who_is_disabled_anew_while_it_is_told_of_before_is_told_of_that_too(
+    subs: Subscriptions, box: Mailbox
+) -> None:
+    """The end of the first telling does not end the second."""
+    await fail(subs)
+    async with subs.pool.acquire() as connection:
+        (before,) = await queries_disabled.take_notices(connection, subs.clock(), AGAIN)
+        await queries.enable(connection, before.id, subs.clock())
+    await fail(subs)
+    async with subs.pool.acquire() as connection:
+        await queries_disabled.end_notice(connection, before)
+    await contacts(subs, box).look()
+    assert len(box.taken) == 1
 
 
 async def test_what_the_mail_server_puts_off_is_tried_again_under_one_name(

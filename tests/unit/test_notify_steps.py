@@ -25,6 +25,7 @@ from services.notify.core.deliveries import (
 )
 from services.notify.core.responsible import Responsible
 from services.notify.core.steps import Dispatch, advance, escalate, follow, give_up, go_on
+from services.notify.core.turns import Turn, last_turn
 from shared.events import (
     ReportAcknowledged,
     ReportDelivered,
@@ -255,6 +256,15 @@ def test_a_loop_of_refusals_is_told_to_a_person() -> None:
     assert isinstance(escalated, ReportEscalated)
     assert (escalated.unit, escalated.level, escalated.reason) == ("roads", 1, "refused_by_all")
     assert after.level == 1
+
+
+def test_a_unit_that_had_it_twice_goes_on_where_it_was_last() -> None:
+    """Not where it was the first time, nor where another one was."""
+    first = Turn("parks", LATER, None, LATER, HOUR, 0, False, None, None)
+    last = replace(first, level=2, reminded=True)
+    other = replace(first, unit="roads")
+    assert last_turn((first, other, last, other), "parks") is last
+    assert last_turn((first, other), "police") is None
 
 
 def test_reopening_begins_a_turn_at_the_same_unit() -> None:

@@ -118,15 +118,17 @@ class Worker:
     def _new_circuit(self, cap: float) -> Circuit:
         return Circuit(self._retrying.base, min(self._retrying.cap, cap), self._chance)
 
-    async def _adopt_others(self) -> None:
-        """Units that left the municipality's folder: what is open for them ends as failed, not forgotten."""
+    async def _adopt(self) -> None:
+        """What follows from the rows at start. Units that left the municipality's folder: what is open for
+        them ends as failed, not forgotten. And who was back before, where nobody has looked since."""
         async with self._pool.acquire() as connection:
             for one in await queries_deliveries.open_destinations(connection):
                 self._circuits.setdefault(one, self._new_circuit(CIRCUIT_CAP_SECONDS))
+            self._taking |= set(await queries_deliveries.taken_notices(connection, AWAY, REVIVED_MOST))
 
     async def _claim(self) -> list[Delivery]:
         if not self._adopted:
-            await self._adopt_others()
+            await self._adopt()
             self._adopted = True
         limit = self._room()
         time = asyncio.get_running_loop().time()

@@ -202,6 +202,27 @@ async def revive(
     return int(revived.rpartition(" ")[2])
 
 
+async def taken_notices(connection: Any, away: str, revived_most: int) -> list[str]:
+    """Where something was given up that no unit was reached with, and the notice is gone that is put down
+    then: whoever took it is back."""
+    rows = await connection.fetch(
+        """SELECT DISTINCT d.destination FROM delivery d JOIN dispatch p USING (report_id, unit)
+           WHERE d.state = 'dead' AND d.last_failure ~ $1 AND d.revived < $2
+             AND d.channel !~ '^fallback[.]'
+             AND (d.step ~ '^message([.]|$)' AND p.status NOT IN ('withdrawn', 'erased')
+                  OR d.step ~ '^route([.]|$)' AND p.status = 'routed')
+             AND NOT EXISTS (SELECT FROM delivery o
+                             WHERE (o.report_id, o.unit, o.step) = (d.report_id, d.unit, d.step)
+                               AND o.state IN ('open', 'done'))
+             AND NOT EXISTS (SELECT FROM delivery n
+                             WHERE n.unit = d.unit AND n.step = 'notice' AND n.state = 'open'
+                               AND n.destination = d.destination)""",
+        away,
+        revived_most,
+    )
+    return [row["destination"] for row in rows]
+
+
 async def open_deliveries(connection: Any) -> dict[str, int]:
     """How many deliveries of reports are open, by unit."""
     rows = await connection.fetch(

@@ -135,6 +135,33 @@ async def dead_messages(notify: Notify) -> list[object]:
     return await notify.rows("SELECT FROM delivery WHERE state = 'dead' AND step LIKE 'message%'")
 
 
+async def test_who_was_back_just_before_a_worker_died_is_sent_what_was_given_up_by_the_next(
+    database: MakeDatabase, tips: Tips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit took its notice, and the worker ended before it looked at what was given up. While the unit
+    has not taken it, another start is no reason to try again."""
+    async with running_notify(await database(), tips.internal_url) as notify:
+        notify.units.answers[UNIT] = plain(503)
+        (report,) = await send(tips, notify)
+        monkeypatch.setattr("services.notify.delivery.GAUGE_SECONDS", 3_600)
+        notify.work(retrying=QUICK)
+        await given_up(notify, 1)
+        await notify.stop()
+        async with notify.pool.acquire() as connection:
+            assert await queries_deliveries.taken_notices(connection, AWAY, REVIVED_MOST) == []
+        notify.units.answers[UNIT] = plain()
+        minutes_on(notify)
+        notify.work(retrying=QUICK)
+        await notify.settled()
+        assert await states_of(notify, report) == {"dead"}
+        await notify.stop()
+        monkeypatch.setattr("services.notify.delivery.GAUGE_SECONDS", 0.05)
+        notify.work(retrying=QUICK)
+        async with asyncio.timeout(10):
+            while await states_of(notify, report) != {"done"}:  # noqa: ASYNC110 - as until
+                await asyncio.sleep(0.01)
+
+
 async def test_a_revived_tip_does_not_tell_its_minute(database: MakeDatabase, tips: Tips) -> None:
     """It is due since the hour in which its unit was back; an issue since then."""
     async with running_notify(await database(), tips.internal_url) as notify:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aiohttp import ClientSession
+
 from services.notify import (
     calls,
     config,
@@ -56,12 +58,16 @@ async def serve(settings: config.Settings, service: Service) -> None:
     chance = secrets.SystemRandom().random
     relay = service.send()
     dispatches = Dispatches(municipality)
-    concurrency, private = settings.delivery_concurrency, settings.private_networks
+
+    def guarded(concurrency: int) -> ClientSession:
+        private, nat64 = settings.private_networks, settings.nat64_prefixes
+        return outgoing.open_guarded_session(concurrency, private, nat64=nat64)
+
     async with (
-        outgoing.open_session(concurrency) as to_tips,
-        outgoing.open_guarded_session(concurrency, private) as session,
+        outgoing.open_session(settings.delivery_concurrency) as to_tips,
+        guarded(settings.delivery_concurrency) as session,
         # Of their own, so that subscribers that hang take no connection from units.
-        outgoing.open_guarded_session(settings.subscription_concurrency, private) as calling,
+        guarded(settings.subscription_concurrency) as calling,
     ):
         tips = Tips(to_tips, settings.tips_url, settings.tips_token.get_secret_value(), _now)
         digests = Digests(service.pool, municipality, dispatches.responsibility, _now)

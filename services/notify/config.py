@@ -2,17 +2,25 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
+from services.notify.core.addresses import NAT64_LENGTHS, Network
 from shared.errors import Refusal
 from shared.municipality import Municipality
 from shared.settings import MailSettings, Networks, ServiceSettings
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's mark of a secret, not one
 SECRET_BYTES = (24, 64)
+
+
+def _nat64(networks: Sequence[Network]) -> Sequence[Network]:
+    if any(one.version == 4 or one.prefixlen not in NAT64_LENGTHS for one in networks):
+        raise ValueError("one of these is no prefix of NAT64")
+    return networks
 
 
 class Settings(ServiceSettings, MailSettings):
@@ -44,6 +52,11 @@ class Settings(ServiceSettings, MailSettings):
         (),
         description="networks with commas between, such as 10.20.0.0/16, in which units' systems may be "
         "although no outsider can call there",
+    )
+    nat64_prefixes: Annotated[Networks, AfterValidator(_nat64)] = Field(
+        (),
+        description="the IPv6 prefixes of this network's own NAT64 with commas between, such as "
+        f"2001:db8:64::/96, each {', '.join(map(str, NAT64_LENGTHS))} bits long",
     )
     delivery_concurrency: int = Field(64, ge=1, le=500, description="deliveries under way at once")
     delivery_per_unit: int = Field(16, ge=1, le=500, description="deliveries under way at once to one unit")

@@ -2,7 +2,7 @@
 
 import socket
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
@@ -27,8 +27,8 @@ class GuardedResolver(AbstractResolver):
     """Gives a host's addresses to a connection, or none where a call may not go to one of them. The
     connection is made to these and no others, so that a name that changes its address changes nothing."""
 
-    def __init__(self, private: Sequence[Network], resolver: AbstractResolver | None = None) -> None:
-        self._private = private
+    def __init__(self, allowed: Callable[[str], bool], resolver: AbstractResolver | None = None) -> None:
+        self._allowed = allowed
         self._resolver = resolver or aiohttp.DefaultResolver()
 
     async def resolve(
@@ -36,7 +36,7 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """As the resolver within. Raises AddressRefused."""
         found = await self._resolver.resolve(host, port, family)
-        if not all(may_be_called(one["host"], self._private) for one in found):
+        if not all(self._allowed(one["host"]) for one in found):
             raise AddressRefused(_REFUSED)
         return found
 
@@ -45,14 +45,21 @@ class GuardedResolver(AbstractResolver):
 
 
 def open_guarded_session(
-    concurrency: int, private: Sequence[Network], resolver: AbstractResolver | None = None
+    concurrency: int,
+    private: Sequence[Network],
+    resolver: AbstractResolver | None = None,
+    nat64: Sequence[Network] = (),
 ) -> aiohttp.ClientSession:
-    """A session for calls to others' systems, by the addresses of the internet and of `private` networks."""
+    """A session for calls to others' systems, by the addresses of the internet and of `private` networks;
+    `nat64` are this network's own prefixes of NAT64."""
+
+    def allowed(address: str) -> bool:
+        return may_be_called(address, private, nat64)
 
     def open_socket(to: aiohttp.AddrInfoType) -> socket.socket:
         # Whatever a connection is made to passes here, also an address that needed no resolver.
         family, kind, protocol, _, address = to
-        if not may_be_called(str(address[0]), private):
+        if not allowed(str(address[0])):
             raise AddressRefused(_REFUSED)
         return socket.socket(family, kind, protocol)
 
@@ -60,7 +67,7 @@ def open_guarded_session(
         aiohttp.TCPConnector(
             limit=2 * concurrency,
             keepalive_timeout=10,
-            resolver=GuardedResolver(private, resolver),
+            resolver=GuardedResolver(allowed, resolver),
             socket_factory=open_socket,
         )
     )

@@ -76,6 +76,15 @@ async def called(session: aiohttp.ClientSession, url: str) -> str:
         return outgoing.reason(error)
 
 
+async def test_what_stands_behind_the_networks_own_nat64_is_not_called() -> None:
+    """As a literal, and as one address of a name."""
+    behind = "2a00:db8:64::127.0.0.1"
+    prefixes = (ipaddress.ip_network("2a00:db8:64::/96"),)
+    async with outgoing.open_guarded_session(4, (), Names([behind]), prefixes) as session:
+        for host in (f"[{behind}]", "unit.example"):
+            assert await called(session, f"http://{host}:9/") == outgoing.ADDRESS_REFUSED
+
+
 async def test_a_name_that_changes_its_address_reaches_nothing_more() -> None:
     """Asked for the second connection it says another address: refused, and nothing comes there."""
     port, names = free_port(), Names(["127.0.0.2"], ["127.0.0.3"])

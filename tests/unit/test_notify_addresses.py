@@ -44,6 +44,28 @@ def test_the_internet_may_be_called(address: str) -> None:
     assert may_be_called(address, ())
 
 
+@pytest.mark.parametrize(
+    ("prefix", "inside", "outside"),
+    [
+        # RFC 6052, 2.4: the forms of 192.0.2.33, of the example 10.0.0.33 and the internet's 9.9.9.33.
+        ("2001:db8::/32", "2a00:db8:a00:21::", "2a00:db8:909:921::"),
+        ("2001:db8:100::/40", "2a00:db8:10a:0:21::", "2a00:db8:109:909:21::"),
+        ("2001:db8:122::/48", "2a00:db8:122:a00:0:2100::", "2a00:db8:122:909:9:2100::"),
+        ("2001:db8:122:300::/56", "2a00:db8:122:30a:0:21::", "2a00:db8:122:309:9:921::"),
+        ("2001:db8:122:344::/64", "2a00:db8:122:344:a:0:2100:0", "2a00:db8:122:344:9:909:2100:0"),
+        ("2001:db8:122:344::/96", "2a00:db8:122:344::10.0.0.33", "2a00:db8:122:344::9.9.9.33"),
+    ],
+)
+def test_behind_a_networks_own_nat64_the_ipv4_address_is_judged(
+    prefix: str, inside: str, outside: str
+) -> None:
+    """Of each length that RFC 6052 has; where the prefix is not named both are addresses of the internet."""
+    named = (ipaddress.IPv6Network(prefix.replace("2001:", "2a00:")),)
+    assert (may_be_called(inside, ()), may_be_called(outside, ())) == (True, True)
+    assert (may_be_called(inside, (), named), may_be_called(outside, (), named)) == (False, True)
+    assert may_be_called(inside, (ipaddress.ip_network("10.0.0.0/24"),), named)
+
+
 def test_a_named_network_may_be_called_and_nothing_else_of_its_sort() -> None:
     """An IPv4 network is also meant where its address is wrapped in the new protocol."""
     private = (ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd00:1::/32"))

@@ -75,6 +75,17 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def test_a_prefix_of_nat64_is_one_of_those_that_there_are(sound: pytest.MonkeyPatch) -> None:
+    """Of IPv6, and so long as RFC 6052 has them."""
+    assert Settings.read().nat64_prefixes == ()
+    sound.setenv("IBUURT_NAT64_PREFIXES", "2001:db8:64::/96, 64:ff9b:1::/48")
+    assert [str(one) for one in Settings.read().nat64_prefixes] == ["2001:db8:64::/96", "64:ff9b:1::/48"]
+    for wrong in ("10.0.0.0/8", "2001:db8:64::/95", "2001:db8:64::1/96", "nat64"):
+        sound.setenv("IBUURT_NAT64_PREFIXES", wrong)
+        with pytest.raises(Refusal, match=r"IBUURT_NAT64_PREFIXES: .*such as 2001:db8:64::/96"):
+            Settings.read()
+
+
 def test_private_networks_are_none_unless_they_are_named(sound: pytest.MonkeyPatch) -> None:
     """With commas between; what is no network is refused by its name."""
     assert Settings.read().private_networks == ()

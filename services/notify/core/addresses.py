@@ -27,28 +27,40 @@ _NOT_OUTSIDE_4 = tuple(
 _OUTSIDE_6 = ipaddress.IPv6Network("2000::/3")
 _NOT_OUTSIDE_6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# So long may a prefix be behind which IPv4 addresses stand (RFC 6052).
+NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
 
 
-def may_be_called(written: str, private: Sequence[Network]) -> bool:
+def may_be_called(written: str, private: Sequence[Network], nat64: Sequence[Network] = ()) -> bool:
     """Whether a call may go to an address, which is written as a resolver or a socket has it. `private` are
-    the networks in which it may although they are not the internet's."""
+    the networks in which it may although they are not the internet's, `nat64` the prefixes of this network's
+    own NAT64, besides the one that all know."""
     try:
         address = ipaddress.ip_address(written)
     except ValueError:
         return False
-    meant = _meant(address)
+    meant = _meant(address, nat64)
     return _outside(meant) or any(
         one.version == network.version and one in network for one in (address, meant) for network in private
     )
 
 
-def _meant(address: Address) -> Address:
+def _meant(address: Address, nat64: Sequence[Network]) -> Address:
     """The IPv4 address that an IPv6 address stands for: mapped, by 6to4, or by NAT64; else itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    for prefix in (*nat64, _NAT64):
+        if address in prefix:
+            return _behind(address, prefix.prefixlen)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _behind(address: ipaddress.IPv6Address, length: int) -> ipaddress.IPv4Address:
+    """The 32 bits behind a prefix of that length; the octet from bit 64 on is none of them."""
+    bits = int(address)
+    if length < 96:
+        bits = (bits >> 64 << 56 | bits & (1 << 56) - 1) >> (120 - 32 - length)
+    return ipaddress.IPv4Address(bits & 0xFFFF_FFFF)
 
 
 def _outside(address: Address) -> bool:

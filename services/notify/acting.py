@@ -4,7 +4,7 @@ transaction, whichever way it came."""
 import hashlib
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -106,7 +106,7 @@ class Acting:
         to = await self._next(connection, dispatch, act, now) if moves else None
         after, events = advance(dispatch, act, now, self._municipality.version, to)
         if asked is not None and await queries.report_version(connection, report_id) > asked:
-            after = replace(after, waits_since=dispatch.waits_since)
+            after = after._replace(waits_since=dispatch.waits_since)
         if events:
             await self._dispatches.update(connection, [after], {report_id: dispatch})
             source = self._dispatches.source

@@ -6,7 +6,6 @@ unit is told of all of it by one notice, however much there is.
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -82,11 +81,11 @@ class Sweeper:
         to_tell: set[str] = set()
         for one in found:
             due = self._clocks.due(one, now)
-            dispatch = replace(one, clocks_until=now)
+            dispatch = one._replace(clocks_until=now)
             for moment in due:
                 to_tell.add(one.unit)
                 if moment.level == REMINDER:
-                    dispatch = replace(dispatch, reminded=True)
+                    dispatch = dispatch._replace(reminded=True)
                     continue
                 dispatch, envelope = self._escalated(dispatch, moment, now)
                 said.append(envelope)

@@ -102,9 +102,14 @@ class Worker:
         # What has taken something since what was given up there was looked at.
         self._taking: set[str] = set()
         self._adopted = False
-        self._calls = asyncio.Semaphore(limits.concurrency)
         self._leasing = Leasing[Delivery, Outcome](
-            self._claim, self._attempt, self._record, lambda one: one.destination, MANY, GATHER_SECONDS
+            self._claim,
+            self._attempt,
+            self._record,
+            lambda one: one.destination,
+            limits.concurrency,
+            MANY,
+            GATHER_SECONDS,
         )
 
     def wake(self) -> None:
@@ -156,14 +161,10 @@ class Worker:
         )
 
     async def _attempt(self, delivery: Delivery, begun: float) -> Outcome | None:
-        async with self._calls:
-            waited = asyncio.get_running_loop().time() - begun
-            if waited > WAITS_MOST * self._lease.total_seconds():
-                # Behind calls that hang, or in a process that stood still: it goes when its lease has ended.
-                return None
-            return await self._call(delivery)
-
-    async def _call(self, delivery: Delivery) -> Outcome:
+        waited = asyncio.get_running_loop().time() - begun
+        if waited > WAITS_MOST * self._lease.total_seconds():
+            # Behind calls that hang, or in a process that stood still: it goes when its lease has ended.
+            return None
         try:
             outcome = await self._deliver(delivery)
         except Exception as error:

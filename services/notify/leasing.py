@@ -50,7 +50,8 @@ class Leasing(Generic[Row, Outcome]):
     """The loop of a worker.
 
     `claim` takes rows that are due, none that is `held`; `attempt` gets a row and when it was asked for (of
-    the loop's clock), and returns None where nothing is to be recorded; `record` writes what came of some.
+    the loop's clock), and returns None where nothing is to be recorded; `at_once` of them are made at a time;
+    `record` writes what came of some.
     While at least `many` are under way, what ends within `gather` seconds is recorded together and its room
     filled together.
     """
@@ -61,6 +62,7 @@ class Leasing(Generic[Row, Outcome]):
         attempt: Callable[[Row, float], Awaitable[Outcome | None]],
         record: Callable[[Sequence[Ended[Row, Outcome]]], Awaitable[None]],
         destination: Callable[[Row], Hashable],
+        at_once: int,
         many: int | None = None,
         gather: float = 0.0,
     ) -> None:
@@ -68,12 +70,13 @@ class Leasing(Generic[Row, Outcome]):
         self._attempt = attempt
         self._record = record
         self._destination = destination
+        self._at_once = at_once
         self._many = many
         self._seconds = gather
         self.under_way: Counter[Hashable] = Counter()
         # Not to be taken again here: a result that waits for the database may outlive its lease.
         self.held: set[uuid.UUID] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._claimed: asyncio.Queue[tuple[Row, float]] = asyncio.Queue()
         self._ended: asyncio.Queue[Ended[Row, Outcome]] = asyncio.Queue()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -84,10 +87,10 @@ class Leasing(Generic[Row, Outcome]):
 
     async def run(self, beside: Coroutine[Any, Any, None]) -> None:
         """Work until cancelled, with `beside` as a part; ends after what is under way has ended."""
-        parts = [
-            asyncio.create_task(part) for part in (self._claim_for_ever(), self._record_for_ever(), beside)
-        ]
-        claiming = parts[0]
+        claiming = asyncio.create_task(self._claim_for_ever())
+        working = [self._attempt_for_ever() for _ in range(self._at_once)]
+        others = (self._record_for_ever(), *working, beside)
+        parts = [claiming, *map(asyncio.create_task, others)]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in parts:
@@ -100,12 +103,11 @@ class Leasing(Generic[Row, Outcome]):
             await asyncio.wait({claiming}, timeout=1)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_SECONDS):
-                    if self._tasks:
-                        await asyncio.wait(self._tasks)
+                    await self._claimed.join()
                     await self._ended.join()
-            for task in (*self._tasks, *parts):
-                task.cancel()
-            await asyncio.gather(*self._tasks, *parts, return_exceptions=True)
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
 
     async def _claim_for_ever(self) -> None:
         while not self._stopping:
@@ -122,25 +124,26 @@ class Leasing(Generic[Row, Outcome]):
             for row in claimed:
                 self.held.add(row.id)
                 self.under_way[self._destination(row)] += 1
-                task = asyncio.create_task(self._take(row, begun))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._claimed.put_nowait((row, begun))
             if not claimed:
                 await self._rest()
             await self._gather()
 
-    async def _take(self, row: Row, begun: float) -> None:
-        outcome = None
-        try:
-            outcome = await self._attempt(row, begun)
-        finally:
-            # Its room is the next one's; that it is recorded need not be waited for.
-            self.under_way[self._destination(row)] -= 1
-            if outcome is None:
-                self.held.discard(row.id)
-            else:
-                self._ended.put_nowait(Ended(row, outcome))
-            self._woken.set()
+    async def _attempt_for_ever(self) -> None:
+        while True:
+            row, begun = await self._claimed.get()
+            outcome = None
+            try:
+                outcome = await self._attempt(row, begun)
+            finally:
+                # Its room is the next one's; that it is recorded need not be waited for.
+                self.under_way[self._destination(row)] -= 1
+                if outcome is None:
+                    self.held.discard(row.id)
+                else:
+                    self._ended.put_nowait(Ended(row, outcome))
+                self._woken.set()
+                self._claimed.task_done()
 
     async def _record_for_ever(self) -> None:
         while True:

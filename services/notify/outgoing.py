@@ -116,8 +116,8 @@ def is_up(status: int) -> bool:
 async def read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body. Raises ValueError for one above the limit, without reading on."""
     content = bytearray()
-    async for chunk in answer.content.iter_any():
-        content += chunk
+    while not answer.content.at_eof():
+        content += await answer.content.readany()
         if len(content) > limit:
             answer.close()
             raise ValueError("the answer is too long")

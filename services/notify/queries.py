@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from services.notify.core.steps import Dispatch
 from services.notify.core.turns import Turn
@@ -156,12 +157,11 @@ async def update_dispatches(
 ) -> None:
     """Write where reports stand now, by the rules of that version where they moved on, and when their clocks
     tell something next. The rows are locked before."""
-    rows = [(one, clock == KEPT, None if clock == KEPT else clock) for one, clock in dispatches]
-    await connection.execute(_UPDATE, _STANDING.dump_json(rows).decode(), rules_version)
+    rows = [(one._asdict(), clock == KEPT, None if clock == KEPT else clock) for one, clock in dispatches]
+    await connection.execute(_UPDATE, to_json(rows).decode(), rules_version)
 
 
 # One value for all rows: an array for each of so many columns costs several times what the statement does.
-_STANDING = TypeAdapter(list[tuple[Dispatch, bool, datetime | None]])
 _UPDATE = """
     UPDATE dispatch d
     SET rules_version = CASE WHEN d.turn = n.turn THEN d.rules_version ELSE $2 END,

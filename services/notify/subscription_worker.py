@@ -74,7 +74,7 @@ class SubscriptionWorker:
         self._lease = timedelta(seconds=manner.lease)
         self._circuits: dict[uuid.UUID, Circuit] = {}
         self._leasing = Leasing[Due, Delivered | Failed](
-            self._claim, self._attempt, self._record, lambda due: due.subscription_id
+            self._claim, self._attempt, self._record, lambda due: due.subscription_id, manner.concurrency
         )
 
     def wake(self) -> None:

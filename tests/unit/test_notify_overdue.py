@@ -1,7 +1,6 @@
 """When clocks tell something, and what a report needs."""
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -43,18 +42,18 @@ def test_what_is_told_of_a_new_report_is_in_order() -> None:
     ]
     assert clocks().next(dispatch()) == told[0].at
     for before, after in itertools.pairwise(told):
-        at = replace(dispatch(), clocks_until=before.at)
+        at = dispatch()._replace(clocks_until=before.at)
         assert clocks().next(at) == after.at
         assert clocks().due(at, after.at - timedelta(microseconds=1)) == []
-    assert clocks().next(replace(dispatch(), clocks_until=told[-1].at)) is None
+    assert clocks().next(dispatch()._replace(clocks_until=told[-1].at)) is None
 
 
 def test_a_promise_to_answer_has_a_clock_of_its_own() -> None:
     """Until the resident was told something."""
-    promised = replace(dispatch("acknowledged"), seen_at=HOUR, answer_by=HOUR + 60 * HOURS)
+    promised = dispatch("acknowledged")._replace(seen_at=HOUR, answer_by=HOUR + 60 * HOURS)
     assert [target for target, _ in running(promised)] == ["answer", "resolve"]
     assert need(promised, HOUR + 60 * HOURS) == "answer_overdue"
-    assert [target for target, _ in running(replace(promised, answered_at=HOUR))] == ["resolve"]
+    assert [target for target, _ in running(promised._replace(answered_at=HOUR))] == ["resolve"]
 
 
 @pytest.mark.parametrize(
@@ -78,13 +77,13 @@ def test_what_a_report_needs_is_the_worst_of_it(
     changes: dict[str, object], hours: int, needs: str | None
 ) -> None:
     """A target is late from its end on."""
-    report: Dispatch = replace(dispatch(), **changes)  # type: ignore[arg-type]
+    report: Dispatch = dispatch()._replace(**changes)  # type: ignore[arg-type]
     assert need(report, HOUR + hours * HOURS) == needs
 
 
 def test_a_unit_that_left_the_folder_has_no_clocks() -> None:
     """Nobody is there to be told."""
-    gone = replace(dispatch(), unit="closed_down")
+    gone = dispatch()._replace(unit="closed_down")
     assert clocks().next(gone) is None
 
 

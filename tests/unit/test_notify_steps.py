@@ -177,7 +177,7 @@ def test_who_follows_what_was_said_ends_where_it_was_said(status: Status, action
 
 def test_refusing_gives_it_to_another_unit_which_begins_anew() -> None:
     """Who refused stays known; when it was seen, the level and the day are of the turn before."""
-    planned = replace(dispatch("planned"), seen_at=HOUR, level=2, day=HOUR.date(), acknowledged_at=HOUR)
+    planned = dispatch("planned")._replace(seen_at=HOUR, level=2, day=HOUR.date(), acknowledged_at=HOUR)
     after, (_, handed, routed) = moved(planned, "refuse")
     assert isinstance(handed, ReportHandedOver)
     assert isinstance(routed, ReportRouted)
@@ -214,10 +214,10 @@ def test_a_unit_that_has_it_again_goes_on_where_it_was() -> None:
     report to and fro, and by way of others; a unit that never had it gets its own time."""
     times = [HOUR + timedelta(hours=hours) for hours in range(1, 6)]
     seen = times[0] - timedelta(minutes=5)
-    parks = replace(dispatch("acknowledged"), level=2, reminded=True, seen_at=seen, clocks_until=seen)
+    parks = dispatch("acknowledged")._replace(level=2, reminded=True, seen_at=seen, clocks_until=seen)
     roads, first = hand_over(parks, "roads", times[0])
     assert (roads.level, roads.resolve_by, roads.clocks_until) == (0, times[0] + timedelta(days=9), times[0])
-    back, said = hand_over(replace(roads, level=1), "parks", times[1])
+    back, said = hand_over(roads._replace(level=1), "parks", times[1])
     kept = (
         *("unit", "acknowledge_by", "answer_by", "resolve_by", "level", "reminded"),
         *("seen_at", "answered_at", "clocks_until"),
@@ -280,7 +280,7 @@ def test_while_a_resident_is_asked_the_clock_stands() -> None:
     office = Calendar(ZoneInfo("UTC"), ((Span(540, 1020),),) * 5 + ((), ()), lambda _: False)
     friday, monday = datetime(2026, 11, 6, 16, tzinfo=UTC), datetime(2026, 11, 9, 10, tzinfo=UTC)
     until = datetime(2026, 11, 9, 12, tzinfo=UTC)
-    asked, (_, question) = advance(replace(dispatch(), resolve_by=until), act("ask"), friday, "v2")
+    asked, (_, question) = advance(dispatch()._replace(resolve_by=until), act("ask"), friday, "v2")
     assert (asked.status, asked.waits_since, type(question).__name__) == (
         "acknowledged",
         friday,
@@ -346,13 +346,13 @@ def test_the_next_level_is_told_and_remembered() -> None:
     """With the unit that has it, and why."""
     after, said = escalate(dispatch(), 2, "resolve_overdue")
     assert (said.unit, said.level, said.reason, said.version) == ("parks", 2, "resolve_overdue", 5)
-    assert after == replace(dispatch(), version=5, level=2)
+    assert after == dispatch()._replace(version=5, level=2)
 
 
 def test_giving_up_says_why_and_changes_no_status() -> None:
     """The report is still the unit's: a person has to look."""
     after, (failed,) = give_up(dispatch(), "webhook", "http_503", 20)
-    assert after == replace(dispatch(), version=5)
+    assert after == dispatch()._replace(version=5)
     assert failed.model_dump(include={"unit", "channel", "reason", "attempts", "version"}) == {
         "unit": "parks",
         "channel": "webhook",

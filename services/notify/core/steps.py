@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.notify.core.acts import Act, Status, Step, transition
 from services.notify.core.calendar import Calendar
@@ -32,8 +32,7 @@ from shared.events import (
 NOT_DELIVERED = "not_delivered"
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     """Where one report stands. Times are UTC; the times of a tip are cut to the hour.
 
     `turn` counts how often it came to a unit, the same one or another; `refused_by` are the units that have
@@ -133,7 +132,7 @@ def advance(
                 dispatch, escalated = escalate(dispatch, dispatch.level + 1, to.person)
                 events.append(escalated)
     if dispatch.status != found.after:
-        dispatch = replace(dispatch, status=found.after)
+        dispatch = dispatch._replace(status=found.after)
     return dispatch, tuple(events)
 
 
@@ -156,7 +155,7 @@ def go_on(dispatch: Dispatch, calendar: Calendar, now: datetime, rules_version: 
         return dispatch, ()
     at = _time(dispatch, now)
     waited = calendar.between(dispatch.waits_since, at)
-    dispatch = replace(dispatch, waits_since=None)
+    dispatch = dispatch._replace(waits_since=None)
     if not waited:
         return dispatch, ()
     later = calendar.after(dispatch.resolve_by, waited.total_seconds() / 3600)
@@ -165,7 +164,7 @@ def go_on(dispatch: Dispatch, calendar: Calendar, now: datetime, rules_version: 
         *(dispatch.acknowledge_by, dispatch.answer_by, later),
     )
     routed = _routed(dispatch, due, rules_version)
-    return replace(dispatch, resolve_by=later, version=routed.version), (routed,)
+    return dispatch._replace(resolve_by=later, version=routed.version), (routed,)
 
 
 def follow(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
@@ -175,7 +174,7 @@ def follow(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
     changes: dict[str, Any] = {}
     if change := _SAID.get(type(event)):
         changes = change(dispatch, event, _time(dispatch, at))
-    return replace(dispatch, version=event.version, **changes)
+    return dispatch._replace(version=event.version, **changes)
 
 
 def _with_its_times(dispatch: Dispatch, to: Responsible) -> Responsible:

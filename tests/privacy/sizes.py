@@ -17,4 +17,4 @@ BLOCKS = 100 if LONG else 24
 # Week-parts whose release is waited for.
 WEEKS = 60 if LONG else 10
 # Quarters of the audit end to end, and the areas and categories in each.
-AUDITED = (12, 60, 72) if LONG else (1, 20, 24)
+AUDITED = (20, 60, 72) if LONG else (1, 20, 24)

@@ -33,6 +33,9 @@ from tests.stats_town import SINCE, SPEC
 QUARTERS, AREAS, CATEGORIES = AUDITED
 TOOK: tuple[Took, ...] = ("1h", "4h", "24h", "72h", "7d", "later")
 EACH = len(TOOK) * AREAS
+# Above which part of the largest ratio the attacker says "there", fixed before: by simulation a second draw is
+# shown by 3,600 runs in 99 of 100 audits at least.
+THRESHOLD = 0.65
 # By how much the clock is set forward at a time.
 ROUNDS = timedelta(days=7 if LONG else 30)
 
@@ -154,7 +157,7 @@ async def test_8_end_to_end_the_audit_shows_no_more_than_is_claimed(
 
     def shown(found: numpy.ndarray[Any, numpy.dtype[numpy.int64]], scales: list[int]) -> float:
         scores = log_ratios(found, [1] * len(scales), scales)
-        threshold = 0.5 * sum(1 / scale for scale in scales)
+        threshold = THRESHOLD * sum(1 / scale for scale in scales)
         return rates(scores[there], scores[numpy.logical_not(there)], threshold).epsilon_at_least
 
     first = await figures(GENUINE)

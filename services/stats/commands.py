@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.stats import importing, queries_releases, saying_again, verifying
+from services.stats.config import ImportSettings
 from services.stats.core.export import read_mapping
 from services.stats.core.facts import facts
 from services.stats.core.spec import SUBJECTS, spec_of
@@ -15,7 +16,6 @@ from shared import municipality
 from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
 from shared.mending.journal import kept_for, note
-from shared.settings import KafkaSettings
 
 
 def extend(commands: Any) -> None:
@@ -34,14 +34,16 @@ def extend(commands: Any) -> None:
     importing_ = add_command(
         commands, "import-incidents", "publish a police export, as the police's user of Kafka", _import
     )
-    importing_.add_argument("file", type=Path, help="CSV, or JSON lines (.jsonl)")
+    importing_.add_argument("file", type=Path, help="CSV, or JSON lines (.jsonl); may be packed (.gz)")
     importing_.add_argument("--mapping", type=Path, required=True, help="a TOML file: what its columns mean")
 
 
 def _import(_program: Program, given: argparse.Namespace) -> None:
     try:
+        settings = ImportSettings.read()
         by = read_mapping(given.mapping.read_text(encoding="utf-8"))
-        fates = asyncio.run(importing.import_file(KafkaSettings.read().kafka, given.file, by))
+        town = municipality.read(settings.municipality)
+        fates = asyncio.run(importing.import_file(settings.kafka, given.file, by, town))
     except (OSError, UnicodeDecodeError) as error:
         raise Refusal(f"a file cannot be used: {error}") from error
     for fate, count in fates.most_common():

@@ -1,10 +1,11 @@
 """What `stats` needs to know besides what every service does."""
 
 import re
+from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
-from shared.settings import ServiceSettings
+from shared.settings import KafkaSettings, ServiceSettings
 
 
 class Settings(ServiceSettings):
@@ -28,3 +29,9 @@ class Settings(ServiceSettings):
     @property
     def former_keys(self) -> list[str]:
         return [key.strip() for key in self.former_signing_keys.split(",") if key.strip()]
+
+
+class ImportSettings(KafkaSettings):
+    """What an import needs: Kafka, as the police's user, and the folder that the mapping must fit."""
+
+    municipality: Path = Field(description="folder of the municipality")

@@ -8,26 +8,37 @@ import json
 import math
 import tomllib
 import uuid
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, time
+from functools import lru_cache
+from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from services.stats.core.spec import spec_of
 from shared.errors import Refusal
 from shared.events import IncidentRecorded
+from shared.municipality import Municipality
 
 # The namespace of incidents' ids: with another, every incident ever imported would count again.
 NAMESPACE = uuid.UUID("7c0b6a52-3f0e-4f6b-9a51-5a4c0a1f6f0d")
-OLDEST = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 def _zone(name: object) -> ZoneInfo:
     try:
         return ZoneInfo(str(name))
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError("write a time zone such as America/Toronto") from error
+
+
+def _encoding(name: str) -> str:
+    try:
+        if "a\n".encode(name).endswith(b"a\n"):
+            return name
+    except LookupError:
+        pass
+    raise ValueError("write an encoding in which a line ends with one byte, such as utf-8-sig or cp1252")
 
 
 class ExportMapping(BaseModel):
@@ -36,11 +47,12 @@ class ExportMapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     source: str = Field(min_length=1, description="a name of the export, part of every incident's id")
     key: tuple[str, ...] = Field(min_length=1, description="the columns that tell incidents apart")
+    key_repeats: bool = Field(False, description="whether rows with the same key are several incidents")
     zone: Annotated[ZoneInfo, BeforeValidator(_zone)]
     time: str
     time_format: str
     hour: str | None = Field(None, description="a column with the local hour, where `time` is a day")
-    encoding: str = "utf-8-sig"
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8-sig"
     category: str
     categories: Mapping[str, str]
     area: str
@@ -50,17 +62,65 @@ class ExportMapping(BaseModel):
     latitude: str = "Lat"
     longitude: str = "Long"
 
+    def columns(self) -> list[str]:
+        """The columns that every row must have."""
+        place = (self.latitude, self.longitude) if self.box else ()
+        hour = (self.hour,) if self.hour else ()
+        return list(dict.fromkeys((*self.key, self.time, *hour, self.category, self.area, *place)))
+
 
 class Rejected(Exception):  # noqa: N818 - named for what became of the line
-    """A line that is no incident, and why."""
+    """A line that is no incident, and why; `fate` is the same for all lines of its kind."""
+
+    def __init__(self, fate: str, detail: str = "") -> None:
+        super().__init__(f"{fate}: {detail}" if detail else fate)
+        self.fate = fate
+
+
+class Span(NamedTuple):
+    """The times that an incident may have, both included."""
+
+    first: datetime
+    last: datetime
 
 
 def read_mapping(text: str) -> ExportMapping:
-    """Read a mapping. Raises Refusal."""
+    """Read a mapping. Raises Refusal with every mistake."""
     try:
         return ExportMapping.model_validate(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise Refusal(f"the mapping cannot be used: {error}") from error
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise Refusal(f"the mapping cannot be used: {'; '.join(faults)}") from error
+
+
+def check_mapping(by: ExportMapping, town: Municipality) -> None:
+    """Raise Refusal that names every area and category of the mapping that the statistics do not know."""
+    areas, categories = spec_of(town).table("incidents.month").codes
+    faults = []
+    if by.area_set != town.primary_area_set:
+        faults.append(f"area_set {by.area_set!r} is not {town.primary_area_set!r}, which statistics use")
+    faults += [f"no area {one!r}" for one in _strange(by.areas, areas)]
+    faults += [
+        f"no category {one!r} in statistics.toml; it has {', '.join(categories)}"
+        for one in _strange(by.categories, categories)
+    ]
+    if faults:
+        raise Refusal(
+            f"the mapping does not fit {town.slug}: {'; '.join(faults)}; correct the mapping, or the "
+            "municipality's folder"
+        )
+
+
+def _strange(codes: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    return sorted({*codes.values()} - {*known})
+
+
+def counted(town: Municipality, now: datetime) -> Span:
+    """The times of incidents that statistics count: since they begin, and not in the future."""
+    begin = datetime.combine(town.statistics.incidents.since, time.min, town.tz)
+    return Span(begin.astimezone(UTC), now)
 
 
 def row_of(line: str, header: Sequence[str] | None) -> dict[str, str]:
@@ -75,7 +135,7 @@ def row_of(line: str, header: Sequence[str] | None) -> dict[str, str]:
         return {name: "" if value is None else str(value) for name, value in row.items()}
     cells = cells_of(line)
     if len(cells) != len(header):
-        raise Rejected(f"{len(cells)} columns instead of {len(header)}")
+        raise Rejected("another number of columns than the first line", f"{len(cells)} of {len(header)}")
     return dict(zip(header, cells, strict=True))
 
 
@@ -87,14 +147,28 @@ def cells_of(line: str) -> list[str]:
         raise Rejected("no row of CSV") from error
 
 
-def incident_of(row: Mapping[str, str], by: ExportMapping, now: datetime) -> IncidentRecorded:
-    """The incident that a row records. Raises Rejected."""
+def identity_of(row: Mapping[str, str], by: ExportMapping) -> uuid.UUID:
+    """The id of a row by its key: whenever it is read the same. Raises Rejected."""
     key = [_cell(row, name) for name in by.key]
     if not all(key):
-        raise Rejected(f"no key in {', '.join(by.key)}")
+        raise Rejected("no key", ", ".join(by.key))
+    return uuid.uuid5(NAMESPACE, json.dumps([by.source, *key]))
+
+
+def repeated(identity: uuid.UUID, before: int) -> uuid.UUID:
+    """The id of a row whose key so many rows before it have."""
+    return uuid.uuid5(identity, str(before)) if before else identity
+
+
+def incident_of(
+    row: Mapping[str, str], by: ExportMapping, identity: uuid.UUID, span: Span
+) -> IncidentRecorded:
+    """The incident that a row records. Raises Rejected."""
     hour = _hour(row, by)
-    if not OLDEST <= hour <= now:
-        raise Rejected(f"time {_cell(row, by.time)!r} is in the future or before 1900")
+    if hour < span.first:
+        raise Rejected("before the statistics begin", _cell(row, by.time))
+    if hour > span.last:
+        raise Rejected("in the future", _cell(row, by.time))
     code, place = _cell(row, by.category), _cell(row, by.area)
     if code not in by.categories:
         raise Rejected(f"unknown offence code {code!r}")
@@ -102,7 +176,6 @@ def incident_of(row: Mapping[str, str], by: ExportMapping, now: datetime) -> Inc
         raise Rejected(f"unknown place {place!r}")
     if by.box is not None:
         _check_point(row, by, by.box)
-    identity = uuid.uuid5(NAMESPACE, json.dumps([by.source, *key]))
     areas = {by.area_set: by.areas[place]}
     return IncidentRecorded(incident_id=identity, category=by.categories[code], areas=areas, hour=hour)
 
@@ -116,14 +189,19 @@ def _cell(row: Mapping[str, str], name: str) -> str:
 def _hour(row: Mapping[str, str], by: ExportMapping) -> datetime:
     text = _cell(row, by.time)
     try:
-        time = datetime.strptime(text, by.time_format)  # noqa: DTZ007 - its zone is the next line's
-        time = time.replace(tzinfo=by.zone) if time.tzinfo is None else time.astimezone(by.zone)
+        moment = _moment(text, by.time_format)
+        moment = moment.replace(tzinfo=by.zone) if moment.tzinfo is None else moment.astimezone(by.zone)
         if by.hour is not None:
             of_day = int(_cell(row, by.hour))
-            time = time.replace(hour=of_day)
-        return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+            moment = moment.replace(hour=of_day)
+        return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     except (ValueError, OverflowError) as error:
-        raise Rejected(f"broken time {text!r}") from error
+        raise Rejected("broken time", text) from error
+
+
+@lru_cache(maxsize=10_000)
+def _moment(text: str, form: str) -> datetime:
+    return datetime.strptime(text, form)  # noqa: DTZ007 - the zone is the mapping's
 
 
 def _check_point(row: Mapping[str, str], by: ExportMapping, box: tuple[float, float, float, float]) -> None:

@@ -11,7 +11,7 @@ PARTS ?= kills network clocks containers
 KILLS ?= 800
 SEED ?= 7
 
-.PHONY: help demo half-year run test privacy bench chaos check contract format lock clean
+.PHONY: help demo half-year toronto run test privacy bench chaos check contract format lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,9 @@ demo: $(VENV)/ready ## replay 5,000 real requests through the whole system and p
 
 half-year: $(VENV)/ready ## Boston's requests through routing and clocks, held against what the city did (ARGS="--file EXPORT")
 	@$(RUN) -m deploy.half_year $(ARGS)
+
+toronto: $(VENV)/ready ## eight years of Toronto's recorded crime imported, closed, released, beside what was counted
+	@IBUURT_TEST_LONG=1 $(RUN) -m pytest -q -s tests/integration/test_toronto.py
 
 run: $(VENV)/ready ## run the whole system on this machine until Ctrl-C
 	@$(RUN) -m deploy.local run $(ARGS)
@@ -40,7 +43,7 @@ bench: $(VENV)/ready ## speed against named peers; B=relay for one, ARGS="--size
 chaos: $(VENV)/ready ## the long runs of the fault tests, and their ledgers (PARTS="network", KILLS=800, SEED=7)
 	@PYTHON=$(RUN) IBUURT_CHAOS_LONG=1 IBUURT_CHAOS_KILLS=$(KILLS) IBUURT_CHAOS_SEED=$(SEED) sh tests/chaos.sh $(PARTS)
 
-check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, both municipalities, the contract, docs/privacy.md, the alarms
+check: $(VENV)/ready ## ruff, mypy --strict, the borders between modules, the municipalities, the contract, docs/privacy.md, the alarms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy

@@ -17,6 +17,7 @@ from bench import (
     delivery,
     figures,
     hostile,
+    importing,
     intake,
     issues,
     latency,
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "delivery": delivery.run,
     "close": closing.run,
     "figures": figures.run,
+    "import": importing.run,
 }
 SIZES = (0.001, 10.0)
 

@@ -179,6 +179,8 @@ def _manner(settings: config.Settings) -> Manner:
         settings.retry_base_seconds,
         settings.retry_cap_seconds,
         timedelta(days=settings.subscription_disable_days),
+        settings.subscription_aside_refusals,
+        timedelta(hours=settings.subscription_aside_hours),
     )
 
 

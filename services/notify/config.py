@@ -47,6 +47,12 @@ class Settings(ServiceSettings, MailSettings):
     subscription_disable_days: float = Field(
         5, gt=0, le=365, description="days of nothing but failures after which a subscription is disabled"
     )
+    subscription_aside_refusals: int = Field(
+        20, ge=1, le=10_000, description="refusals in a row before a subscriber's event may be set aside"
+    )
+    subscription_aside_hours: float = Field(
+        24, gt=0, le=8_760, description="hours of refusals before a subscriber's event may be set aside"
+    )
     public_url: str = Field(pattern=r"^https?://", description="where units reach the public port")
     private_networks: Networks = Field(
         (),

@@ -55,7 +55,11 @@ class SubscriptionMetrics:
             self.attempts.labels(result)
         # Events that have not reached their subscribers, those of disabled subscriptions included.
         self.open = Gauge("subscription_deliveries_open", "Open deliveries", registry=registry)
-        # Seconds since the oldest of them came, without those of disabled subscriptions.
+        # Events that their subscribers refused until they were set aside.
+        self.set_aside = Gauge(
+            "subscription_deliveries_set_aside", "Refused and set aside", registry=registry
+        )
+        # Seconds since the oldest of the open ones came, without those of disabled subscriptions.
         self.oldest = Gauge(
             "subscription_delivery_oldest_seconds", "Age of the oldest waiting event", registry=registry
         )

@@ -22,7 +22,7 @@ class Added(NamedTuple):
 
 class Listed(NamedTuple):
     """A subscription as a person sees it; `since` is since when the oldest of what is `open` waits,
-    `why` how its last call failed."""
+    `why` how its last call failed; `set_aside` events, which its system refused, wait for a person."""
 
     id: uuid.UUID
     name: str
@@ -39,6 +39,9 @@ class Listed(NamedTuple):
     open: int
     since: datetime | None
     why: str | None
+    set_aside: int
+    set_aside_since: datetime | None
+    refusal: str | None
 
 
 async def insert_subscription(connection: Any, added: Added) -> bool:
@@ -72,10 +75,16 @@ async def subscriptions(connection: Any) -> list[Subscription]:
 async def listed(connection: Any, which: str | None = None) -> list[Listed]:
     """The subscriptions by name, or only the one of that id or name."""
     rows = await connection.fetch(
-        """SELECT s.*, d.open, d.since, d.why FROM subscription s
-           CROSS JOIN LATERAL (SELECT count(*) AS open, min(queued_at) AS since,
-                                      (array_agg(last_failure ORDER BY position))[1] AS why
-                               FROM subscription_delivery WHERE subscription_id = s.id) d
+        """SELECT s.*, d.* FROM subscription s
+           CROSS JOIN LATERAL (
+               SELECT count(*) FILTER (WHERE set_aside_at IS NULL) AS open,
+                      min(queued_at) FILTER (WHERE set_aside_at IS NULL) AS since,
+                      (array_agg(last_failure ORDER BY position) FILTER (WHERE set_aside_at IS NULL))[1]
+                          AS why,
+                      count(set_aside_at) AS set_aside,
+                      (array_agg(last_failure ORDER BY position)
+                       FILTER (WHERE set_aside_at IS NOT NULL))[1] AS refusal
+               FROM subscription_delivery WHERE subscription_id = s.id) d
            WHERE $1::text IS NULL OR s.id::text = lower($1) OR s.name = $1 ORDER BY s.name""",
         which,
     )
@@ -97,20 +106,22 @@ async def next_generation(connection: Any, subscription_id: uuid.UUID, previous_
 async def disable(connection: Any, subscription_id: uuid.UUID, now: datetime) -> None:
     """Call it no more, by a person's command. What happens is kept for it."""
     await connection.execute(
-        "UPDATE subscription SET disabled_at = $2, disabled_why = 'command' WHERE id = $1",
+        """UPDATE subscription SET disabled_at = $2, disabled_why = 'command', notice_at = NULL
+           WHERE id = $1""",
         subscription_id,
         now,
     )
 
 
 async def enable(connection: Any, subscription_id: uuid.UUID, now: datetime) -> None:
-    """Call it again, at once, and judge it by what follows."""
+    """Call it again, at once, also with what was set aside, and judge it by what follows."""
     await connection.execute(
         """WITH enabled AS (
                UPDATE subscription SET disabled_at = NULL, disabled_why = NULL, failing_since = NULL,
-                                      notice_at = NULL
+                                      notice_at = NULL, set_aside_since = NULL
                WHERE id = $1 RETURNING id)
-           UPDATE subscription_delivery d SET next_attempt_at = $2 FROM enabled
+           UPDATE subscription_delivery d
+           SET next_attempt_at = $2, refusals = 0, refused_since = NULL, set_aside_at = NULL FROM enabled
            WHERE d.subscription_id = enabled.id AND NOT d.leased""",
         subscription_id,
         now,
@@ -224,7 +235,7 @@ async def due_subscriptions(connection: Any, now: datetime) -> list[uuid.UUID]:
     rows = await connection.fetch(
         """SELECT s.id FROM subscription s WHERE s.disabled_at IS NULL AND EXISTS (
                SELECT FROM subscription_delivery d
-               WHERE d.subscription_id = s.id AND d.next_attempt_at <= $1)""",
+               WHERE d.subscription_id = s.id AND d.next_attempt_at <= $1 AND d.set_aside_at IS NULL)""",
         now,
     )
     return [row["id"] for row in rows]
@@ -239,17 +250,17 @@ async def claim(
     leased_until: datetime,
 ) -> list[Due]:
     """Take what is due until the lease ends: of each subscription so many, `limit` in all, and of each key
-    only the first that has not gone; nothing of what is held already."""
+    only the first that has not gone and is not set aside; nothing of what is held already."""
     rows = await connection.fetch(
         """WITH due AS (
                SELECT d.id FROM unnest($1::uuid[], $2::integer[]) AS u (subscription_id, room)
                CROSS JOIN LATERAL (
                    SELECT o.id, o.next_attempt_at FROM subscription_delivery o
                    WHERE o.subscription_id = u.subscription_id AND o.next_attempt_at <= $4
-                     AND o.id <> ALL($6)
+                     AND o.id <> ALL($6) AND o.set_aside_at IS NULL
                      AND NOT EXISTS (SELECT FROM subscription_delivery b
                                      WHERE b.subscription_id = o.subscription_id AND b.key = o.key
-                                       AND b.position < o.position)
+                                       AND b.position < o.position AND b.set_aside_at IS NULL)
                    ORDER BY o.next_attempt_at, o.position LIMIT u.room FOR UPDATE SKIP LOCKED) d
                ORDER BY d.next_attempt_at LIMIT $3)
            UPDATE subscription_delivery d SET next_attempt_at = $5, leased = true
@@ -268,12 +279,14 @@ async def claim(
 
 
 class PutOff(NamedTuple):
-    """A failed attempt, of whoever holds that lease, and when it is tried again."""
+    """A failed attempt, of whoever holds that lease, and when it is tried again; `refused` where the
+    subscriber's system works and does not want it."""
 
     id: uuid.UUID
     lease: datetime
     again: datetime
     failure: str
+    refused: bool
 
 
 async def delete_gone(connection: Any, delivery_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
@@ -284,17 +297,46 @@ async def delete_gone(connection: Any, delivery_ids: Sequence[uuid.UUID]) -> set
     return {row["id"] for row in rows}
 
 
-async def put_off(connection: Any, failed: Sequence[PutOff]) -> set[uuid.UUID]:
+async def put_off(connection: Any, failed: Sequence[PutOff], now: datetime) -> set[uuid.UUID]:
     """Let what failed wait; those that were leased as it says."""
     rows = await connection.fetch(
         """UPDATE subscription_delivery d
-           SET attempts = attempts + 1, next_attempt_at = f.again, last_failure = f.failure, leased = false
-           FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[])
-                AS f (id, lease, again, failure)
+           SET attempts = attempts + 1, next_attempt_at = f.again, last_failure = f.failure, leased = false,
+               refusals = CASE WHEN f.refused THEN d.refusals + 1 ELSE 0 END,
+               refused_since = CASE WHEN f.refused THEN least(d.refused_since, $6) END
+           FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::boolean[])
+                AS f (id, lease, again, failure, refused)
            WHERE d.id = f.id AND d.leased AND d.next_attempt_at = f.lease RETURNING d.id""",
         *(list(column) for column in zip(*failed, strict=True)),
+        now,
     )
     return {row["id"] for row in rows}
+
+
+async def set_aside(
+    connection: Any, ids: Iterable[uuid.UUID], refusals: int, longest: timedelta, now: datetime
+) -> list[str]:
+    """Of these events set those aside that were refused so often and for so long, by a system that took
+    another one meanwhile; the names of the subscriptions of which nothing was before, whose contacts are to
+    be told."""
+    rows = await connection.fetch(
+        """WITH aside AS (
+               UPDATE subscription_delivery d SET set_aside_at = $4 FROM subscription s
+               WHERE d.id = ANY($1) AND s.id = d.subscription_id
+                 AND d.refusals >= $2 AND d.refused_since <= $4::timestamptz - $3::interval
+                 AND coalesce(s.failing_since > d.refused_since, true)
+               RETURNING d.subscription_id)
+           UPDATE subscription s SET set_aside_since = $4, notice_at = $4
+           WHERE s.id IN (SELECT subscription_id FROM aside) AND s.disabled_at IS NULL
+             AND NOT EXISTS (SELECT FROM subscription_delivery o
+                             WHERE o.subscription_id = s.id AND o.set_aside_at IS NOT NULL)
+           RETURNING s.name""",
+        list(ids),
+        refusals,
+        longest,
+        now,
+    )
+    return [row["name"] for row in rows]
 
 
 async def note_success(connection: Any, subscription_ids: Sequence[uuid.UUID]) -> None:
@@ -331,7 +373,7 @@ async def bring_forward(connection: Any, now: datetime, longest: timedelta) -> i
     """Let go at once what is put off for longer than anything ever is: the clock has gone back since."""
     brought = await connection.execute(
         """UPDATE subscription_delivery SET next_attempt_at = $1::timestamptz
-           WHERE next_attempt_at > $1::timestamptz + $2::interval""",
+           WHERE next_attempt_at > $1::timestamptz + $2::interval AND set_aside_at IS NULL""",
         now,
         longest,
     )
@@ -339,9 +381,11 @@ async def bring_forward(connection: Any, now: datetime, longest: timedelta) -> i
 
 
 class Backlog(NamedTuple):
-    """What waits for subscriptions that are called, since when, and how many are disabled, by why."""
+    """What waits for subscriptions that are called, since when, what is set aside, and how many are disabled,
+    by why."""
 
     open: int
+    set_aside: int
     since: datetime | None
     failing: int
     command: int
@@ -350,9 +394,11 @@ class Backlog(NamedTuple):
 async def backlog(connection: Any) -> Backlog:
     """What waits."""
     row = await connection.fetchrow(
-        """SELECT (SELECT count(*) FROM subscription_delivery) AS open,
+        """SELECT (SELECT count(*) FROM subscription_delivery WHERE set_aside_at IS NULL) AS open,
+                  (SELECT count(*) FROM subscription_delivery WHERE set_aside_at IS NOT NULL) AS set_aside,
                   (SELECT min(d.queued_at) FROM subscription_delivery d
-                   JOIN subscription s ON s.id = d.subscription_id WHERE s.disabled_at IS NULL) AS since,
+                   JOIN subscription s ON s.id = d.subscription_id
+                   WHERE s.disabled_at IS NULL AND d.set_aside_at IS NULL) AS since,
                   count(*) FILTER (WHERE disabled_why = 'failing') AS failing,
                   count(*) FILTER (WHERE disabled_why = 'command') AS command
            FROM subscription"""

@@ -46,7 +46,8 @@ def extend(commands: Any) -> None:
         help=f"so long the one before signs too ({PREVIOUS_DAYS:g}); 0 where somebody else knows it",
     )
     _add_changing(parsers, "disable", "call it no more; what happens is kept for it", _disable)
-    _add_changing(parsers, "enable", "call it again; what waits for it goes, in order", _enable)
+    does = "call it again; what waits for it goes, in order, and what was set aside is tried again"
+    _add_changing(parsers, "enable", does, _enable)
     _add_changing(parsers, "remove", "forget it, and what waits for it", _remove)
 
 
@@ -216,6 +217,12 @@ def _told(one: Listed, now: datetime) -> Iterator[str]:
     waits = f", the oldest since {_day(one.since)}" if one.since else ""
     waits += f" ({one.why})" if one.why else ""
     yield f"    {one.open} waiting{waits}"
+    if one.set_aside:
+        since = f" since {_day(one.set_aside_since)}" if one.set_aside_since else ""
+        yield (
+            f"    {one.set_aside} SET ASIDE{since}, which it refused ({one.refusal}); "
+            f"`subscriptions enable {one.name}` sends them again"
+        )
     if one.previous_until and now < one.previous_until:
         yield f"    secret {one.generation}; the one before signs too until {_day(one.previous_until)}"
 
@@ -255,12 +262,14 @@ async def _disable(connection: Any, found: Listed, _given: argparse.Namespace) -
 
 
 async def _enable(connection: Any, found: Listed, _given: argparse.Namespace) -> None:
-    if not found.disabled_at:
+    if not found.disabled_at and not found.set_aside:
         raise Refusal(f"{found.name} is enabled already; what waits for it is tried again by itself")
     await queries.enable(connection, found.id, datetime.now(UTC))
     say(f"{found.name} is called again; {found.open} waiting events go, in order")
+    if found.set_aside:
+        say(f"{found.set_aside} that were set aside go too, after what came later and has gone meanwhile")
 
 
 async def _remove(connection: Any, found: Listed, _given: argparse.Namespace) -> None:
     await queries.remove(connection, found.id)
-    say(f"{found.name} is removed, and {found.open} events that waited for it")
+    say(f"{found.name} is removed, and {found.open + found.set_aside} events that waited for it")

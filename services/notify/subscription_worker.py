@@ -41,13 +41,16 @@ Send = Callable[[Due], Awaitable[Delivered | Failed]]
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How much at once, in all and to one subscriber; how a failure is tried again (seconds); after how long
-    of nothing but failures a subscription is disabled; how long a lease lasts, and a call (seconds)."""
+    of nothing but failures a subscription is disabled; how often and for how long an event is refused before
+    it is set aside; how long a lease lasts, and a call (seconds)."""
 
     concurrency: int
     per_subscription: int
     base: float
     cap: float
     disable_after: timedelta
+    aside_refusals: int
+    aside_after: timedelta
     lease: float = LEASE_SECONDS
     call: float = CALL_SECONDS
 
@@ -138,7 +141,7 @@ class SubscriptionWorker:
         gone = [one.row for one in ended if isinstance(one.outcome, Delivered)]
         failed = {one.row: one.outcome for one in ended if isinstance(one.outcome, Failed)}
         waits = [self._put_off(due, outcome, now) for due, outcome in failed.items()]
-        deleted, put_off, disabled = await written(
+        deleted, put_off, disabled, aside = await written(
             self._pool, lambda connection: self._write(connection, gone, failed, waits, now)
         )
         self._metrics.attempts.labels("done").inc(len(deleted))
@@ -149,6 +152,10 @@ class SubscriptionWorker:
             enable = typed("notify", f"subscriptions enable {name} --by NAME")
             mend = f"ask its contact what its system lacks, then run {enable}"
             log.error("subscription_disabled", subscription=str(subscription_id), name=name, mend=mend)
+        for name in aside:
+            enable = typed("notify", f"subscriptions enable {name} --by NAME")
+            mend = f"ask its contact why its system refuses what `subscriptions list` says, then run {enable}"
+            log.error("subscription_event_set_aside", name=name, mend=mend)
 
     async def _write(
         self,
@@ -157,9 +164,9 @@ class SubscriptionWorker:
         failed: Mapping[Due, Failed],
         waits: Sequence[PutOff],
         now: datetime,
-    ) -> tuple[set[uuid.UUID], set[uuid.UUID], list[tuple[uuid.UUID, str]]]:
+    ) -> tuple[set[uuid.UUID], set[uuid.UUID], list[tuple[uuid.UUID, str]], list[str]]:
         deleted = await queries.delete_gone(connection, [due.id for due in gone]) if gone else set()
-        put_off = await queries.put_off(connection, waits) if waits else set()
+        put_off = await queries.put_off(connection, waits, now) if waits else set()
         well = {due.subscription_id for due in gone if not due.superseded}
         ill = {
             due.subscription_id: outcome.reason
@@ -171,11 +178,16 @@ class SubscriptionWorker:
         disabled = []
         if ill:
             disabled = await queries.note_failures(connection, ill, now, self._manner.disable_after)
-        return deleted, put_off, disabled
+        aside: list[str] = []
+        if refused := [one.id for one in waits if one.refused and one.id in put_off]:
+            most, after = self._manner.aside_refusals, self._manner.aside_after
+            aside = await queries.set_aside(connection, refused, most, after, now)
+        return deleted, put_off, disabled, aside
 
     def _put_off(self, due: Due, outcome: Failed, now: datetime) -> PutOff:
         wait = backoff(due.attempts + 1, self._manner.base, self._manner.cap, self._chance())
-        return PutOff(due.id, due.leased_until, now + timedelta(seconds=wait), outcome.reason)
+        again, refused = now + timedelta(seconds=wait), bool(outcome.unit_up)
+        return PutOff(due.id, due.leased_until, again, outcome.reason, refused)
 
     async def _watch_for_ever(self) -> None:
         longest = max(self._lease, timedelta(seconds=self._manner.cap)) + CLOCKS_APART
@@ -193,6 +205,7 @@ class SubscriptionWorker:
                     raise
             else:
                 self._metrics.open.set(found.open)
+                self._metrics.set_aside.set(found.set_aside)
                 self._metrics.oldest.set(max(0.0, (now - (found.since or now)).total_seconds()))
                 self._metrics.disabled.labels("failing").set(found.failing)
                 self._metrics.disabled.labels("command").set(found.command)

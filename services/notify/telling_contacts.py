@@ -1,4 +1,5 @@
-"""Contacts of webhook subscriptions are told by e-mail, once, that theirs was disabled."""
+"""Contacts of webhook subscriptions are told by e-mail, once, that theirs was disabled, or events of it were
+set aside."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,9 +7,9 @@ from typing import Any
 
 import structlog
 
-from services.notify import queries_disabled
+from services.notify import queries_contacts
+from services.notify.core.contact_letters import Trouble, letter
 from services.notify.core.deliveries import Delivered, Failed
-from services.notify.core.disabled import Disabled, letter
 from services.notify.core.letters import Writer
 from services.notify.emails import Emails
 
@@ -32,17 +33,17 @@ class Contacts:
     async def look(self) -> None:
         """Tell whoever is to be told now."""
         async with self._pool.acquire() as connection:
-            found = await queries_disabled.take_notices(connection, self._clock(), AGAIN)
+            found = await queries_contacts.take_notices(connection, self._clock(), AGAIN)
         for one in found:
             failed = await self._tell(one)
-            if failed is None or failed.for_good or self._clock() - one.disabled_at > LONGEST:
+            if failed is None or failed.for_good or (one.since and self._clock() - one.since > LONGEST):
                 async with self._pool.acquire() as connection:
-                    await queries_disabled.end_notice(connection, one)
+                    await queries_contacts.end_notice(connection, one)
                 self._say_end(one, failed)
             else:
                 log.warning("subscription_contact_not_now", name=one.name, reason=failed.reason)
 
-    async def _tell(self, one: Disabled) -> Failed | None:
+    async def _tell(self, one: Trouble) -> Failed | None:
         try:
             message = letter(one, self._writer, self._clock())
             outcome = await self._emails.hand_over(message, one.contact)
@@ -52,7 +53,7 @@ class Contacts:
             return Failed("error")
         return None if isinstance(outcome, Delivered) else outcome
 
-    def _say_end(self, one: Disabled, failed: Failed | None) -> None:
+    def _say_end(self, one: Trouble, failed: Failed | None) -> None:
         if failed is None:
             log.info("subscription_contact_told", name=one.name)
             return

@@ -33,7 +33,9 @@ async def work(dsn: str) -> None:
         worker = SubscriptionWorker(
             pool,
             SubscriptionCalls(session, MASTER, _now, CALL_SECONDS).send,
-            manner=Manner(8, 4, 0.02, 0.1, timedelta(days=5), LEASE_SECONDS, CALL_SECONDS),
+            manner=Manner(
+                8, 4, 0.02, 0.1, timedelta(days=5), 20, timedelta(days=1), LEASE_SECONDS, CALL_SECONDS
+            ),
             metrics=SubscriptionMetrics(CollectorRegistry()),
             clock=_now,
             chance=random.random,

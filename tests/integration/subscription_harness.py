@@ -130,6 +130,8 @@ class Subscriptions:
             "base": 0.02,
             "cap": 0.1,
             "disable_after": timedelta(days=5),
+            "aside_refusals": 20,
+            "aside_after": timedelta(hours=24),
             "call": call,
         } | changes
         calls = SubscriptionCalls(self.session, MASTER, self.clock, call)

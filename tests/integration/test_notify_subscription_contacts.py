@@ -8,10 +8,11 @@ from email.message import EmailMessage
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
-from services.notify import queries_disabled
+from services.notify import queries_contacts
 from services.notify import queries_subscriptions as queries
-from services.notify.core import disabled, letters
+from services.notify.core import contact_letters, letters
 from services.notify.core.letters import Writer
 from services.notify.emails import Emails
 from services.notify.telling_contacts import AGAIN, LONGEST, Contacts
@@ -112,13 +113,39 @@ async def test_who_is_disabled_anew_while_it_is_told_of_before_is_told_of_that_t
     """The end of the first telling does not end the second."""
     await fail(subs)
     async with subs.pool.acquire() as connection:
-        (before,) = await queries_disabled.take_notices(connection, subs.clock(), AGAIN)
+        (before,) = await queries_contacts.take_notices(connection, subs.clock(), AGAIN)
         await queries.enable(connection, before.id, subs.clock())
     await fail(subs)
     async with subs.pool.acquire() as connection:
-        await queries_disabled.end_notice(connection, before)
+        await queries_contacts.end_notice(connection, before)
     await contacts(subs, box).look()
     assert len(box.taken) == 1
+
+
+async def test_the_contact_is_told_once_of_what_its_system_refuses(subs: Subscriptions, box: Mailbox) -> None:
+    """And that it takes others; when it was sent again and is refused again, once more."""
+    await subs.subscribe("parks")
+
+    async def choosing(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=410 if "graffiti" in await request.text() else 200)
+
+    subs.answers["parks"] = choosing
+    for told in (1, 2):
+        await subs.apply(*(changed(uuid.uuid4(), category="graffiti") for _ in range(2)))
+        subs.work(aside_refusals=2, aside_after=timedelta())
+        async with asyncio.timeout(10):
+            while (await subs.listed("parks")).set_aside < 2 * told:
+                await subs.apply(changed(uuid.uuid4()))
+                await asyncio.sleep(0.02)
+        await subs.stop()
+        for _ in range(2):
+            await contacts(subs, box).look()
+        assert len(set(box.names)) == len(box.taken) == told
+        await enable(subs)
+    message = box.taken[0]
+    assert message["Subject"] == "iBuurt: uw systeem weigert berichten (parks)"
+    assert "http_410" in text_of(message)
+    assert "neemt andere wel aan" in text_of(message)
 
 
 async def test_what_the_mail_server_puts_off_is_tried_again_under_one_name(
@@ -176,5 +203,5 @@ async def test_an_address_that_no_e_mail_can_have_holds_up_no_other(
 
 def test_it_is_written_in_every_language_of_letters() -> None:
     """With every text."""
-    assert set(disabled.TEXTS) == set(letters.TEXTS)
-    assert len({tuple(texts) for texts in disabled.TEXTS.values()}) == 1
+    assert set(contact_letters.TEXTS) == set(letters.TEXTS)
+    assert len({tuple(texts) for texts in contact_letters.TEXTS.values()}) == 1

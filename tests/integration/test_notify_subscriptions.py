@@ -18,6 +18,7 @@ from deploy.local.processes import free_port
 from services.notify import queries_subscriptions as queries
 from services.notify.core.deliveries import Delivered, Failed
 from services.notify.core.subscriptions import Due
+from services.notify.subscription_commands import lines
 from shared.cloudevents import Envelope, to_value
 from shared.events import Event
 from tests.conftest import MakeDatabase
@@ -404,6 +405,73 @@ async def test_after_days_of_nothing_but_failures_it_is_disabled_and_says_so(
     assert versions(after, A)[-2:] == [2, 3]
     await until(lambda: subs.metric("subscriptions_disabled", why="failing") == 0)
     assert (await subs.listed("parks")).failing_since is None
+
+
+async def test_what_is_refused_for_ever_is_set_aside_and_its_issue_goes_on(
+    subs: Subscriptions, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many refusals in so long, and not before; said in the log without the contact, listed and
+    counted. Enabled, it goes again, after what came later. A system that is away refuses nothing."""
+    monkeypatch.setattr("services.notify.subscription_worker.GAUGE_SECONDS", 0.05)
+    await subs.subscribe()
+    refused = 410
+
+    async def choosing(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=refused if '"version":1,' in await request.text() else 200)
+
+    async def refused_so_often(least: int, most: int = 1_000_000) -> None:
+        async with asyncio.timeout(10):
+            while not least <= (await subs.waiting())[0]["refusals"] <= most:  # noqa: ASYNC110 - asked there
+                await asyncio.sleep(0.02)
+
+    subs.answers["parks"] = choosing
+    await subs.apply(changed(A, 1), changed(A, 2), changed(B, 2))
+    subs.work(aside_refusals=3)
+    await refused_so_often(6)
+    assert versions(subs.of(), A) == [1] * len(versions(subs.of(), A))
+    subs.clock.ahead = timedelta(hours=25)
+    refused = 503
+    await refused_so_often(0, 0)
+    # A day anew, of refusals alone, in which it takes another one.
+    refused = 410
+    await refused_so_often(6)
+    await subs.apply(changed(C, 2))
+    await until(lambda: 2 in versions(subs.of(), C))
+    assert (await subs.listed("parks")).set_aside == 0
+    subs.clock.ahead = timedelta(hours=50)
+    await until(lambda: 2 in versions(subs.of(), A))
+    await until(lambda: subs.metric("subscription_deliveries_set_aside") == 1)
+    await until(lambda: subs.metric("subscription_deliveries_open") == 0)
+    listed = await subs.listed("parks")
+    assert (listed.open, listed.set_aside, listed.refusal) == (0, 1, "http_410")
+    assert (
+        f"    1 SET ASIDE since {listed.set_aside_since:%Y-%m-%d %H:%M} UTC, which it refused (http_410)"
+        in ("\n".join(lines([listed], subs.clock())))
+    )
+    (line,) = [one for one in "".join(capfd.readouterr()).splitlines() if "event_set_aside" in one]
+    assert "subscriptions enable parks --by NAME" in line
+    assert "gis@" not in line
+
+    refused = 200
+    async with subs.pool.acquire() as connection:
+        await queries.enable(connection, subs.ids["parks"], subs.clock())
+    await subs.settled()
+    assert versions(subs.of(), A)[-2:] == [2, 1]
+
+
+async def test_a_system_that_refuses_everything_loses_no_order(subs: Subscriptions) -> None:
+    """Where nothing else is taken it is not this event: nothing is set aside, and later it is disabled."""
+    await subs.subscribe()
+    subs.answers["parks"] = plain(401)
+    await subs.apply(changed(A, 1), changed(A, 2), changed(B, 1))
+    subs.work(aside_refusals=3)
+    for hours in (0, 25, 50):
+        subs.clock.ahead = timedelta(hours=hours)
+        await subs.seen(len(subs.of()) + 6)
+    assert (await subs.listed("parks")).set_aside == 0
+    subs.answers["parks"] = plain()
+    await subs.settled()
+    assert [one for one in versions(subs.of(), A) if one == 2] == [2]
 
 
 async def test_a_worker_that_stood_still_sends_nothing_late(subs: Subscriptions) -> None:

@@ -398,16 +398,29 @@ async def _renew_topics(bootstrap: str) -> None:
         used |= {place.topic for place, end in ends.items() if end}
         if used:
             await delete_topics(bootstrap, sorted(used))
-        if await kafka.create_topics(bootstrap):
-            await consumer._client.set_topics(list(wanted))
-            made = [TopicPartition(topic.name, n) for topic in all_topics() for n in range(topic.partitions)]
+    finally:
+        await consumer.stop()
+    await make_topics(bootstrap)
 
-            async def led() -> bool:
-                with contextlib.suppress(KafkaError):
-                    return bool(await consumer.end_offsets(made))
-                return False
 
-            await until(led, 60)
+async def make_topics(bootstrap: str) -> None:
+    """Make the contract's topics that are missing; returns when each of their partitions is led. Until then
+    the brokers' metadata may lack them, and who asks for an end waits."""
+    if not await kafka.create_topics(bootstrap):
+        return
+    consumer = kafka.reader(bootstrap, "test-made")
+    await consumer.start()
+    try:
+        # All at once: by itself the consumer asks for one topic after the other, 0.1 s each.
+        await consumer._client.set_topics([topic.name for topic in all_topics()])
+        made = [TopicPartition(topic.name, n) for topic in all_topics() for n in range(topic.partitions)]
+
+        async def led() -> bool:
+            with contextlib.suppress(KafkaError):
+                return bool(await consumer.end_offsets(made))
+            return False
+
+        await until(led, 60)
     finally:
         await consumer.stop()
 

@@ -11,7 +11,6 @@ import pytest_asyncio
 from shared import consumer, kafka, outbox, tails
 from shared.errors import Refusal
 from shared.events import DISPATCHES, REPORTS, all_topics
-from shared.kafka import create_topics
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.spine import (
     add_partitions,
@@ -20,6 +19,7 @@ from tests.spine import (
     envelope,
     headers,
     key_in,
+    make_topics,
     number_sequence,
     opened,
     read_topic,
@@ -135,7 +135,7 @@ async def test_a_topic_made_anew_stops_the_relay_with_the_mend(servers: Servers)
     dsn = await servers.make()
     await servers.relay(dsn, 3, 3, 5)
     await delete_topics(servers.bootstrap, [REPORTS.name])
-    await create_topics(servers.bootstrap)
+    await make_topics(servers.bootstrap)
     async with opened(dsn) as database:
         await database.append(envelope(key_in(3)))
     said = await servers.refusal(dsn)
@@ -199,7 +199,7 @@ async def test_a_standby_checks_again_when_its_turn_comes(servers: Servers) -> N
             waiting = asyncio.create_task(standby.run())
             await asyncio.wait_for(standby.checked.wait(), 10)
             await delete_topics(servers.bootstrap, [REPORTS.name])
-            await create_topics(servers.bootstrap)
+            await make_topics(servers.bootstrap)
         with pytest.raises(Refusal, match="outbox resend"):
             await asyncio.wait_for(waiting, 10)
         assert registry.get_sample_value("outbox_relay_active") == 0
@@ -294,7 +294,7 @@ async def test_a_topic_made_anew_and_sent_again_is_read_by_its_numbers(
             await writer.events(3, range(1, 6), known)
             await database.applied(5)
         await delete_topics(servers.bootstrap, [REPORTS.name])
-        await create_topics(servers.bootstrap)
+        await make_topics(servers.bootstrap)
         again = reading(servers.bootstrap, database)
         async with writing(servers.bootstrap) as writer:
             await writer.events(3, range(1, 9 if refilled else 4), known)
@@ -325,7 +325,7 @@ async def test_a_consumer_that_runs_reads_on_when_its_topic_was_made_anew(
             await delete_topics(servers.bootstrap, [REPORTS.name])
             # Long enough for it to see that there is none.
             await asyncio.sleep(5)
-            await create_topics(servers.bootstrap)
+            await make_topics(servers.bootstrap)
             async with writing(servers.bootstrap) as writer:
                 await writer.events(3, range(1, 9), known)
             assert await database.applied(8, 60) == [known[number].id for number in range(1, 9)]

@@ -33,8 +33,8 @@ from tests.stats_town import SINCE, SPEC
 QUARTERS, AREAS, CATEGORIES = AUDITED
 TOOK: tuple[Took, ...] = ("1h", "4h", "24h", "72h", "7d", "later")
 EACH = len(TOOK) * AREAS
-# Above which part of the largest ratio the attacker says "there", fixed before: by simulation a second draw is
-# shown by 3,600 runs in 99 of 100 audits at least.
+# Above which part of the largest ratio the attacker says "there", fixed before: by simulation a second draw
+# is shown by 3,600 runs in 99 of 100 audits at least.
 THRESHOLD = 0.65
 # By how much the clock is set forward at a time.
 ROUNDS = timedelta(days=7 if LONG else 30)

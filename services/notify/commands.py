@@ -30,8 +30,12 @@ def extend(commands: Any) -> None:
     asking = add_command(commands, "explain", does, _explain)
     asking.add_argument("report_id", type=uuid.UUID, nargs="?", help="a report that is here")
     asking.add_argument("--category", help="of a described one: its category")
-    asking.add_argument("--area", type=_pair, action="append", default=[], metavar="SET=AREA")
-    asking.add_argument("--answer", type=_pair, action="append", default=[], metavar="QUESTION=OPTION")
+    asking.add_argument(
+        "--area", type=subscription_commands.pair, action="append", default=[], metavar="SET=AREA"
+    )
+    asking.add_argument(
+        "--answer", type=subscription_commands.pair, action="append", default=[], metavar="QUESTION=OPTION"
+    )
     asking.add_argument("--source", help="web where none is given")
     asking.add_argument("--language", help="a language tag; the municipality's first where none is given")
     asking.add_argument(
@@ -125,13 +129,6 @@ def _begin_of(day: date, town: Municipality) -> datetime:
 def _town(program: Program) -> Municipality:
     settings: Any = program.settings.read()
     return municipality.read(settings.municipality)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError("write NAME=VALUE, such as district=centre")
-    return name, value
 
 
 def _grouped(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

@@ -9,11 +9,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from services.notify.core.addresses import NAT64_LENGTHS, Network
+from services.notify.core.subscriptions import SECRET_PREFIX
 from shared.errors import Refusal
 from shared.municipality import Municipality
 from shared.settings import MailSettings, Networks, ServiceSettings
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the standard's mark of a secret, not one
 SECRET_BYTES = (24, 64)
 
 

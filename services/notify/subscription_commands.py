@@ -62,7 +62,7 @@ def _add_adding(parsers: Any) -> None:
     adding.add_argument("--category", action="append", default=[], help="only issues of it; may be repeated")
     adding.add_argument(
         "--area",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         metavar="SET=AREA",
@@ -179,10 +179,11 @@ def _check(given: argparse.Namespace, town: Municipality) -> None:
             raise Refusal(f"there is no area {area} in {area_set}; they are {areas}")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """What is written as NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError("write SET=AREA, such as district=centre")
+        raise argparse.ArgumentTypeError("write NAME=VALUE, such as district=centre")
     return name, value
 
 

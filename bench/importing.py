@@ -245,17 +245,16 @@ class _Bench:
             await asyncio.sleep(0.05)
         if child.returncode:
             self._ledger.faults.append(f"the import of {times} times the rows ended with {child.returncode}")
-        self._ledger.hold(f"{times} times", [len(self._incidents) * times], [await self._on_topic()])
+        self._ledger.hold(
+            f"{times} times", [len(self._incidents) * times], [sum(map(len, (await self._held()).values()))]
+        )
         return most / 2**20
 
     async def _empty_topic(self) -> None:
-        reader = kafka.reader(self._bootstrap, "bench-ends")
-        await reader.start()
-        until_now = await ends(reader, INCIDENTS.name)
-        await kafka.stop_quietly(reader)
+        held = await self._held()
         async with kafka.admin(self._bootstrap) as client:
             await client.delete_records(
-                {place: RecordsToDelete(before_offset=end) for place, end in until_now.items() if end}
+                {place: RecordsToDelete(before_offset=held[place].stop) for place in held if held[place]}
             )
 
     async def _new_database(self) -> str:
@@ -281,26 +280,19 @@ class _Bench:
         self._ledger.hold(f"{what}, counts", wanted, [tuple(row) for row in rows])
 
     async def _check_topic(self, what: str) -> None:
-        found = await read_back(self._bootstrap, INCIDENTS.name, await self._starts())
+        starts = {place: held.start for place, held in (await self._held()).items()}
+        found = await read_back(self._bootstrap, INCIDENTS.name, starts)
         keys = sorted((record.key or b"").decode() for records in found.values() for record in records)
         self._ledger.hold(f"{what}, topic", sorted(str(one.incident_id) for one in self._incidents), keys)
 
-    async def _on_topic(self) -> int:
-        starts = await self._starts()
+    async def _held(self) -> dict[TopicPartition, range]:
+        """The offsets that the topic holds, by partition."""
         reader = kafka.reader(self._bootstrap, "bench-ends")
-        await reader.start()
-        until_now = await ends(reader, INCIDENTS.name)
-        await kafka.stop_quietly(reader)
-        return sum(until_now[place] - start for place, start in starts.items())
-
-    async def _starts(self) -> dict[TopicPartition, int]:
-        reader = kafka.reader(self._bootstrap, "bench-starts")
-        await reader.start()
         try:
-            found: dict[TopicPartition, int] = await reader.beginning_offsets(
-                list(await ends(reader, INCIDENTS.name))
-            )
-            return found
+            await reader.start()
+            until_now = await ends(reader, INCIDENTS.name)
+            starts = await reader.beginning_offsets(list(until_now))
+            return {place: range(starts[place], end) for place, end in until_now.items()}
         finally:
             await kafka.stop_quietly(reader)
 

@@ -22,13 +22,13 @@ from bench.common import (
     Timing,
     interleave,
     median,
+    own_postgres,
     print_rates,
     ratios_by_run,
     spread,
 )
 from bench.tips_settings import TOWN
 from deploy.local.postgres import Postgres, create_database
-from deploy.local.processes import temporary_folder
 from deploy.local.stack import ROOT
 from services.notify.clocks import Sweeper
 from services.notify.dispatches import Dispatches
@@ -68,14 +68,8 @@ class _Town:
 def run(options: Options) -> Result:
     """Run it. Blocking."""
     print(__doc__)
-    with temporary_folder() as folder:
-        folder.chmod(0o711)
-        server = Postgres(folder / "postgres")
-        server.start()
-        try:
-            return uvloop.run(_run(server, options))
-        finally:
-            server.stop()
+    with own_postgres() as server:
+        return uvloop.run(_run(server, options))
 
 
 async def _run(server: Postgres, options: Options) -> Result:

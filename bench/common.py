@@ -8,14 +8,24 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
 
 from deploy.local import guard
-from deploy.local.processes import Child
+from deploy.local.postgres import Postgres
+from deploy.local.processes import Child, temporary_folder
 from deploy.local.progress import to_stderr
 from shared.errors import Refusal
 
@@ -218,6 +228,20 @@ def print_rows(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]]
     print(" " * width + "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True)))
     for name, figures in listed:
         print(f"{name:<{width}}" + "".join(f"{f:>{w},.1f}" for f, w in zip(figures, widths, strict=False)))
+
+
+@contextlib.contextmanager
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for as long as the block lasts, in a temporary folder that others' logs may be in, too."""
+    with temporary_folder() as folder:
+        # It may run as another account.
+        folder.chmod(0o711)
+        server = Postgres(folder / "postgres")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @contextlib.asynccontextmanager

@@ -37,6 +37,7 @@ from bench.common import (
     centiles,
     interleave,
     median,
+    own_postgres,
     print_rates,
     print_rows,
     ratios_by_run,
@@ -45,7 +46,7 @@ from bench.common import (
 )
 from bench.tips_settings import TOWN
 from deploy.local.postgres import Postgres, create_database, drop_database
-from deploy.local.processes import Child, free_port, temporary_folder
+from deploy.local.processes import Child, free_port
 from deploy.local.stack import ROOT
 from services.notify import calls, outgoing
 from services.notify.core.deliveries import Retrying
@@ -95,19 +96,16 @@ class _Job:
 def run(options: Options) -> Result:
     """Run it. Blocking."""
     print(__doc__)
-    with temporary_folder() as folder:
-        folder.chmod(0o711)
-        server = Postgres(folder / "postgres")
-        server.start()
+    with own_postgres() as server:
         port = free_port()
         argv = [sys.executable, "-m", "bench.peers.destinations", str(port)]
-        destinations = Child("destinations", argv, log=folder / "destinations.log", cwd=ROOT)
+        log = server.folder.parent / "destinations.log"
+        destinations = Child("destinations", argv, log=log, cwd=ROOT)
         destinations.start()
         try:
             return uvloop.run(_Bench(server, destinations, port, options).run())
         finally:
             destinations.stop()
-            server.stop()
 
 
 class _Bench:

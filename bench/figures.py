@@ -26,6 +26,7 @@ from bench.common import (
     Timing,
     interleave,
     median,
+    own_postgres,
     print_rates,
     ratios_by_run,
     spread,
@@ -33,7 +34,7 @@ from bench.common import (
 )
 from deploy.local import guard
 from deploy.local.postgres import Postgres, create_database
-from deploy.local.processes import Child, free_port, temporary_folder
+from deploy.local.processes import Child, free_port
 from deploy.local.progress import to_stderr
 from deploy.local.stack import ROOT
 from services.stats.core.figures import VIEWS
@@ -64,14 +65,8 @@ class Answer:
 def run(options: Options) -> Result:
     """Run it. Blocking."""
     print(__doc__)
-    with temporary_folder() as folder:
-        folder.chmod(0o711)
-        server = Postgres(folder / "postgres")
-        server.start()
-        try:
-            return uvloop.run(_prepare(server, options))
-        finally:
-            server.stop()
+    with own_postgres() as server:
+        return uvloop.run(_prepare(server, options))
 
 
 async def _prepare(server: Postgres, options: Options) -> Result:

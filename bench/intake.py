@@ -36,12 +36,13 @@ from bench.common import (
     Timing,
     interleave,
     median,
+    own_postgres,
     print_rates,
     ratios_by_run,
     spread,
 )
 from deploy.local.postgres import Postgres, create_database, drop_database
-from deploy.local.processes import Child, free_port, temporary_folder
+from deploy.local.processes import Child, free_port
 from deploy.local.stack import ROOT
 from shared import postgres
 from shared.errors import Refusal
@@ -91,14 +92,8 @@ def run(options: Options) -> Result:
     if not shutil.which("wrk"):
         raise Refusal("no wrk: it plays the clients; apt install wrk, or brew install wrk")
     print(__doc__)
-    with temporary_folder() as folder:
-        folder.chmod(0o711)
-        server = Postgres(folder / "postgres")
-        server.start()
-        try:
-            return uvloop.run(_Bench(server, folder, options).run())
-        finally:
-            server.stop()
+    with own_postgres() as server:
+        return uvloop.run(_Bench(server, server.folder.parent, options).run())
 
 
 class _Bench:

@@ -290,9 +290,10 @@ class Closing:
 
     async def destroy(self) -> None:
         """Destroy noise and frozen counts of what was released KEEP ago; later, where a backup reads them."""
-        before = self._clock() - KEEP
+        now = self._clock()
+        before = now - KEEP
         async with self._pool.acquire() as connection:
-            if not await queries_releases.is_to_destroy(connection, before):
+            if not (await queries_releases.late(connection, now, before)).destroyed:
                 return
             try:
                 async with connection.transaction():

@@ -348,19 +348,6 @@ async def late(connection: Any, now: datetime, before: datetime) -> Late:
     return Late(*(max(0.0, (until - due).total_seconds()) if due else 0.0 for due, until in since))
 
 
-async def is_to_destroy(connection: Any, before: datetime) -> bool:
-    """Whether there are noise or frozen counts of what was released before then."""
-    return bool(
-        await connection.fetchval(
-            """SELECT EXISTS (
-                   SELECT FROM period p JOIN release r ON r.table_id = p.table_id AND r.period = p.name
-                   WHERE r.edition = 'first' AND r.released_at < $1
-                     AND (p.noise IS NOT NULL OR p.counts IS NOT NULL))""",
-            before,
-        )
-    )
-
-
 async def destroy(connection: Any, before: datetime) -> None:
     """Destroy noise and frozen counts of what was released before then, in the caller's transaction. Old
     versions of rows stay in a table's file, readable, so the table gets a new one. Raises

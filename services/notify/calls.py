@@ -22,6 +22,7 @@ from services.notify.core.deliveries import (
     fallbacks,
     kind_of,
     level_of,
+    party,
 )
 from services.notify.core.links import (
     DIGEST_DAYS,
@@ -139,4 +140,4 @@ def _of_digest(unit: Unit) -> Mapping[str, Channel]:
 
 def _reader(delivery: Delivery) -> str:
     """Who reads, as the log of readings names it."""
-    return f"unit:{delivery.unit} via {kind_of(delivery.channel)}"
+    return party(delivery.unit, kind_of(delivery.channel))

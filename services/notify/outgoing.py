@@ -82,7 +82,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     """No cookies, no proxies from the environment, nothing unpacked. Each call has its own time limit."""
     return aiohttp.ClientSession(
         connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"User-Agent": "ibuurt-notify", "Accept-Encoding": "identity"},

@@ -52,6 +52,11 @@ def kind_of(channel: str) -> str:
     return channel.removeprefix(FALLBACK).partition(".")[0]
 
 
+def party(unit: str, way: str) -> str:
+    """A unit that acts or reads by a way, as histories and the log of tips name it."""
+    return f"unit:{unit} via {way}"
+
+
 def delivery_id(report_id: uuid.UUID, unit: str, channel: str, step: str) -> uuid.UUID:
     """The idempotency key of a delivery: the same for ever, even in a database that was restored."""
     return uuid.uuid5(report_id, f"{unit}/{channel}/{step}")

@@ -20,6 +20,7 @@ from services.notify import queries
 from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable, UsedUp
 from services.notify.core import links
 from services.notify.core.acts import LINK, Act, Action, Impossible, is_day_of_work
+from services.notify.core.deliveries import party
 from services.notify.core.links import Link
 from services.notify.core.steps import Dispatch
 from services.notify.http import page
@@ -96,7 +97,7 @@ class Answers:
     async def _do(self, link: Link, act: Act, act_id: uuid.UUID) -> Done:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                actor = f"unit:{link.unit} via link"
+                actor = party(link.unit, "link")
                 return await self._acting.act(connection, link.report_id, link.unit, act, act_id, actor)
         except NotHere:
             raise _Refused(404, "unreadable") from None

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from services.notify.body import Inbound, InboundAct, InboundErased
-from services.notify.core.deliveries import Failed
+from services.notify.core.deliveries import Failed, party
 from services.notify.http.desk import Desk
 from shared import web
 from shared.documented import BODY, problems
@@ -46,14 +46,14 @@ def add_inbound(app: FastAPI, desk: Desk) -> None:
         said = web.parse_json(content, Inbound)
         if said.type == "ibuurt.erased":
             copy = web.parse_json(content, InboundErased).data
-            told = await desk.tips.confirm(copy.report_id, f"unit:{unit} via webhook", erased=copy.erased)
+            told = await desk.tips.confirm(copy.report_id, party(unit, "webhook"), erased=copy.erased)
             if isinstance(told, Failed):
                 raise web.not_now() if not told.tips_up else _unknown_copy()
             return Response(status_code=HTTPStatus.NO_CONTENT)
         act = web.parse_json(content, InboundAct).data
         # Two units may choose the same id.
         act_id = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([unit, headers["webhook-id"]]))
-        actor = f"unit:{unit} via webhook"
+        actor = party(unit, "webhook")
         done = await desk.do(act.report_id, unit, act_id, act, "inbound", actor)
         return JSONResponse({"status": done.after.status, "changed": done.after != done.before})
 

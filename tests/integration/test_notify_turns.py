@@ -244,6 +244,7 @@ async def test_who_did_it_is_in_the_history_and_the_log_and_on_no_topic(town: To
     reopened = await report.mine("POST", "/reopening", {}, **{"Idempotency-Key": new_key()})
     assert reopened.status in (200, 201)
     await town.pass_on()
+    await town.notify.settled()
     async with town.notify.session.post(link, data={"action": "acknowledge"}) as pressed:
         assert pressed.status == 200
     await town.pass_on()
@@ -255,6 +256,7 @@ async def test_who_did_it_is_in_the_history_and_the_log_and_on_no_topic(town: To
         ("ReportAnswerAsked", officer),
         ("ReportResolved", f"unit:{UNIT} via webhook"),
         ("ReportRouted", None),
+        ("ReportDelivered", None),
         ("ReportAcknowledged", f"unit:{UNIT} via link"),
     ]
     assert ("alteration", officer, "notify", "message") in await report.log()

@@ -45,6 +45,7 @@ from shared.mail import MailServer
 from shared.municipality import Municipality, Webhook
 from shared.web import HttpServer, new_app
 from tests.integration.tips_server import NOTIFY_TOKEN, Tips, issue
+from tests.spine import until
 
 ROOT = Path(__file__).parents[2]
 IBUURT = ROOT / "deploy/municipalities/ibuurt"
@@ -127,13 +128,6 @@ def first(*answers: Answer) -> Answer:
         return await (left.pop(0) if len(left) > 1 else left[0])(request)
 
     return answer
-
-
-async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
-    """Return when it holds; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for happens in other tasks and processes
-            await asyncio.sleep(0.005)
 
 
 @dataclass

@@ -30,7 +30,8 @@ from shared import postgres
 from shared.cloudevents import Envelope
 from shared.events import Event, IssueChanged, IssueGone, StatisticsReleased
 from tests.golden.expected import EXPECTED
-from tests.integration.notify_harness import MIGRATIONS, Answer, plain, until
+from tests.integration.notify_harness import MIGRATIONS, Answer, plain
+from tests.spine import until
 
 MASTER = "subscription-secret-" + "m" * 32
 

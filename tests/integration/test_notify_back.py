@@ -19,9 +19,9 @@ from tests.integration.notify_harness import (
     plain,
     running_notify,
     send,
-    until,
 )
 from tests.integration.tips_server import Tips, issue, tip
+from tests.spine import until
 
 UNIT, FRONT = "public_space", "front_desk"
 QUICK = Retrying(0.01, 0.02, 3)

@@ -17,7 +17,8 @@ from shared.cloudevents import Envelope
 from shared.events import ReportAnswered, ReportEscalated, ReportWithdrawn
 from shared.municipality.model import Clocks, Level
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import Notify, accepted, plain, running_notify, until
+from tests.integration.notify_harness import Notify, accepted, plain, running_notify
+from tests.spine import until
 
 NOWHERE = "http://127.0.0.1:9"
 # A Monday morning at nine, the town's time; this team works from 7:30 to 16:30 on weekdays.

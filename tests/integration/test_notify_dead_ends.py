@@ -33,10 +33,10 @@ from tests.integration.notify_harness import (
     kinds,
     plain,
     send,
-    until,
 )
 from tests.integration.test_notify_email import EMAIL, mailing, reached_by
 from tests.integration.tips_server import SECRET_WORDS, Tips, issue, tip
+from tests.spine import until
 from tests.unit.test_notify_bounces import notification
 
 DESK = Desk(kind="desk")

@@ -34,9 +34,9 @@ from tests.integration.notify_harness import (
     plain,
     running_notify,
     send,
-    until,
 )
 from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
+from tests.spine import until
 
 LONG_AGO = "UPDATE delivery SET next_attempt_at = now() - interval '1 second' WHERE state = 'open'"
 

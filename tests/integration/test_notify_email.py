@@ -17,8 +17,9 @@ from shared.mail import MailServer
 from shared.municipality import Channel, Desk, Email, Municipality
 from tests.conftest import MakeDatabase
 from tests.integration.mail_server import Mailbox, authority, hanging_up, mailbox
-from tests.integration.notify_harness import Notify, kinds, running_notify, send, until
+from tests.integration.notify_harness import Notify, kinds, running_notify, send
 from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, issue, tip
+from tests.spine import until
 
 EMAIL = Email(kind="email", address="team@unit.example")
 NOW = "UPDATE delivery SET next_attempt_at = now() - interval '1 second' WHERE state = 'open'"

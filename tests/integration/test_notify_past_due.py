@@ -11,7 +11,8 @@ import pytest_asyncio
 from services.notify import delivery, queries
 from shared.cloudevents import Envelope
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import Notify, accepted, running_notify, until
+from tests.integration.notify_harness import Notify, accepted, running_notify
+from tests.spine import until
 
 HOUR = datetime(2026, 11, 12, 14, tzinfo=UTC)
 CATEGORIES = ("street_light", "weapons")

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from services.notify.core.deliveries import Retrying
 from tests.integration.followed import Followed, followed
-from tests.integration.notify_harness import plain, until
+from tests.integration.notify_harness import plain
 from tests.integration.test_notify_turns import LAST, UNIT, Town, town
+from tests.spine import until
 
 __all__ = ["town"]
 

@@ -9,10 +9,11 @@ import pytest
 
 from services.notify.core.subscriptions import secret
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import IBUURT, plain, until
+from tests.integration.notify_harness import IBUURT, plain
 from tests.integration.service_process import ask
 from tests.integration.subscription_harness import MASTER, changed, running_subscriptions
 from tests.integration.test_notify_service import environment
+from tests.spine import until
 
 
 def told_by(tmp_path: Path, dsn: str) -> dict[str, str]:

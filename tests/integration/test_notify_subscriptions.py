@@ -22,7 +22,7 @@ from services.notify.subscription_commands import lines
 from shared.cloudevents import Envelope, to_value
 from shared.events import Event
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import Answer, first, plain, until
+from tests.integration.notify_harness import Answer, first, plain
 from tests.integration.subscription_harness import (
     Subscriptions,
     changed,
@@ -31,6 +31,7 @@ from tests.integration.subscription_harness import (
     running_subscriptions,
     versions,
 )
+from tests.spine import until
 
 A, B, C = (uuid.UUID(int=number) for number in (1, 2, 3))
 

@@ -14,7 +14,7 @@ from shared.cloudevents import Envelope
 from shared.events import STATISTICS, Event
 from tests.conftest import MakeDatabase
 from tests.integration.mail_server import mailbox
-from tests.integration.notify_harness import IBUURT, MIGRATIONS, SENDER, until
+from tests.integration.notify_harness import IBUURT, MIGRATIONS, SENDER
 from tests.integration.service_process import ask, running_process
 from tests.integration.subscription_harness import (
     MASTER,
@@ -26,7 +26,7 @@ from tests.integration.subscription_harness import (
     versions,
 )
 from tests.integration.test_notify_service import environment
-from tests.spine import Writer, writing
+from tests.spine import Writer, until, writing
 
 A, B = (uuid.UUID(int=number) for number in (1, 2))
 

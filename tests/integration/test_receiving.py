@@ -14,7 +14,6 @@ from pathlib import Path
 from deploy.local.processes import free_port
 from services.notify.core.subscriptions import secret
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import until
 from tests.integration.subscription_harness import (
     MASTER,
     changed,
@@ -23,6 +22,7 @@ from tests.integration.subscription_harness import (
     running_subscriptions,
 )
 from tests.integration.test_subscribing import DOCS, of
+from tests.spine import until
 
 A = uuid.UUID(int=1)
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import aiohttp
+
 from deploy.local import ledger
 from deploy.local.ledger import Ledger
 from deploy.local.load import Outcome, read_requests, send_all
@@ -114,3 +116,12 @@ async def until_ready(service: ServiceProcess, seconds: float = 30) -> None:
     while not await asyncio.to_thread(service.ready):
         assert asyncio.get_running_loop().time() < end, f"{service.name}: {service.child.log_tail()}"
         await asyncio.sleep(0.05)
+
+
+async def metrics_of(service: ServiceProcess) -> str:
+    """What it tells Prometheus."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.internal_url}/metrics") as response,
+    ):
+        return await response.text()

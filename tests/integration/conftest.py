@@ -38,14 +38,14 @@ def own_kafka(infrastructure: Infrastructure, tmp_path: Path) -> Iterator[str]:
 @pytest_asyncio.fixture
 async def spine(fresh_topics: None, database: MakeDatabase) -> AsyncIterator[Database]:
     """A fresh database with the shared tables and one for effects, and empty topics."""
-    async with opened(await database()) as fresh:
+    async with opened(await database("shared")) as fresh:
         yield fresh
 
 
 @pytest_asyncio.fixture
 async def tips(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
     """The real tips, on a fresh database."""
-    async with running_tips(await database(), tmp_path) as running:
+    async with running_tips(await database("tips"), tmp_path) as running:
         yield running
 
 
@@ -54,5 +54,5 @@ async def stats(
     infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
 ) -> AsyncIterator[Stats]:
     """The releases of a small town, nothing counted yet, on a fresh database."""
-    async with stats_of(infrastructure.bootstrap, await database()) as made:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as made:
         yield made

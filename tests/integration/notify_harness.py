@@ -3,7 +3,6 @@ on real ports, and the real `tips` to fetch words from."""
 
 import asyncio
 import base64
-import functools
 import json
 import random
 import re
@@ -38,13 +37,13 @@ from services.notify.metrics import DeliveryMetrics
 from services.notify.noticing import Notices
 from services.notify.telling import Telling
 from services.notify.tips import Tips as TipsApi
-from shared import municipality, postgres
+from shared import postgres
 from shared.cloudevents import Envelope, from_record
 from shared.events import REPORTS, Event, ReportAccepted, hour_of
 from shared.mail import MailServer
 from shared.municipality import Municipality, Webhook
 from shared.web import HttpServer, new_app
-from tests.integration.tips_server import NOTIFY_TOKEN, Tips, issue
+from tests.integration.tips_server import NOTIFY_TOKEN, Tips, ibuurt, issue
 from tests.spine import until
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +53,6 @@ LINK_SECRET = "link-secret-" + "l" * 32
 DESK_TOKEN = "desk-token-" + "d" * 32
 SENDER = "iBuurt <units@town.example>"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@functools.cache
-def ibuurt() -> Municipality:
-    """The municipality as it is shipped."""
-    return municipality.read(IBUURT)
 
 
 def signing_secret(unit: str) -> str:

@@ -73,7 +73,7 @@ async def test_a_topic_that_was_made_anew_is_filled_again(
     """The relay refuses and names the command; a dry run sends nothing; then every number is there again:
     what a group had applied is a repeat, what it had not is applied, and the relay goes on."""
     bootstrap, told = infrastructure.bootstrap, Told()
-    async with opened(await database()) as reader:
+    async with opened(await database("shared")) as reader:
         ids = await _sent(bootstrap, spine, 3, 5, 3)
         async with running(reading(bootstrap, reader).consumer.run()):
             await reader.applied(3)
@@ -214,7 +214,7 @@ async def test_what_is_kept_no_longer_is_accepted_as_lost_and_the_rest_goes_on(
     # Also of a partition of which nothing at all is kept.
     assert f"{REPORTS.name} partition 5: numbers 1 to 1 (0 are kept)" in told.text
 
-    async with opened(await database()) as reader:
+    async with opened(await database("shared")) as reader:
         found = reading(bootstrap, reader)
         async with running(found.consumer.run()):
             await until(lambda: found.count("consumer_early_total", topic=REPORTS.name) >= 2)

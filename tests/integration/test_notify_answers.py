@@ -90,7 +90,10 @@ class Browser:
 @pytest_asyncio.fixture
 async def browser(database: MakeDatabase) -> AsyncIterator[Browser]:
     """At a notify that has one issue of the public space team, accepted at NOW, two hours ago."""
-    async with running_notify(await database(), NOWHERE) as notify, aiohttp.ClientSession() as session:
+    async with (
+        running_notify(await database("notify"), NOWHERE) as notify,
+        aiohttp.ClientSession() as session,
+    ):
         notify.clock.at = NOW + timedelta(hours=2)
         await notify.apply(accepted(now=NOW, report_id=uuid.UUID(int=1)))
         yield Browser(notify, session)

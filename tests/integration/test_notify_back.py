@@ -57,7 +57,7 @@ async def test_a_unit_that_was_away_gets_every_report_when_it_is_back(
 ) -> None:
     """Each under its first id, and said once to be delivered. Meanwhile another unit is told at once, by one
     notice; and the unit's own notice comes first, one for all."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         notify.units.answers[UNIT] = plain(503)
         notify.clock.go_on_from(tips.clock())
         reports = await send(tips, notify, *[issue()] * 6)
@@ -95,7 +95,7 @@ async def test_what_a_resident_wrote_and_its_unit_was_not_reached_with_is_told_t
 ) -> None:
     """At once, whatever the unit did before; a second message at the same level, and once for what is given
     up together. It goes when the unit is back, and nobody is told of it any more."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         mine = await followed(tips)
         await notify.apply(*await announced(tips))
         notify.work(retrying=QUICK)
@@ -140,7 +140,7 @@ async def test_who_was_back_just_before_a_worker_died_is_sent_what_was_given_up_
 ) -> None:
     """The unit took its notice, and the worker ended before it looked at what was given up. While the unit
     has not taken it, another start is no reason to try again."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         notify.units.answers[UNIT] = plain(503)
         (report,) = await send(tips, notify)
         monkeypatch.setattr("services.notify.delivery.GAUGE_SECONDS", 3_600)
@@ -164,7 +164,7 @@ async def test_who_was_back_just_before_a_worker_died_is_sent_what_was_given_up_
 
 async def test_a_revived_tip_does_not_tell_its_minute(database: MakeDatabase, tips: Tips) -> None:
     """It is due since the hour in which its unit was back; an issue since then."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         await send(tips, notify, tip(), issue())
         await notify.rows(
             "UPDATE delivery SET state = 'dead', last_failure = 'timeout', due_at = NULL,"
@@ -184,7 +184,7 @@ async def test_who_takes_all_but_one_is_sent_that_one_so_often_and_no_more(
 ) -> None:
     """A report that makes the unit's system fail: tried again as often as if the unit had been away, given up
     each time under an id of its own, and then left alone."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         (bad,) = await send(tips, notify)
 
         async def choosing(request: web.Request) -> web.StreamResponse:
@@ -226,7 +226,7 @@ async def test_what_goes_again_is_what_its_unit_still_has_to_know(
     database: MakeDatabase, tips: Tips, step: str, status: str, unit: str, goes: bool
 ) -> None:
     """`unit` has the report now; its attempts begin anew."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         await send(tips, notify)
         erased_on = notify.clock().date() if status == "erased" else None
         await notify.rows(
@@ -246,7 +246,7 @@ async def test_what_goes_again_is_what_its_unit_still_has_to_know(
 @pytest.mark.parametrize("why", ["refused", "withdrawn", "moved", "resolved"])
 async def test_what_nobody_waits_for_stays_given_up(database: MakeDatabase, tips: Tips, why: str) -> None:
     """The unit's system refused it; or its report was withdrawn, went to another unit or is solved."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         (report,) = await send(tips, notify)
         notify.units.answers[UNIT] = plain(422 if why == "refused" else 503)
         notify.work(retrying=QUICK)

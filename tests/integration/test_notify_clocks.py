@@ -29,7 +29,7 @@ UNIT, LAST = "public_space", "front_desk"
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
     """Without a worker; its clock stands until it is moved."""
-    async with running_notify(await database(), NOWHERE) as running:
+    async with running_notify(await database("notify"), NOWHERE) as running:
         running.clock.at = MONDAY
         yield running
 

@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 12, 13, 37, 11, 123456, tzinfo=UTC)
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
     """Without a worker: what is due stays open."""
-    async with running_notify(await database(), NOWHERE) as running:
+    async with running_notify(await database("notify"), NOWHERE) as running:
         running.clock.at = NOW
         yield running
 

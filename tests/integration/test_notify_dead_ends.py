@@ -360,7 +360,7 @@ async def test_the_command_takes_a_bounce_from_standard_input(
         )
         return done.returncode, (done.stdout + done.stderr).decode()
 
-    async def same() -> str:
+    async def same(_service: str) -> str:
         return dsn
 
     async with mailing(same, tips, box.server) as notify:

@@ -44,7 +44,7 @@ LONG_AGO = "UPDATE delivery SET next_attempt_at = now() - interval '1 second' WH
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase, tips: Tips) -> AsyncIterator[Notify]:
     """Notify beside it; a test starts the workers."""
-    async with running_notify(await database(), tips.internal_url) as running:
+    async with running_notify(await database("notify"), tips.internal_url) as running:
         yield running
 
 
@@ -235,7 +235,7 @@ async def test_a_receiver_that_hangs_is_a_timeout(database: MakeDatabase, tips: 
         await asyncio.sleep(60)
         return web.Response()
 
-    async with running_notify(await database(), tips.internal_url, webhook_seconds=0.3) as notify:
+    async with running_notify(await database("notify"), tips.internal_url, webhook_seconds=0.3) as notify:
         notify.units.answers["public_space"] = first(hang, plain())
         await send(tips, notify)
         begun = time.monotonic()
@@ -307,7 +307,7 @@ async def test_a_unit_that_is_down_is_given_up_after_the_last_attempt(
 ) -> None:
     """DeliveryFailed, once, with the reason and how often; the report stays routed."""
     async with running_notify(
-        await database(), tips.internal_url, ports={"public_space": free_port()}
+        await database("notify"), tips.internal_url, ports={"public_space": free_port()}
     ) as notify:
         await send(tips, notify)
         notify.work(retrying=Retrying(0.02, 0.05, 4))
@@ -329,7 +329,7 @@ async def test_a_unit_that_hangs_holds_up_nobody_else(database: MakeDatabase, ti
         await asyncio.sleep(60)
         return web.Response()
 
-    async with running_notify(await database(), tips.internal_url, webhook_seconds=5) as notify:
+    async with running_notify(await database("notify"), tips.internal_url, webhook_seconds=5) as notify:
         notify.units.answers["parking"] = hang
         await send(tips, notify, *[issue(category="wrong_parking")] * 40)
         await notify.rows(LONG_AGO)
@@ -378,7 +378,7 @@ async def test_while_tips_is_away_nothing_counts_and_nothing_is_lost(
     database: MakeDatabase, tips: Tips
 ) -> None:
     """The words come from a port where nobody listens; when tips is back all is delivered."""
-    async with running_notify(await database(), f"http://127.0.0.1:{free_port()}") as notify:
+    async with running_notify(await database("notify"), f"http://127.0.0.1:{free_port()}") as notify:
         await send(tips, notify, *[issue()] * 10)
         notify.work(retrying=Retrying(0.02, 0.1, 2))
         await until(lambda: notify.metric("delivery_circuit_open", destination="tips") == 1)
@@ -394,7 +394,7 @@ async def test_while_tips_is_away_nothing_counts_and_nothing_is_lost(
 
 async def test_with_a_wrong_token_nothing_counts(database: MakeDatabase, tips: Tips) -> None:
     """An operator's mistake costs no report its attempts."""
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         notify.tips._headers = {"Authorization": "Bearer " + "w" * 40}
         await send(tips, notify)
         notify.work()

@@ -78,7 +78,7 @@ async def test_a_certificate_that_nobody_vouches_for_gets_no_words(
     taken: list[bytes] = []
     async with listening(tmp_path, datetime.now(UTC) - timedelta(days=days_ago), taken) as url:
         change = at(url)
-        async with running_notify(await database(), tips.internal_url, change=change) as notify:
+        async with running_notify(await database("notify"), tips.internal_url, change=change) as notify:
             assert await failed(notify, tips) == "tls"
             assert taken == []
 
@@ -86,7 +86,7 @@ async def test_a_certificate_that_nobody_vouches_for_gets_no_words(
 async def test_a_name_without_an_address_is_named_so(database: MakeDatabase, tips: Tips) -> None:
     """A mistake of the folder, or a name server that is down."""
     change = at("https://unit.invalid/reports")
-    async with running_notify(await database(), tips.internal_url, change=change) as notify:
+    async with running_notify(await database("notify"), tips.internal_url, change=change) as notify:
         assert await failed(notify, tips) == "dns"
 
 
@@ -103,7 +103,7 @@ async def test_an_answer_of_a_byte_a_second_holds_nothing_up_for_longer_than_its
             await asyncio.sleep(1)
         return answer
 
-    async with running_notify(await database(), tips.internal_url, webhook_seconds=1.5) as notify:
+    async with running_notify(await database("notify"), tips.internal_url, webhook_seconds=1.5) as notify:
         notify.units.answers[UNIT] = slowly
         await send(tips, notify)
         begun = time.monotonic()

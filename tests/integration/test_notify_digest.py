@@ -15,8 +15,9 @@ from services.notify.core.links import DigestLink, Link, write_digest_token, wri
 from shared.cloudevents import Envelope
 from shared.events import Event, IssueChanged, IssueGone
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import LINK_SECRET, Notify, accepted, ibuurt, running_notify
+from tests.integration.notify_harness import LINK_SECRET, Notify, accepted, running_notify
 from tests.integration.test_notify_answers import Page
+from tests.integration.tips_server import ibuurt
 
 UNIT = "public_space"
 MONDAY = datetime(2026, 11, 9, 8, tzinfo=UTC)
@@ -24,7 +25,7 @@ MONDAY = datetime(2026, 11, 9, 8, tzinfo=UTC)
 
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
-    async with running_notify(await database(), "http://127.0.0.1:9") as running:
+    async with running_notify(await database("notify"), "http://127.0.0.1:9") as running:
         running.clock.at = MONDAY
         yield running
 

@@ -24,7 +24,7 @@ async def test_every_act_is_done_as_the_page_types_it(database: MakeDatabase, ti
     (function,) = [line for line in BLOCK.splitlines() if line.startswith("act()")]
     acts = [line for line in BLOCK.splitlines() if line.startswith("act ")]
     assert {re.findall(r'"action": "(\w+)"', line)[0] for line in acts} == set(UNITS_ACTIONS)
-    async with running_notify(await database(), tips.internal_url) as notify:
+    async with running_notify(await database("notify"), tips.internal_url) as notify:
         (report_id,) = await send(tips, notify)
         # The day that is planned on the page is a day ahead.
         notify.clock.at = datetime(2026, 11, 26, 10, tzinfo=UTC)

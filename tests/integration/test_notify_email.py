@@ -54,7 +54,9 @@ async def mailing(
     database: MakeDatabase, tips: Tips, server: MailServer, change: Any = None
 ) -> AsyncIterator[Notify]:
     change = change or reached_by(EMAIL)
-    async with running_notify(await database(), tips.internal_url, change=change, mail=server) as notify:
+    async with running_notify(
+        await database("notify"), tips.internal_url, change=change, mail=server
+    ) as notify:
         yield notify
 
 

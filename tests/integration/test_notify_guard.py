@@ -155,7 +155,7 @@ async def test_a_refused_address_is_seen_and_given_up(database: MakeDatabase, ti
         unit = town.units["public_space"].model_copy(update={"channels": (hook,)})
         return town.model_copy(update={"units": {**town.units, unit.id: unit}})
 
-    async with running_notify(await database(), tips.internal_url, change=wrong) as notify:
+    async with running_notify(await database("notify"), tips.internal_url, change=wrong) as notify:
         await send(tips, notify)
         notify.work(retrying=Retrying(0.02, 0.05, 7))
         await notify.settled()

@@ -18,7 +18,7 @@ KEYED = ("dispatch", "delivery", "act", "report_step")
 
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
-    async with running_notify(await database(), "http://127.0.0.1:9") as running:
+    async with running_notify(await database("notify"), "http://127.0.0.1:9") as running:
         running.clock.at = NOW
         yield running
 

@@ -22,7 +22,7 @@ UNIT = "public_space"
 
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase, tips: Tips) -> AsyncIterator[Notify]:
-    async with running_notify(await database(), tips.internal_url) as running:
+    async with running_notify(await database("notify"), tips.internal_url) as running:
         yield running
 
 

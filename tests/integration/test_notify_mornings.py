@@ -32,7 +32,7 @@ async def morning(
     database: MakeDatabase, mail: MailServer | None = None
 ) -> AsyncIterator[tuple[Notify, Mornings]]:
     nowhere = "http://127.0.0.1:9"
-    async with running_notify(await database(), nowhere, change=with_digest, mail=mail) as notify:
+    async with running_notify(await database("notify"), nowhere, change=with_digest, mail=mail) as notify:
         calendars = notify.dispatches.responsibility.calendars
         yield (
             notify,

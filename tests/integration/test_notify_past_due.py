@@ -21,7 +21,7 @@ CATEGORIES = ("street_light", "weapons")
 @pytest_asyncio.fixture
 async def notify(database: MakeDatabase) -> AsyncIterator[Notify]:
     """Notify without workers; nothing is delivered, so no tips is needed."""
-    async with running_notify(await database(), "http://127.0.0.1:1") as running:
+    async with running_notify(await database("notify"), "http://127.0.0.1:1") as running:
         yield running
 
 

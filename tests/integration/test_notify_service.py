@@ -22,9 +22,9 @@ from shared.cloudevents import Envelope, from_record, to_record
 from shared.events import DISPATCHES, REPORTS, Event
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process
-from tests.integration.notify_harness import IBUURT, MIGRATIONS, ROOT, announced, ibuurt, kinds
+from tests.integration.notify_harness import IBUURT, MIGRATIONS, ROOT, announced, kinds
 from tests.integration.service_process import OPERATOR_TOKEN, running_process
-from tests.integration.tips_server import NOTIFY_TOKEN, SECRET_WORDS, issue, running_tips, tip
+from tests.integration.tips_server import NOTIFY_TOKEN, SECRET_WORDS, ibuurt, issue, running_tips, tip
 
 
 def environment(dsn: str, bootstrap: str, tips_url: str, municipality: Path, secrets: Path) -> dict[str, str]:
@@ -112,7 +112,7 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
     webhook_secrets(town, tmp_path / "secrets")
     (tmp_path / "keys").mkdir()
     async with (
-        running_tips(await database(), tmp_path / "keys") as tips,
+        running_tips(await database("tips"), tmp_path / "keys") as tips,
         unit_systems(port) as bodies,
         aiohttp.ClientSession() as session,
     ):

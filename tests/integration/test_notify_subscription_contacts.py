@@ -19,8 +19,9 @@ from services.notify.emails import Emails
 from services.notify.telling_contacts import AGAIN, LONGEST, Contacts
 from tests.conftest import MakeDatabase
 from tests.integration.mail_server import Mailbox, mailbox
-from tests.integration.notify_harness import SENDER, ibuurt, plain
+from tests.integration.notify_harness import SENDER, plain
 from tests.integration.subscription_harness import Subscriptions, changed, running_subscriptions
+from tests.integration.tips_server import ibuurt
 from tests.spine import until
 
 CONTACT = "gis@parks.example"
@@ -34,7 +35,7 @@ def box() -> Iterator[Mailbox]:
 
 @pytest_asyncio.fixture
 async def subs(database: MakeDatabase) -> AsyncIterator[Subscriptions]:
-    async with running_subscriptions(await database()) as made:
+    async with running_subscriptions(await database("notify")) as made:
         yield made
 
 

@@ -39,7 +39,7 @@ A, B, C = (uuid.UUID(int=number) for number in (1, 2, 3))
 @pytest_asyncio.fixture
 async def subs(database: MakeDatabase) -> AsyncIterator[Subscriptions]:
     """Subscriptions on a database of their own; a test starts the workers."""
-    async with running_subscriptions(await database()) as running:
+    async with running_subscriptions(await database("notify")) as running:
         yield running
 
 
@@ -594,7 +594,7 @@ async def test_an_event_that_is_applied_again_after_a_restore_has_the_same_id(
     event: Envelope[Event] = changed(A)
     await subs.apply(event)
     (row,) = await subs.waiting()
-    async with running_subscriptions(await database()) as restored:
+    async with running_subscriptions(await database("notify")) as restored:
         async with restored.pool.acquire() as connection:
             (listed,) = [await subs.listed("parks")]
             added = queries.Added(*(getattr(listed, name) for name in queries.Added._fields))

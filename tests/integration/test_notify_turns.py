@@ -87,8 +87,8 @@ class Town:
 @pytest_asyncio.fixture
 async def town(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Town]:
     async with (
-        running_tips(await database(), tmp_path) as tips,
-        running_notify(await database(), tips.internal_url) as notify,
+        running_tips(await database("tips"), tmp_path) as tips,
+        running_notify(await database("notify"), tips.internal_url) as notify,
     ):
         notify.clock.at = tips.clock.now
         notify.work()

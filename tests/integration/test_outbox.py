@@ -30,7 +30,7 @@ from tests.spine import NOW, Database, envelope, event, key_in, opened
 @pytest_asyncio.fixture
 async def own(database: MakeDatabase) -> AsyncIterator[Database]:
     """A migrated database; these tests need no Kafka."""
-    async with opened(await database()) as fresh:
+    async with opened(await database("shared")) as fresh:
         yield fresh
 
 

@@ -62,7 +62,7 @@ async def test_the_example_takes_what_is_signed_and_nothing_else(
     def printed() -> str:
         return (tmp_path / "log").read_text()
 
-    async with running_subscriptions(await database()) as subs:
+    async with running_subscriptions(await database("notify")) as subs:
         ids = [await subs.subscribe("parks", port=port)]
         ids.append(await subs.subscribe("open-data", "StatisticsReleased", port=port))
         await subs.apply(changed(A, 1), changed(A, 2), released(1))

@@ -157,7 +157,7 @@ async def test_what_was_erased_after_the_backup_is_erased_again(
 ) -> None:
     """The backup brings the words back; the topic says that they are gone. All that is said anew
     is that its issue is gone: that was not on its topic yet."""
-    async with running_tips(await database(), tmp_path) as tips:
+    async with running_tips(await database("tips"), tmp_path) as tips:
         for _ in range(2):
             assert (await tips.post(issue(), new_key())).status == 201
         gone, kept = [row["report_id"] for row in await tips.rows("SELECT report_id FROM report")]
@@ -179,7 +179,7 @@ async def test_what_residents_did_after_the_backup_is_taken_back_as_steps(
 ) -> None:
     """What was reopened is open, also where the dispatch before it comes again only later; what was taken
     back stays so; an event of a report that is nowhere is left alone."""
-    async with running_tips(await database(), tmp_path) as tips:
+    async with running_tips(await database("tips"), tmp_path) as tips:
         tips.clock.now = NOW - timedelta(hours=2)
         reopened, withdrawn = await followed(tips), await followed(tips)
         for mine in (reopened, withdrawn):

@@ -87,7 +87,7 @@ async def test_a_reader_ahead_of_its_restored_writer_passes_over_nothing(
     writer = await database()
     before = await _send(bootstrap, writer, 3)
     dump = await database(template=writer.rsplit("/", 1)[1])
-    async with opened(await database()) as reader, contextlib.AsyncExitStack() as stack:
+    async with opened(await database("shared")) as reader, contextlib.AsyncExitStack() as stack:
         found = await stack.enter_async_context(_reading(bootstrap, reader))
         lost = await _send(bootstrap, writer, 2)
         await reader.applied(5)

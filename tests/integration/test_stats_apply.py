@@ -42,7 +42,6 @@ from tests.spine import until
 from tests.unit.stats_lives import lives, seen_and_done_twice
 
 ROOT = Path(__file__).parents[2]
-MIGRATIONS = [postgres.SHARED_MIGRATIONS, ROOT / "services/stats/migrations"]
 ZONE, AREA_SET = ZoneInfo("Europe/Amsterdam"), "district"
 COUNTING = Counting(ZONE, AREA_SET)
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -50,9 +49,7 @@ NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 
 @pytest_asyncio.fixture
 async def dsn(database: MakeDatabase) -> str:
-    made = await database()
-    await postgres.migrate(made, MIGRATIONS)
-    return made
+    return await database("stats")
 
 
 @pytest_asyncio.fixture

@@ -432,7 +432,7 @@ async def test_the_past_waits_until_somebody_says_that_it_is_complete(
 ) -> None:
     """What had closed before stats knew of it: an import of years must not count as late."""
     now = datetime(2026, 12, 20, tzinfo=UTC)
-    async with stats_of(infrastructure.bootstrap, await database(), now=now) as stats, stats.serving():
+    async with stats_of(infrastructure.bootstrap, await database("stats"), now=now) as stats, stats.serving():
         await close(stats, now)
         assert await stats.released() == []
         await stats.count([incident(NOON), incident(NOON)])
@@ -455,7 +455,7 @@ async def test_a_release_of_a_large_city_goes_out(
         return table.model_copy(update={"codes": tuple(values)})
 
     spec = SPEC.model_copy(update={"tables": tuple(large(table) for table in SPEC.tables)})
-    async with stats_of(infrastructure.bootstrap, await database(), spec) as stats, stats.serving():
+    async with stats_of(infrastructure.bootstrap, await database("stats"), spec) as stats, stats.serving():
         await close(stats, OCTOBER_CLOSED)
         released = await stats.released()
         assert [len(one.cells) for one in released if one.table == "reports.month"] == [

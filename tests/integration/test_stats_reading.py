@@ -43,7 +43,7 @@ async def test_an_empty_database_adopts_what_was_published_and_releases_none_of_
     async with stats.serving():
         await close(stats, OCTOBER_CLOSED)
         before = await stats.chain()
-    async with stats_of(infrastructure.bootstrap, await database()) as empty:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as empty:
         empty.now = OCTOBER_CLOSED
         await empty.closing.adopt()
         assert await empty.chain() == before
@@ -96,7 +96,7 @@ async def test_a_database_that_released_something_else_refuses(
     """It would show what was never published."""
     async with stats.serving():
         await close(stats, CLOSED)
-    async with stats_of(infrastructure.bootstrap, await database()) as other:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as other:
         other.now = CLOSED
         await other.closing.step()
         with pytest.raises(Refusal, match=r"release 1 \(reports.week_part .* is another in this database"):
@@ -109,7 +109,7 @@ async def test_a_key_that_is_not_known_is_asked_for(
     """An empty database whose secret is a new one: not to adopt would be to release everything again."""
     async with stats.serving():
         await close(stats, CLOSED)
-    async with stats_of(infrastructure.bootstrap, await database(), secret="n" * 32) as other:
+    async with stats_of(infrastructure.bootstrap, await database("stats"), secret="n" * 32) as other:
         with pytest.raises(Refusal, match="which stats does not know: where it is an earlier one of yours"):
             await other.closing.adopt()
         async with other.pool.acquire() as connection:

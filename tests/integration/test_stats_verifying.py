@@ -30,7 +30,7 @@ async def stats(
     infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
 ) -> AsyncIterator[Stats]:
     """October is released and shown."""
-    async with stats_of(infrastructure.bootstrap, await database()) as made:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as made:
         await made.count([report(NOON), report(NOON), report(NOON, "harbour")])
         async with made.serving():
             await close(made, OCTOBER_CLOSED)
@@ -276,7 +276,7 @@ async def test_what_the_topic_lost_is_said_again_as_it_was(stats: Stats, lost: s
 async def test_nothing_released_is_nothing_to_verify(
     infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
 ) -> None:
-    async with stats_of(infrastructure.bootstrap, await database()) as stats:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as stats:
         stats.now = CLOSED
         assert await on_topic(stats.bootstrap) == []
         assert (await verified(stats))[-1] == "topic, database, ledger and budget agree"

@@ -502,7 +502,7 @@ async def test_open_issues_nearby_are_possible_duplicates(tips: Tips) -> None:
 async def test_a_category_may_do_without_duplicates(database: MakeDatabase, tmp_path: Path) -> None:
     """Its distance is 0."""
     town = town_with(street_light={"duplicates_metres": 0})
-    async with running_tips(await database(), tmp_path, town) as tips:
+    async with running_tips(await database("tips"), tmp_path, town) as tips:
         await sent(tips)
         path = f"/v1/issues/near?latitude={LATITUDE}&longitude={LONGITUDE}&category=street_light"
         assert (await tips.get(path)).body == {"issues": []}

@@ -30,7 +30,7 @@ PHOTO = encoded(picture())
 async def limited(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
     """The real tips, on which nobody may do as much as he likes."""
     async with running_tips(
-        await database(), tmp_path, unlimited=(), shared=(ip_network(SHARED),)
+        await database("tips"), tmp_path, unlimited=(), shared=(ip_network(SHARED),)
     ) as running:
         yield running
 

@@ -28,12 +28,12 @@ from shared.events import Event
 from shared.service import INTERNAL_OPENAPI
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration import service_process, test_notify_service, test_tips_service
-from tests.integration.notify_harness import DESK_TOKEN, accepted, ibuurt, reports_of
+from tests.integration.notify_harness import DESK_TOKEN, accepted, reports_of
 from tests.integration.notify_harness import MIGRATIONS as NOTIFY_MIGRATIONS
 from tests.integration.openapi_by_design import EXCUSES
 from tests.integration.openapi_seed import Known, seed
 from tests.integration.service_process import ROOT, ended, running_process
-from tests.integration.tips_server import IBUURT, MIGRATIONS, running_tips
+from tests.integration.tips_server import IBUURT, MIGRATIONS, ibuurt, running_tips
 
 LONG = os.environ.get("IBUURT_TEST_LONG") == "1"
 EXAMPLES = 300 if LONG else 10
@@ -168,7 +168,7 @@ async def test_the_other_services_answer_on_their_internal_port_as_their_documen
         assert (await asyncio.to_thread(ended, service, env, "migrate")).returncode == 0
     (tmp_path / "keys").mkdir()
     async with (
-        running_tips(await database(), tmp_path / "keys") as tips,
+        running_tips(await database("tips"), tmp_path / "keys") as tips,
         running_process(service, env | {"IBUURT_TIPS_URL": tips.internal_url}, tmp_path / "log") as process,
     ):
         known = Known(process.url, process.internal_url, reports=reports)

@@ -41,7 +41,7 @@ APPROVAL: dict[str, Any] = {"approve": True, "digest": DIGEST}
 async def moderated(database: MakeDatabase, tmp_path: Path) -> AsyncIterator[Tips]:
     """Tips of a town where graffiti has summaries, street lights have the residents' words, others none."""
     town = town_with(graffiti={"public_text": "summary"}, street_light={"public_text": "words"})
-    async with running_tips(await database(), tmp_path, town) as running:
+    async with running_tips(await database("tips"), tmp_path, town) as running:
         yield running
 
 

@@ -127,7 +127,7 @@ async def test_real_reports_are_found_in_the_quarters_of_their_points(
         pytest.skip("../shared/data/amsterdam is not here, and may not be copied into the project")
     with POINTS.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    async with running_tips(await database(), tmp_path, town_of_amsterdam()) as tips:
+    async with running_tips(await database("tips"), tmp_path, town_of_amsterdam()) as tips:
         answers = []
         for row in rows:
             # The file has the two the wrong way round.

@@ -1,6 +1,7 @@
 """A real `tips` over HTTP for the tests: both applications on uvicorn, a migrated PostgreSQL behind them."""
 
 import asyncio
+import functools
 import io
 import secrets
 import time
@@ -161,9 +162,15 @@ def tip(**changes: Any) -> dict[str, Any]:
     return issue(kind="tip", category="drug_dealing", location={"address": SECRET_ADDRESS}) | changes
 
 
+@functools.cache
+def ibuurt() -> municipality.Municipality:
+    """The municipality as it is shipped."""
+    return municipality.read(IBUURT)
+
+
 def town_with(**changes: Mapping[str, Any]) -> municipality.Municipality:
     """IBuurt with other settings of some of its categories, by their ids."""
-    town = municipality.read(IBUURT)
+    town = ibuurt()
     changed = {name: town.categories[name].model_copy(update=more) for name, more in changes.items()}
     return town.model_copy(update={"categories": {**town.categories, **changed}})
 
@@ -188,7 +195,7 @@ async def running_tips(
     `unlimited` are those who may send without limit, `shared` the addresses of many."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "tips")
-    town = town or municipality.read(IBUURT)
+    town = town or ibuurt()
     clock, wakes, registry = Clock(), [], CollectorRegistry()
 
     def wake() -> None:

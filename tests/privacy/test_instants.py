@@ -78,11 +78,11 @@ async def test_10_when_a_release_comes_tells_nothing_of_how_many_there_were(
     many = [True] * (WEEKS // 2) + [False] * (WEEKS - WEEKS // 2)
     coins.shuffle(many)
     crowded = dict(zip(parts, many, strict=True))
-    async with stats_of(infrastructure.bootstrap, await database(), ALONE) as stats:
+    async with stats_of(infrastructure.bootstrap, await database("stats"), ALONE) as stats:
         built = await instants(stats, crowded)
     assert set(built) == {60.0}
     monkeypatch.setattr(Closing, "_begun", lambda closing: closing._clock())
-    async with stats_of(infrastructure.bootstrap, await database(), ALONE) as stats:
+    async with stats_of(infrastructure.bootstrap, await database("stats"), ALONE) as stats:
         broken = await instants(stats, crowded)
     hits, found = right(built, many, coins), right(broken, many, coins)
     ROWS.append(

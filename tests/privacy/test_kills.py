@@ -119,7 +119,7 @@ async def test_5_no_kill_at_any_boundary_brings_a_second_release_or_a_second_deb
     print(f"\n{died.total()} kills, seed {SEED}, in {trials} trials: {dict(sorted(died.items()))}")
 
     await renew_topics(infrastructure.bootstrap)
-    async with stats_of(infrastructure.bootstrap, await database()) as stats, dying(stats) as lives:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as stats, dying(stats) as lives:
         for _ in range(3):
             await lives.live(Life(MOMENTS[1].isoformat(), 1, PUBLISHED, records_last=True))
             await stats.count([report(NOON)])

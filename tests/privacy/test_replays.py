@@ -160,7 +160,7 @@ async def test_6_an_empty_database_that_reads_from_the_first_record_on_shows_the
         "twice": lambda told: [*told, *shuffled(told)],
     }
     for told in ways.values():
-        async with stats_of(infrastructure.bootstrap, await database(), now=FIRST_NIGHT) as empty:
+        async with stats_of(infrastructure.bootstrap, await database("stats"), now=FIRST_NIGHT) as empty:
             empty.now = now
             assert await start(empty)
             await empty.count(told(month.told))
@@ -170,7 +170,7 @@ async def test_6_an_empty_database_that_reads_from_the_first_record_on_shows_the
     async with (
         Writer(infrastructure.bootstrap) as writer,
         writing(infrastructure.bootstrap) as by_hand,
-        stats_of(infrastructure.bootstrap, await database(), now=FIRST_NIGHT) as empty,
+        stats_of(infrastructure.bootstrap, await database("stats"), now=FIRST_NIGHT) as empty,
     ):
         await writer.send(month.told)
         await writer.send_again()
@@ -185,7 +185,7 @@ async def test_6_an_empty_database_that_reads_from_the_first_record_on_shows_the
         assert await empty.chain() == month.published
 
     await renew_topics(infrastructure.bootstrap)
-    async with stats_of(infrastructure.bootstrap, await database(), now=FIRST_NIGHT) as planted:
+    async with stats_of(infrastructure.bootstrap, await database("stats"), now=FIRST_NIGHT) as planted:
         planted.now = now
         await planted.closing.draw()
         await planted.count(month.told)

@@ -53,7 +53,7 @@ async def test_12_no_period_is_published_twice_by_another_spec_or_another_row(
     """A version that begins among periods that are drawn does not start; the database has one release and one
     debit of a period."""
     await renew_topics(infrastructure.bootstrap)
-    async with stats_of(infrastructure.bootstrap, await database()) as stats:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as stats:
         stats.now = MOMENTS[0]
         await run_until_done(stats)
         with pytest.raises(Refusal, match="has its noise already"):
@@ -87,10 +87,10 @@ async def test_12_a_database_of_another_time_than_the_topic_does_not_start(
 ) -> None:
     """It has released something else of the same period: its relay refuses, and so does what adopts."""
     await renew_topics(infrastructure.bootstrap)
-    async with stats_of(infrastructure.bootstrap, await database()) as stats:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as stats:
         stats.now = MOMENTS[0]
         await run_until_done(stats)
-    async with stats_of(infrastructure.bootstrap, await database()) as other:
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as other:
         other.now = MOMENTS[0]
         await other.count([report(NOON)])
         await other.closing.step()

@@ -52,7 +52,7 @@ async def insert_notices(connection: Any, notices: Sequence[tuple[str, str]], du
            SELECT gen_random_uuid(), unit, channel, 'notice', $3, $3
            FROM unnest($1::text[], $2::text[]) AS n (unit, channel)
            ON CONFLICT (unit, channel) WHERE step = 'notice' AND state = 'open'
-           DO UPDATE SET again = delivery.next_attempt_at > delivery.due_at""",
+           DO UPDATE SET again = delivery.tried""",
         [unit for unit, _ in notices],
         [channel for _, channel in notices],
         due_at,

@@ -49,7 +49,8 @@ async def readers_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[R
 async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], why: str) -> None:
     """Cancel what has not gone yet of these reports."""
     await connection.execute(
-        """UPDATE delivery SET state = 'cancelled', last_failure = $2, due_at = NULL, next_attempt_at = NULL
+        """UPDATE delivery SET state = 'cancelled', last_failure = $2, due_at = NULL, next_attempt_at = NULL,
+                               leased_until = NULL
            WHERE report_id = ANY($1) AND state = 'open'""",
         list(report_ids),
         why,
@@ -68,18 +69,24 @@ async def claim_deliveries(
     first; nothing of what is held already."""
     rows = await connection.fetch(
         """WITH due AS (
-               SELECT d.id, d.report_id FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
-               CROSS JOIN LATERAL (
-                   SELECT id, report_id, next_attempt_at FROM delivery
-                   WHERE state = 'open' AND destination = u.destination AND next_attempt_at <= $4
-                         AND id <> ALL($6)
-                   ORDER BY next_attempt_at LIMIT u.room FOR UPDATE SKIP LOCKED) d
-               ORDER BY d.next_attempt_at LIMIT $3)
-           UPDATE delivery d SET next_attempt_at = $5, tried = true
+               SELECT d.id, d.report_id FROM (
+                   SELECT o.id, o.next_attempt_at
+                   FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
+                   CROSS JOIN LATERAL (
+                       SELECT id, next_attempt_at FROM delivery
+                       WHERE state = 'open' AND destination = u.destination AND next_attempt_at <= $4
+                             AND (leased_until IS NULL OR leased_until <= $4) AND id <> ALL($6)
+                       ORDER BY next_attempt_at LIMIT u.room) o
+                   ORDER BY o.next_attempt_at) o
+               -- locked here, where no more rows come than are taken; what has changed since is asked again
+               JOIN delivery d ON d.id = o.id AND d.state = 'open' AND d.next_attempt_at <= $4
+                                  AND (d.leased_until IS NULL OR d.leased_until <= $4)
+               ORDER BY o.next_attempt_at LIMIT $3 FOR UPDATE OF d SKIP LOCKED)
+           UPDATE delivery d SET leased_until = $5, tried = true
            FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
            -- a notice is of no report, and nothing tells when it went but that it was late
            RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.destination, d.step,
-                     d.attempts, d.revived, d.due_at, d.next_attempt_at AS leased_until,
+                     d.attempts, d.revived, d.due_at, d.leased_until,
                      coalesce(p.kind, 'tip') AS kind, coalesce(p.category, '') AS category,
                      coalesce(p.areas, '{}') AS areas, coalesce(p.language, '') AS language,
                      coalesce(p.accepted_at, d.due_at) AS accepted_at,
@@ -100,13 +107,13 @@ async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Set
     settled = list(settlements.values())
     rows = await connection.fetch(
         """UPDATE delivery d SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
-                                 words = d.words OR s.words,
+                                 leased_until = NULL, words = d.words OR s.words,
                                  last_failure = coalesce(s.failure, d.last_failure),
                                  due_at = CASE WHEN s.state = 'open' THEN d.due_at END
            FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::timestamptz[],
                        $6::text[], $7::boolean[])
                 AS s (id, state, attempts, next_attempt_at, lease, failure, words)
-           WHERE d.id = s.id AND d.state = 'open' AND (s.lease IS NULL OR d.next_attempt_at = s.lease)
+           WHERE d.id = s.id AND d.state = 'open' AND (s.lease IS NULL OR d.leased_until = s.lease)
            RETURNING d.id""",
         list(settlements),
         [one.state for one in settled],
@@ -138,7 +145,7 @@ async def close_deliveries(connection: Any, failures: Mapping[uuid.UUID, str | N
     await connection.execute(
         """UPDATE delivery d
            SET state = CASE WHEN s.failure IS NULL THEN 'done' ELSE 'dead' END, words = s.failure IS NULL,
-               last_failure = s.failure, due_at = NULL, next_attempt_at = NULL
+               last_failure = s.failure, due_at = NULL, next_attempt_at = NULL, leased_until = NULL
            FROM unnest($1::uuid[], $2::text[]) AS s (id, failure) WHERE d.id = s.id AND d.state = 'open'""",
         list(failures),
         list(failures.values()),
@@ -169,7 +176,8 @@ async def turn_down(connection: Any, delivery_id: uuid.UUID, reason: str) -> tup
     """Take back that a delivery has arrived, or may; the attempts that it had and how often it was revived,
     None where it was over already. The report's row is locked before."""
     row = await connection.fetchrow(
-        """UPDATE delivery SET state = 'dead', last_failure = $2, due_at = NULL, next_attempt_at = NULL
+        """UPDATE delivery SET state = 'dead', last_failure = $2, due_at = NULL, next_attempt_at = NULL,
+                               leased_until = NULL
            WHERE id = $1 AND state IN ('open', 'done') RETURNING attempts, revived""",
         delivery_id,
         reason,
@@ -241,19 +249,23 @@ async def open_destinations(connection: Any) -> list[str]:
 async def bring_forward(
     connection: Any, now: datetime, longest_again: timedelta, longest_first: timedelta
 ) -> int:
-    """Let go at once what is put off for longer than anything ever is: the clock has gone back since.
+    """Let go at once what is put off, or leased, for longer than anything ever is: the clock has gone back
+    since.
 
-    What was tried or is leased waits for at most `longest_again`, a tip's first attempt for `longest_first`;
+    A lease, and what was tried, wait for at most `longest_again`, a tip's first attempt for `longest_first`;
     that of an urgent tip, due since an hour began, does not wait. Returns how many there were.
     """
     brought = await connection.execute(
-        """UPDATE delivery d SET next_attempt_at = $1::timestamptz, due_at = least(d.due_at, $1)
+        """UPDATE delivery d
+           SET next_attempt_at = least(d.next_attempt_at, $1::timestamptz), due_at = least(d.due_at, $1),
+               leased_until = NULL
            FROM delivery o LEFT JOIN dispatch p USING (report_id)
            WHERE o.id = d.id AND d.state = 'open'
-             AND d.next_attempt_at > $1::timestamptz + CASE
-                 WHEN p.kind IS DISTINCT FROM 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
-                 WHEN d.due_at = date_trunc('hour', d.due_at, 'UTC') THEN interval '0'
-                 ELSE $3::interval END""",
+             AND (d.leased_until > $1::timestamptz + $2::interval
+                  OR d.next_attempt_at > $1::timestamptz + CASE
+                      WHEN p.kind IS DISTINCT FROM 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
+                      WHEN d.due_at = date_trunc('hour', d.due_at, 'UTC') THEN interval '0'
+                      ELSE $3::interval END)""",
         now,
         longest_again,
         longest_first,

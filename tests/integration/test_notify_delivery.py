@@ -12,6 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from deploy.local.processes import free_port
+from services.notify import queries_deliveries
 from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Retrying
 from services.notify.delivery import Limits
 from shared.cloudevents import Envelope, derived_id
@@ -473,6 +474,31 @@ async def test_after_a_death_between_call_and_record_it_goes_again_and_is_said_o
     calls = await notify.units.seen(2)
     assert len({call.webhook_id for call in calls}) == 1
     assert kinds(await notify.said()) == ["ReportRouted", "ReportDelivered"]
+
+
+async def test_the_lease_of_a_worker_that_died_while_the_clock_was_ahead_ends_with_it(
+    tips: Tips, notify: Notify
+) -> None:
+    """Its delivery goes again now, not in an hour; a lease of now is not touched, and when the delivery is
+    done, no time of it is left in the row."""
+    right, most = datetime.now(UTC), timedelta(minutes=1)
+    notify.clock.at = right + timedelta(hours=1)
+    await send(tips, notify)
+    await notify.die_before_record()
+    (row,) = await notify.rows("SELECT leased_until FROM delivery")
+    assert row["leased_until"] > notify.clock.at
+    notify.clock.at = right
+    async with notify.pool.acquire() as connection:
+        brought = [
+            await queries_deliveries.bring_forward(connection, right + back, most, most)
+            for back in (timedelta(hours=1), timedelta())
+        ]
+    assert brought == [0, 1]
+    notify.work()
+    await notify.settled()
+    assert len(await notify.units.seen(2)) == 2
+    (row,) = await notify.rows("SELECT due_at, next_attempt_at, leased_until FROM delivery")
+    assert tuple(row) == (None, None, None)
 
 
 async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_again(

@@ -55,6 +55,7 @@ from services.notify.delivery import Limits, Worker
 from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
+from services.notify.moving import Moves
 from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from shared import municipality, postgres
@@ -237,6 +238,7 @@ class _Bench:
             tips,
             Notices(pool, dispatches.clocks, _now),
             Digests(pool, self._town, dispatches.responsibility, _now),
+            Moves(pool),
             link_secret="l" * 32,
             public_url=self._url,
             secrets=dict.fromkeys(self._town.units, (SECRET,)),

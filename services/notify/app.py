@@ -30,6 +30,7 @@ from services.notify.dispatches import Dispatches
 from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
 from services.notify.mornings import Mornings
+from services.notify.moving import Moves
 from services.notify.noticing import Notices
 from services.notify.subscribing import Subscribers
 from services.notify.subscription_calls import SubscriptionCalls
@@ -79,6 +80,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
             tips,
             Notices(service.pool, dispatches.clocks, _now),
             digests,
+            Moves(service.pool),
             link_secret=link_secret,
             public_url=settings.public_url,
             secrets=signing,

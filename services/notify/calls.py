@@ -23,6 +23,7 @@ from services.notify.core.deliveries import (
     kind_of,
     level_of,
     party,
+    turn_of,
 )
 from services.notify.core.links import (
     DIGEST_DAYS,
@@ -34,6 +35,7 @@ from services.notify.core.links import (
 )
 from services.notify.digests import Digests, as_json
 from services.notify.emails import Emails
+from services.notify.moving import Moves
 from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from services.notify.webhook import WEBHOOK_SECONDS, Webhooks
@@ -50,6 +52,7 @@ class Calls:
         tips: Tips,
         notices: Notices,
         digests: Digests,
+        moves: Moves,
         *,
         link_secret: str,
         public_url: str,
@@ -68,6 +71,7 @@ class Calls:
         self._emails = emails
         self._notices = notices
         self._digests = digests
+        self._moves = moves
         self._link_secret = link_secret
         self._public_url = public_url.rstrip("/")
         self._clock = clock
@@ -101,10 +105,23 @@ class Calls:
         if about == "digest":
             digest = await self._digests.of(delivery.unit)
             return Gone() if digest.empty else as_json(digest)
+        if about == "route" and turn_of(delivery.step) > 1:
+            return await self._moved(delivery, words=words)
         if not words:
             return {}
         ask = self._tips.messages if about == "message" else self._tips.words
         return await ask(delivery.report_id, _reader(delivery))
+
+    async def _moved(self, delivery: Delivery, *, words: bool) -> Mapping[str, Any] | Failed | Gone:
+        """What a unit needs that did not have the report from the start: how it came, and where words may
+        leave what was written meanwhile."""
+        given: dict[str, Any] = {"before": await self._moves.of(delivery.report_id)}
+        for ask in (self._tips.words, self._tips.messages) if words else ():
+            told = await ask(delivery.report_id, _reader(delivery))
+            if isinstance(told, Failed | Gone):
+                return told
+            given |= told
+        return given
 
     def _can_send(self, unit: str, channel: Channel | None) -> bool:
         if isinstance(channel, Email):

@@ -21,6 +21,7 @@ from services.notify.core.deliveries import (
     Outcome,
     about_of,
     says_acknowledged,
+    turn_of,
 )
 from shared.municipality import Extent, Webhook
 
@@ -67,7 +68,8 @@ class Webhooks:
             data = {"messages": _messages(given)}
         elif about == "route":
             type_ = "ibuurt.report"
-            data = _codes(delivery) | (_words(given) if level == "words" else {}) | {"answer_url": link}
+            said = _words(given) if level == "words" else {}
+            data = _codes(delivery) | _came(delivery, given) | said | {"answer_url": link}
         return self._said(type_, {"report_id": str(delivery.report_id), "unit": delivery.unit, **data})
 
     def _said(self, type_: str, data: Mapping[str, Any]) -> str:
@@ -115,7 +117,14 @@ def _codes(delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def _came(delivery: Delivery, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How often the report came to a unit, and for a later one how."""
+    turn = turn_of(delivery.step)
+    return {"turn": turn} if turn == 1 else {"turn": turn, "before": given["before"]}
+
+
 def _words(words: Mapping[str, Any]) -> dict[str, Any]:
+    later = {"messages": _messages(words)} if "messages" in words else {}
     return {
         "description": words.get("description"),
         "location": words.get("location"),
@@ -123,6 +132,7 @@ def _words(words: Mapping[str, Any]) -> dict[str, Any]:
         "answers": words.get("answers", {}),
         "contact": words.get("contact"),
         "not_an_emergency": words.get("not_an_emergency", False),
+        **later,
     }
 
 

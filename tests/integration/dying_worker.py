@@ -16,6 +16,7 @@ from services.notify.delivery import Limits, Worker
 from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.metrics import DeliveryMetrics
+from services.notify.moving import Moves
 from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from shared import postgres
@@ -42,6 +43,7 @@ async def work(dsn: str, tips_url: str, port: int) -> None:
             Tips(session, tips_url, NOTIFY_TOKEN, _now),
             Notices(pool, dispatches.clocks, _now),
             Digests(pool, town, dispatches.responsibility, _now),
+            Moves(pool),
             link_secret=LINK_SECRET,
             public_url="https://units.example",
             secrets={unit: (signing_secret(unit),) for unit in town.units},

@@ -34,6 +34,7 @@ from services.notify.digests import Digests
 from services.notify.dispatches import Dispatches
 from services.notify.emails import Emails
 from services.notify.metrics import DeliveryMetrics
+from services.notify.moving import Moves
 from services.notify.noticing import Notices
 from services.notify.telling import Telling
 from services.notify.tips import Tips as TipsApi
@@ -365,6 +366,7 @@ async def running_notify(
             tips,
             Notices(pool, dispatches.clocks, clock),
             digests,
+            Moves(pool),
             link_secret=LINK_SECRET,
             public_url=f"http://127.0.0.1:{port}/",
             secrets=signing,

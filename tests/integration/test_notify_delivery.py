@@ -64,6 +64,7 @@ async def test_a_unit_gets_the_report_signed_and_whole(tips: Tips, notify: Notif
     assert set(point) == {"latitude", "longitude"}
     assert data == {
         "report_id": str(report_id),
+        "turn": 1,
         "kind": "issue",
         "category": "street_light",
         "areas": {"district": "oakwood"},

@@ -231,6 +231,46 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     assert ANSWER not in words
 
 
+async def test_whoever_has_it_later_gets_what_was_written_and_how_it_came(town: Town) -> None:
+    """By the same call as the report: the conversation until then, who gave it away and why, or that it is
+    not solved. What the resident wrote just before it moved on is not lost with the message that was under
+    way."""
+    report = await came(town)
+    assert (last(town, UNIT).data["turn"], "before" in last(town, UNIT).data) == (1, False)
+    await town.do(report, "ask", UNIT, text=QUESTION)
+    await town.notify.stop()
+    assert (await report.write(ANSWER)).status == 201
+    await town.pass_on()
+    status, _ = await town.notify.act(
+        report.report_id, "hand_over", UNIT, reason="not_our_task", to_unit="inspection", text="For you"
+    )
+    assert status == 200
+    town.notify.work()
+    await town.delivered()
+    heard = last(town, "inspection")
+    assert (heard.body["type"], heard.data["turn"]) == ("ibuurt.report", 2)
+    assert heard.data["description"]
+    assert heard.data["before"] == {"why": "handed_over", "unit": UNIT, "reason": "not_our_task"}
+    assert [one["text"] for one in heard.data["messages"]] == [QUESTION, ANSWER, "For you"]
+
+    await town.do(report, "refuse", "inspection", reason="private_ground", to_unit="parking")
+    heard = last(town, "parking")
+    assert heard.data["before"] == {"why": "refused", "unit": "inspection", "reason": "private_ground"}
+    await town.do(report, "resolve", "parking", outcome="done")
+    body = {"text": "The car is still there"}
+    reopened = await report.mine("POST", "/reopening", body, **{"Idempotency-Key": new_key()})
+    assert reopened.status in (200, 201)
+    await town.pass_on()
+    await town.delivered()
+    heard = last(town, "parking")
+    assert (heard.body["type"], heard.data["turn"]) == ("ibuurt.report", 4)
+    assert heard.data["before"] == {"why": "reopened", "unit": "parking", "reason": "done"}
+    assert heard.data["messages"][-1]["text"] == "The car is still there"
+    # The report and the conversation, at both of its turns.
+    given = ("disclosure", "unit:parking via webhook", "notify", "delivery")
+    assert (await report.log()).count(given) == 4
+
+
 async def test_who_did_it_is_in_the_history_and_the_log_and_on_no_topic(town: Town) -> None:
     """At the desk, by a partner's system and by a link; what rules, clocks and channels do, nobody did. What
     was written to the resident is logged at tips with who wrote it."""

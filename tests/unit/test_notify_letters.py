@@ -106,6 +106,42 @@ def test_words_of_an_issue_are_all_of_it() -> None:
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("why", "reason", "subject", "told"),
+    [
+        (
+            "refused",
+            "private_ground",
+            "melding doorgegeven aan u",
+            "Team Parkeren heeft deze melding niet aangenomen. De reden: Dit is grond van iemand anders.",
+        ),
+        ("handed_over", "gone_from_folder", "doorgegeven aan u", "De reden: gone_from_folder."),
+        (
+            "reopened",
+            "done",
+            "melding is niet opgelost",
+            "De bewoner zegt dat deze melding niet is opgelost.",
+        ),
+    ],
+)
+def test_a_report_that_came_later_says_how_and_has_the_conversation(
+    why: str, reason: str, subject: str, told: str
+) -> None:
+    """In its subject too, so that it is not taken for the first e-mail once more; the conversation only
+    where words may leave."""
+    before = {"before": {"why": why, "unit": "parking", "reason": reason}}
+    message, text = written(delivery(step="route.2"), "codes", before)
+    assert subject in message["Subject"]
+    assert told in text
+    assert "Team Openbare Ruimte heeft haar nu" in text
+    _, text = written(delivery(step="route.2"), "words", WORDS | TALK | before)
+    assert "The side of the canal" in text
+    assert "Havenstraat 14" in text
+    message, text = written(delivery("drug_dealing", "route.2"), "notice", before)
+    assert "parking" not in text + message["Subject"]
+    assert reason not in text
+
+
 TIPS = [one for one in IBUURT.categories if IBUURT.categories[one].kind == "tip"]
 
 

@@ -96,6 +96,11 @@ def route_step(turn: int) -> str:
     return _step("route", turn)
 
 
+def turn_of(step: str) -> int:
+    """The turn that the step of a report's delivery is of, as `route_step` writes it."""
+    return int(step.partition(".")[2] or 1)
+
+
 def _step(about: About, number: int) -> str:
     return about if number == 1 else f"{about}.{number}"
 

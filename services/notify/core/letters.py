@@ -22,6 +22,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     "nl": {
         "subject": "{town}: er staat iets voor u klaar",
         "subject_route": "{town}: nieuwe melding ({category})",
+        "subject_reopened": "{town}: melding is niet opgelost ({category})",
+        "subject_moved": "{town}: melding doorgegeven aan u ({category})",
         "subject_message": "{town}: bericht over een melding ({category})",
         "subject_over": "{town}: een melding is vervallen",
         "subject_digest": "{town}: vandaag voor {unit}",
@@ -31,6 +33,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "print": "Open deze link om alles te zien en te printen. De links werken twee dagen:",
         "notice": "Er staat iets klaar voor {unit}. Open deze link om het te bekijken:",
         "route": "Er is een melding voor {unit}.",
+        "reopened": "De bewoner zegt dat deze melding niet is opgelost. {unit} heeft haar nu weer.",
+        "refused": "{before} heeft deze melding niet aangenomen. De reden: {reason} {unit} heeft haar nu.",
+        "handed_over": "{before} heeft deze melding doorgegeven. De reden: {reason} {unit} heeft haar nu.",
         "message": "De bewoner heeft iets geschreven bij een melding die bij {unit} is.",
         "withdrawn": "De bewoner heeft een melding bij {unit} ingetrokken. U hoeft niets meer te doen.",
         "erased": "Een melding bij {unit} is gewist. Wis ook de e-mails en notities die u erover hebt.",
@@ -57,6 +62,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "subject": "{town}: there is something for you",
         "subject_route": "{town}: new report ({category})",
+        "subject_reopened": "{town}: report is not solved ({category})",
+        "subject_moved": "{town}: report passed on to you ({category})",
         "subject_message": "{town}: message about a report ({category})",
         "subject_over": "{town}: a report is no longer there",
         "subject_digest": "{town}: today for {unit}",
@@ -66,6 +73,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "print": "Open this link to see and print all of it. The links work for two days:",
         "notice": "There is something for {unit}. Open this link to look at it:",
         "route": "There is a report for {unit}.",
+        "reopened": "The resident says that this report is not solved. It is with {unit} again.",
+        "refused": "{before} did not take this report. The reason: {reason} It is with {unit} now.",
+        "handed_over": "{before} passed this report on. The reason: {reason} It is with {unit} now.",
         "message": "The resident has written about a report that is with {unit}.",
         "withdrawn": "The resident has withdrawn a report with {unit}. You have nothing more to do.",
         "erased": "A report with {unit} has been erased. Erase your e-mails and notes about it too.",
@@ -89,6 +99,11 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "time": "{day} {month} {year}, {clock}",
         "months": "January February March April May June July August September October November December",
     },
+}
+_SUBJECTS = {
+    "reopened": "subject_reopened",
+    "refused": "subject_moved",
+    "handed_over": "subject_moved",
 }
 # Long lines stay whole, so that a link does; encoded words in the headers.
 _POLICY = SMTP.clone(max_line_length=900, cte_type="7bit")
@@ -117,7 +132,7 @@ class Writer:
         """The e-mail of a delivery. `given` is what `tips` gave, nothing unless `level` is words. The same
         delivery has the same Message-ID, by which a repeat is recognised and a bounce finds it."""
         lines = [*self._lines(delivery, level, given, link), "", self.texts["end"]]
-        return self.letter(delivery.id, to, self._subject(delivery, level), lines, now)
+        return self.letter(delivery.id, to, self._subject(delivery, level, given), lines, now)
 
     def letter(
         self, name: uuid.UUID, to: str, subject: str, lines: Iterable[str], now: datetime
@@ -133,14 +148,15 @@ class Writer:
         message.set_content("\n".join(lines) + "\n")
         return message
 
-    def _subject(self, delivery: Delivery, level: Extent) -> str:
+    def _subject(self, delivery: Delivery, level: Extent, given: Mapping[str, Any]) -> str:
         about, which = about_of(delivery.step), "subject"
         if about == "digest":
             which = "subject_digest"
         elif delivery.kind == "issue" and about in ("withdrawn", "erased"):
             which = "subject_over"
         elif delivery.kind == "issue" and level != "notice":
-            which = f"subject_{about}"
+            why = self._why(given)
+            which = f"subject_{about}" if why is None else _SUBJECTS[why]
         return self.texts[which].format(
             town=self.town, category=self._category(delivery), unit=self._unit(delivery)
         )
@@ -164,15 +180,34 @@ class Writer:
             yield texts["notice"].format(unit=self._unit(delivery))
             yield link
             return
-        yield texts[about].format(unit=self._unit(delivery))
+        yield texts[self._why(given) or about].format(unit=self._unit(delivery), **self._before(given))
         yield ""
         yield from self._codes(delivery)
-        if level == "words":
+        if level == "words" and about == "route":
             yield ""
-            yield from self._conversation(given) if about == "message" else self._words(delivery, given)
+            yield from self._words(delivery, given)
+        if level == "words" and given.get("messages"):
+            yield ""
+            yield from self._conversation(given)
         yield ""
         yield texts["link"]
         yield link
+
+    def _why(self, given: Mapping[str, Any]) -> str | None:
+        """Why a report came that another unit had, or this one before; None for every other e-mail."""
+        why: str | None = given.get("before", {}).get("why")
+        return why
+
+    def _before(self, given: Mapping[str, Any]) -> Mapping[str, str]:
+        before = given.get("before")
+        if not before:
+            return {}
+        unit = self.municipality.units.get(before["unit"])
+        reason = self.municipality.refusals.get(before["reason"])
+        return {
+            "before": self._named(unit.names) if unit else before["unit"],
+            "reason": self._named(reason) if reason else f"{before['reason']}.",
+        }
 
     def _digest(self, delivery: Delivery, digest: Mapping[str, Any], link: str) -> Iterator[str]:
         texts, areas = self.texts, self.municipality.area_sets[self.municipality.primary_area_set].areas

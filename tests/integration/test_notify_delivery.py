@@ -24,7 +24,7 @@ from shared.events import (
     ReportRouted,
     hour_of,
 )
-from tests.conftest import MakeDatabase
+from tests.conftest import MakeDatabase, Server
 from tests.integration.notify_harness import (
     Answer,
     Notify,
@@ -475,6 +475,30 @@ async def test_after_a_death_between_call_and_record_it_goes_again_and_is_said_o
     calls = await notify.units.seen(2)
     assert len({call.webhook_id for call in calls}) == 1
     assert kinds(await notify.said()) == ["ReportRouted", "ReportDelivered"]
+
+
+async def test_a_database_that_goes_away_during_a_call_is_waited_for(
+    tips: Tips, notify: Notify, local_postgres: Server
+) -> None:
+    """The unit has the report and nothing of that can be written: it is not called again, and it is said
+    once, when the database is back. What was due meanwhile goes then."""
+
+    async def take(delivery: Delivery) -> Outcome:
+        outcome = await notify.calls.deliver(delivery)
+        if local_postgres.running and len(notify.units.arrivals) == 1:
+            await asyncio.to_thread(local_postgres.kill)
+        return outcome
+
+    await send(tips, notify, *[issue()] * 3)
+    notify.work(deliver=take, limits=Limits(1, 1), lease_seconds=2)
+    await notify.units.seen(1)
+    await asyncio.sleep(2.5)
+    assert len(notify.units.arrivals) == 1
+    await asyncio.to_thread(local_postgres.start)
+    await notify.settled(20)
+    calls = await notify.units.seen(3)
+    assert len({call.webhook_id for call in calls}) == 3
+    assert kinds(await notify.said()).count("ReportDelivered") == 3
 
 
 async def test_the_lease_of_a_worker_that_died_while_the_clock_was_ahead_ends_with_it(

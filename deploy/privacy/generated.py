@@ -76,8 +76,8 @@ def _times() -> list[str]:
         "frozen counts": f"from the freeze until {keep} days after the release",
         "what `stats` knows of one report": f"{READABLE_DAYS} days after its last event, and until all that "
         "counts it is released",
-        "what `stats` knows of one incident": "the same; its random id stays, so that a file that is read "
-        "twice counts once",
+        "what `stats` knows of one incident": "the same; its id, and the week-part that it counted in, "
+        "stay, so that a file that is read twice counts once",
         "a release, its signature and what it spent": "for ever",
     }
     return ["| what | how long |", "|---|---|", *(f"| {what} | {long} |" for what, long in lives.items())]

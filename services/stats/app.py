@@ -86,8 +86,7 @@ def taking_back(public_keys: Sequence[str]) -> Recover:
         for envelope in history.own:
             if isinstance(release := envelope.event, StatisticsReleased):
                 fault = await reading.take(connection, release, known, envelope.time, _now())
-                if fault == "unknown_signing_key":
-                    raise reading.unknown_key(release)
+                await reading.refuse_unknown(connection, release, fault)
                 taken += fault is None
         return Recovered(
             [

@@ -22,6 +22,7 @@ from services.stats.signing import Signer
 from shared import kafka, outbox
 from shared.cloudevents import Envelope, derived_id, to_value
 from shared.cluster import Where
+from shared.errors import Refusal
 from shared.events import DISPATCHES, INCIDENTS, REPORTS, Place, StatisticsReleased, Topic
 from shared.mending.journal import note
 from shared.repeating import once
@@ -86,12 +87,21 @@ class Closing:
         return self._clock().replace(second=0, microsecond=0)
 
     async def adopt(self) -> None:
-        """Take over what was published. Raises Refusal as reading.adopt."""
+        """Take over what was published. Raises Refusal as reading.adopt, and where the key that is to sign is
+        one that another has followed."""
         async with self._pool.acquire() as connection:
             known = await queries_releases.keys(connection)
         adopted = await reading.adopt(self._pool, self._where, known, self._clock())
         if adopted:
             log.info("adopted", releases=adopted)
+        async with self._pool.acquire() as connection:
+            retired = await queries_releases.retired_keys(connection)
+        if self._signer.public in retired:
+            raise Refusal(
+                f"the signing key {self._signer.public} is an earlier one, and nobody takes any more what it "
+                "signs: put the newest secret signing_key back, or have another made by `operator rotate "
+                "signing_key`, and restart"
+            )
 
     async def note_lost(self) -> None:
         """Write down, before anything is read on, where a topic no longer has what was not read: what those

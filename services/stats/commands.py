@@ -1,8 +1,9 @@
 """The commands that only `stats` has: `releases`, `ledger`, `verify`, `privacy`, `close-history`,
-`say-again` and `import-incidents`."""
+`say-again`, `disown-key` and `import-incidents`."""
 
 import argparse
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ def extend(commands: Any) -> None:
     add_command(commands, "releases", "say what was released, and which periods wait for what", _releases)
     add_command(commands, "ledger", "say what releases have spent of each report and incident", _ledger)
     does = "hold the topic of releases against chain, signatures, database, ledger and budget"
-    add_command(commands, "verify", does, _verify)
+    verify = add_command(commands, "verify", does, _verify)
+    left = "so many records of the topic, looked at before, are no release; all else must agree"
+    verify.add_argument("--left", type=int, default=0, metavar="N", help=left)
     add_command(commands, "privacy", "say what is published and what it spends, as Markdown", _privacy)
     closing = add_mending(
         commands, "close-history", "release the past, once all of it is imported", _close_history
@@ -31,6 +34,9 @@ def extend(commands: Any) -> None:
     closing.add_argument("--subject", required=True, choices=SUBJECTS, help="whose past is complete")
     lost = "send the releases again that their topic lost and `outbox resend` cannot"
     add_mending(commands, "say-again", lost, _say_again)
+    strange = "leave releases by a key that was never yours where they are on the topic"
+    disowning = add_mending(commands, "disown-key", strange, _disown_key)
+    disowning.add_argument("key", help="the key, as stats' refusal names it")
     importing_ = add_command(
         commands, "import-incidents", "publish a police export, as the police's user of Kafka", _import
     )
@@ -87,8 +93,8 @@ def _privacy(program: Program, _given: argparse.Namespace) -> None:
         say(line)
 
 
-def _verify(program: Program, _given: argparse.Namespace) -> None:
-    on_both(program, lambda connection, where: verifying.verify(connection, where, say))
+def _verify(program: Program, given: argparse.Namespace) -> None:
+    on_both(program, lambda connection, where: verifying.verify(connection, where, say, given.left))
 
 
 def _say_again(program: Program, given: argparse.Namespace) -> None:
@@ -96,6 +102,25 @@ def _say_again(program: Program, given: argparse.Namespace) -> None:
     on_both(
         program, lambda connection, where: saying_again.say_again(connection, where, source, given.by, say)
     )
+
+
+def _disown_key(program: Program, given: argparse.Namespace) -> None:
+    async def disown(connection: Any) -> None:
+        async with kept_for(connection, given.by):
+            if not re.fullmatch("[0-9a-f]{64}", given.key):
+                raise Refusal("a key is 64 of 0-9 and a-f; copy it from the refusal of stats")
+            if given.key in await queries_releases.keys(connection):
+                raise Refusal(
+                    f"{given.key} is a key of yours: where somebody else has its secret, `operator rotate "
+                    "signing_key`; from the first release by the new one on, the old one counts no more"
+                )
+            await queries_releases.insert_stranger(connection, given.key)
+            if given.by is not None:
+                await note(connection, given.by, "disown-key", {"key": given.key})
+        did = "are left; restart stats" if given.by else "would be left; with --by NAME they are"
+        say(f"{'' if given.by else 'dry run: '}releases by {given.key} {did}")
+
+    on_database(program, disown)
 
 
 def _close_history(program: Program, given: argparse.Namespace) -> None:

@@ -183,7 +183,7 @@ async def insert_release(
 ) -> None:
     """Keep a release as it is published."""
     await connection.execute(
-        "INSERT INTO release VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO release VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         release.number,
         release.release_id,
         release.spec,
@@ -195,7 +195,14 @@ async def insert_release(
         content,
         released_at,
         shown_at,
+        release.signing_key,
     )
+
+
+async def retired_keys(connection: Any) -> frozenset[str]:
+    """The keys that releases were signed with before another one followed."""
+    rows = await connection.fetch("SELECT signing_key FROM release GROUP BY 1 ORDER BY max(number)")
+    return frozenset(row["signing_key"] for row in rows[:-1])
 
 
 async def debit(connection: Any, table: str, period: str, begins: date, cost: Fraction) -> None:
@@ -376,6 +383,18 @@ async def close_history(connection: Any, subject: str) -> int:
 async def insert_key(connection: Any, public: str) -> None:
     """Remember a public key that releases of ours are signed with."""
     await connection.execute("INSERT INTO signing_key VALUES ($1) ON CONFLICT DO NOTHING", public)
+
+
+async def insert_stranger(connection: Any, public: str) -> None:
+    """Remember a public key that was never ours."""
+    await connection.execute("INSERT INTO stranger_key VALUES ($1) ON CONFLICT DO NOTHING", public)
+
+
+async def is_stranger(connection: Any, public: str) -> bool:
+    """Whether somebody has said that this key was never ours."""
+    return bool(
+        await connection.fetchval("SELECT EXISTS (SELECT FROM stranger_key WHERE public = $1)", public)
+    )
 
 
 async def keys(connection: Any) -> frozenset[str]:

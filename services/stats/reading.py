@@ -40,7 +40,8 @@ async def take(
     signed = signing.is_signed(release)
     if stored is not None:
         return "second_release" if signed and release.signing_key in known else "forged_release"
-    if found := fault(release, after, known, signed=signed):
+    retired = await queries_releases.retired_keys(connection)
+    if found := fault(release, after, known, retired, signed=signed):
         return found
     table, period = release.table or "", release.period
     if await queries_releases.is_released(connection, table, period, release.edition):
@@ -92,8 +93,7 @@ async def _adopt(
         return
     async with pool.acquire() as connection, connection.transaction():
         found = await take(connection, release, known, envelope.time, now)
-    if found == "unknown_signing_key":
-        raise unknown_key(release)
+        await refuse_unknown(connection, release, found)
     if found == "second_release" and release.number not in seen:
         raise Refusal(
             f"release {release.number} ({release.table} {release.period}) is another in this database than "
@@ -106,12 +106,16 @@ async def _adopt(
         seen.add(release.number)
 
 
-def unknown_key(release: StatisticsReleased) -> Refusal:
-    """What is said of a release that only another key can have signed."""
-    return Refusal(
+async def refuse_unknown(connection: Any, release: StatisticsReleased, found: str | None) -> None:
+    """Raise Refusal where the next release, by what `take` found, is signed by a key of which nobody has said
+    whose it is: to leave one of ours would be to release its period again."""
+    if found != "unknown_signing_key" or await queries_releases.is_stranger(connection, release.signing_key):
+        return
+    raise Refusal(
         f"release {release.number} is signed by the key {release.signing_key}, which stats does not know: "
-        "where it is an earlier one of yours, add it to IBUURT_FORMER_SIGNING_KEYS and do this again; else "
-        "another writer was there, see docs/operating.md, Two writers"
+        "where it is an earlier one of yours, add it to IBUURT_FORMER_SIGNING_KEYS and do this again; where "
+        "it was never yours, somebody else writes there: `stats disown-key KEY --by NAME`, and see "
+        "docs/operating.md, Two writers"
     )
 
 

@@ -26,8 +26,9 @@ class Known(NamedTuple):
     keys: frozenset[str]
 
 
-async def verify(connection: Any, where: Where, say: Say) -> None:
-    """Say of each thing that disagrees what it is and what to do. Raises Refusal where something does."""
+async def verify(connection: Any, where: Where, say: Say, known_left: int = 0) -> None:
+    """Say of each thing that disagrees what it is and what to do. Raises Refusal where something does, other
+    than `known_left` records that are no release: they stay on the topic for ever."""
     known = Known(
         await queries_releases.kept(connection),
         await queries_releases.spent(connection),
@@ -36,18 +37,22 @@ async def verify(connection: Any, where: Where, say: Say) -> None:
     )
     read, unread = await read_topic(where)
     releases, left = chain(read, known.keys)
-    faults = [*unread, *_left(left), *_held(releases, known), *_ledger(releases, known)]
-    for fault in faults:
+    none_of_it = [*unread, *_left(left)]
+    disagree = [*_held(releases, known), *_ledger(releases, known)]
+    for fault in (*none_of_it, *disagree):
         say(fault)
     under_way = sum(number > len(releases) for number in known.releases)
     say(
         f"{len(releases)} releases on {STATISTICS.name}: digests, chain and signatures are read; "
         f"{under_way} more are on their way"
     )
+    faults = len(disagree) + (len(none_of_it) if len(none_of_it) != known_left else 0)
     if faults:
         raise Refusal(
-            f"{len(faults)} things disagree, each named above; docs/operating.md, Releases, says what to do"
+            f"{faults} things disagree, each named above; docs/operating.md, Releases, says what to do"
         )
+    if known_left != len(none_of_it):
+        raise Refusal(f"--left {known_left}, and there is no record on the topic that is no release")
     say("topic, database, ledger and budget agree")
 
 

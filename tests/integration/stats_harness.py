@@ -17,7 +17,7 @@ from services.stats.consumer import Counting
 from services.stats.core.spec import Spec
 from services.stats.signing import Signer
 from shared import kafka, postgres
-from shared.cloudevents import Envelope, from_record
+from shared.cloudevents import Envelope, from_record, to_record
 from shared.consumer import Consumer
 from shared.events import (
     STATISTICS,
@@ -132,6 +132,20 @@ class Stats:
         """What was frozen, by cell."""
         counts = await self.value("SELECT counts FROM period WHERE table_id = $1 AND name = $2", table, name)
         return dict(zip(SPEC.table(table).cells(), counts, strict=True))
+
+
+async def put(stats: Stats, release: StatisticsReleased) -> None:
+    """Write a record on the topic, as whoever may write there can."""
+    now = datetime.now(UTC)
+    record = to_record(Envelope.of(release, id=release.release_id, source="/town/stats", now=now))
+    sender = kafka.producer(stats.bootstrap, "test")
+    await sender.start()
+    try:
+        await sender.send_and_wait(
+            STATISTICS.name, record.value, key=record.key, headers=list(record.headers), partition=0
+        )
+    finally:
+        await sender.stop()
 
 
 @contextlib.asynccontextmanager

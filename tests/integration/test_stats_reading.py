@@ -1,5 +1,9 @@
 """What was published counts, whatever a database says: adopted as it is, and nothing else is taken for it."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
@@ -7,6 +11,7 @@ import pytest
 
 from services.stats import queries_releases, specs
 from services.stats.app import taking_back
+from services.stats.core.auditing import Read, chain
 from services.stats.core.release import Link, digest, unsigned
 from services.stats.core.spec import Spec
 from services.stats.signing import Signer
@@ -14,9 +19,19 @@ from shared.errors import Poison, Refusal
 from shared.events import ReleasedCell, StatisticsReleased
 from shared.mending.recover import recover
 from tests.conftest import Infrastructure, MakeDatabase
-from tests.integration.stats_harness import SECRET, Stats, days, incident, on_topic, report, stats_of
+from tests.integration.stats_harness import (
+    ROOT,
+    SECRET,
+    Stats,
+    days,
+    incident,
+    on_topic,
+    put,
+    report,
+    stats_of,
+)
 from tests.integration.test_stats_closing import CLOSED, FIRST, NOON, OCTOBER_CLOSED, close
-from tests.spine import relaying
+from tests.spine import relaying, running, until
 from tests.stats_town import SPEC
 
 
@@ -116,6 +131,91 @@ async def test_a_key_that_is_not_known_is_asked_for(
             await queries_releases.insert_key(connection, Signer(SECRET).public)
         await other.closing.adopt()
         assert await other.chain() == await stats.chain()
+
+
+async def disown(stats: Stats, key: str, *how: str) -> subprocess.CompletedProcess[str]:
+    """The command, on its database."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "services.stats", "disown-key", key, *how],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        env={**os.environ, "IBUURT_DATABASE_URL": stats.dsn},
+    )
+
+
+async def test_a_forged_next_release_is_left_once_its_key_is_said_to_be_a_strangers(stats: Stats) -> None:
+    """Until then stats does not start, since it may be one of ours; the mend is the one that it names. What
+    is not the next release keeps nobody from starting. The own key is not disowned."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+        await stats.shown(1)
+    [first] = await stats.released()
+    await put(stats, THEIRS.sign(_redigested(_next(first).model_copy(update={"number": 1_000_000}))))
+    await stats.closing.adopt()
+    await put(stats, THEIRS.sign(_next(first)))
+    with pytest.raises(Refusal, match="`stats disown-key KEY --by NAME`") as refused:
+        await stats.closing.adopt()
+    assert THEIRS.public in str(refused.value)
+    for key, how, code, told in (
+        (THEIRS.public, ["--dry-run"], 0, "dry run: releases by"),
+        (OURS.public, ["--by", "eva"], 1, "is a key of yours"),
+        ("caae", ["--by", "eva"], 1, "a key is 64 of 0-9 and a-f"),
+        (THEIRS.public, [], 2, "one of the arguments --dry-run --by is required"),
+    ):
+        done = await disown(stats, key, *how)
+        assert (done.returncode, told in done.stdout + done.stderr) == (code, True), done
+        with pytest.raises(Refusal, match="disown-key"):
+            await stats.closing.adopt()
+    assert (await disown(stats, THEIRS.public, "--by", "eva")).returncode == 0
+    await stats.closing.adopt()
+    assert await stats.released() == [first]
+    assert await stats.rows("SELECT who, command FROM mending") == [("eva", "disown-key")]
+    await stats.count([OURS.sign(_next(first))])
+    assert len(await stats.released()) == 2
+
+
+async def test_a_key_that_another_has_followed_signs_no_more(stats: Stats) -> None:
+    """Whoever stole it, or starts with an old secret: what it signs is not taken, and who would sign with it
+    does not start."""
+    new = Signer("n" * 32)
+    async with stats.serving():
+        await close(stats, CLOSED)
+    [first] = await stats.released()
+    async with stats.pool.acquire() as connection:
+        await queries_releases.insert_key(connection, new.public)
+    second = new.sign(_next(first))
+    await stats.count([second])
+    stolen = OURS.sign(_next(second, "2026-W42-2026-10"))
+    with pytest.raises(Poison) as poison:
+        await stats.count([stolen])
+    assert poison.value.reason == "retired_signing_key"
+    read = [Read(at, one, True) for at, one in enumerate((first, second, stolen))]
+    whole, left = chain(read, {OURS.public, new.public})
+    assert (whole, [one.why for one in left]) == ([first, second], ["retired_signing_key"])
+    with pytest.raises(Refusal, match="is an earlier one, and nobody takes any more what it signs"):
+        await stats.closing.adopt()
+
+
+async def test_who_starts_on_an_empty_database_adopts_before_anything_else(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """By itself, as the program does it: not before the topic was found in order, and nothing is released a
+    second time."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+        published = await stats.chain()
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as empty:
+        empty.now, checked = CLOSED, asyncio.Event()
+        async with running(empty.closing.run(checked)):
+            await asyncio.sleep(1)
+            assert await empty.chain() == []
+            checked.set()
+            await until(empty.chain)
+        assert await empty.chain() == published
+        assert await empty.value("SELECT count(*) FROM outbox") == 0
 
 
 def _changed(release: StatisticsReleased) -> StatisticsReleased:

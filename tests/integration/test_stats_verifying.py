@@ -7,19 +7,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from services.stats import saying_again, verifying
-from shared.cloudevents import Envelope, to_record
 from shared.errors import Refusal
-from shared.events import STATISTICS, StatisticsReleased
-from shared.kafka import producer
+from shared.events import STATISTICS
 from tests.conftest import Infrastructure, MakeDatabase
-from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, report, stats_of
+from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, put, report, stats_of
 from tests.integration.test_stats_closing import CLOSED, NOON, OCTOBER_CLOSED, close
 from tests.integration.test_stats_reading import FORGED
 from tests.spine import delete_records, read_topic, until
@@ -38,11 +35,11 @@ async def stats(
         yield made
 
 
-async def verified(stats: Stats) -> list[str]:
-    """What `verify` says."""
+async def verified(stats: Stats, left: int = 0) -> list[str]:
+    """What `verify` says, where so many records are known to be no release."""
     said: list[str] = []
     async with stats.pool.acquire() as connection:
-        await verifying.verify(connection, stats.bootstrap, said.append)
+        await verifying.verify(connection, stats.bootstrap, said.append, left)
     return said
 
 
@@ -55,20 +52,6 @@ async def refused(stats: Stats, connection: Any = None) -> list[str]:
     with pytest.raises(Refusal, match="things disagree, each named above"):
         await verifying.verify(connection, stats.bootstrap, said.append)
     return said[:-1]
-
-
-async def put(stats: Stats, release: StatisticsReleased) -> None:
-    """Write a record on the topic, as whoever may write there can."""
-    now = datetime.now(UTC)
-    record = to_record(Envelope.of(release, id=release.release_id, source="/town/stats", now=now))
-    sender = producer(stats.bootstrap, "test")
-    await sender.start()
-    try:
-        await sender.send_and_wait(
-            STATISTICS.name, record.value, key=record.key, headers=list(record.headers), partition=0
-        )
-    finally:
-        await sender.stop()
 
 
 async def test_what_was_published_agrees_with_everything(stats: Stats) -> None:
@@ -93,6 +76,9 @@ async def test_a_record_that_is_no_release_is_named(stats: Stats) -> None:
         at = len(releases) + number
         expected.append(f"the record at offset {at} is not release {forged.number}: {reason}")
     assert await refused(stats) == expected
+    assert (await verified(stats, len(expected)))[-1] == "topic, database, ledger and budget agree"
+    with pytest.raises(Refusal, match=f"{len(expected)} things disagree"):
+        await verified(stats, len(expected) - 1)
 
 
 async def _another_digest(database: Any) -> None:
@@ -117,7 +103,8 @@ async def _dearer(database: Any) -> None:
 async def _only_here(database: Any) -> None:
     await database.execute(
         """INSERT INTO release SELECT number + 100, gen_random_uuid(), spec, table_id, 'another', edition,
-           state, repeat('b', 64), content, released_at, shown_at FROM release WHERE number = 1"""
+           state, repeat('b', 64), content, released_at, shown_at, signing_key
+           FROM release WHERE number = 1"""
     )
 
 

@@ -86,11 +86,11 @@ def test_a_release_of_another_version_keeps_its_digest() -> None:
         return event
 
     other = read(signed())
-    assert fault(other, START, [SIGNER.public], signed=is_signed(other)) is None
+    assert fault(other, START, [SIGNER.public], [], signed=is_signed(other)) is None
     assert json.loads(to_value(other) or b"") == value
     value["cells"][0]["weight"] = 4
     changed = read(json.dumps(value).encode())
-    assert fault(changed, START, [SIGNER.public], signed=is_signed(changed)) == "broken_digest"
+    assert fault(changed, START, [SIGNER.public], [], signed=is_signed(changed)) == "broken_digest"
 
 
 FIELDS: dict[str, object] = {
@@ -119,9 +119,9 @@ def test_nothing_of_a_release_can_be_changed_unseen(field: str) -> None:
         return
     changed = release.model_copy(update={field: FIELDS[field]})
     assert digest(changed) != release.digest
-    assert fault(changed, START, [SIGNER.public], signed=is_signed(changed)) == "broken_digest"
+    assert fault(changed, START, [SIGNER.public], [], signed=is_signed(changed)) == "broken_digest"
     anew = changed.model_copy(update={"digest": digest(changed)})
-    assert fault(anew, START, [SIGNER.public], signed=is_signed(anew)) == "forged_release"
+    assert fault(anew, START, [SIGNER.public], [], signed=is_signed(anew)) == "forged_release"
 
 
 def test_only_the_next_release_of_a_known_key_follows() -> None:
@@ -129,11 +129,13 @@ def test_only_the_next_release_of_a_known_key_follows() -> None:
     known = [SIGNER.public]
     first = released()
     second = released(Link(1, first.digest), "2026-W41-2026-10")
-    assert fault(first, START, known, signed=is_signed(first)) is None
-    assert fault(second, Link(1, first.digest), known, signed=is_signed(second)) is None
-    assert fault(second, START, known, signed=True) == "broken_chain"
-    assert fault(second, Link(1, "c" * 64), known, signed=True) == "broken_chain"
-    assert fault(first, START, ["d" * 64], signed=True) == "unknown_signing_key"
+    assert fault(first, START, known, [], signed=is_signed(first)) is None
+    assert fault(second, Link(1, first.digest), known, [], signed=is_signed(second)) is None
+    assert fault(second, START, known, [], signed=True) == "broken_chain"
+    assert fault(second, Link(1, "c" * 64), known, [], signed=True) == "broken_chain"
+    assert fault(first, START, ["d" * 64], [], signed=True) == "unknown_signing_key"
+    assert fault(second, START, ["d" * 64], [], signed=True) == "broken_chain"
+    assert fault(first, START, known, known, signed=True) == "retired_signing_key"
 
 
 @given(st.text(min_size=1, max_size=40))

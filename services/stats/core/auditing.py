@@ -36,11 +36,12 @@ def chain(read: Iterable[Read], known: Collection[str]) -> tuple[list[Statistics
     releases: list[StatisticsReleased] = []
     left: list[tuple[Left, StatisticsReleased]] = []
     seen: set[tuple[str | None, str, str | None]] = set()
+    signers: list[str] = []
     for offset, release, signed in read:
         if release.number <= len(releases) and releases[release.number - 1] == release:
             continue
         after = Link(len(releases), releases[-1].digest if releases else NOTHING_BEFORE)
-        why = fault(release, after, known, signed=signed)
+        why = fault(release, after, known, signers[:-1], signed=signed)
         taken = _named(release) in seen if why is None else release.number <= len(releases)
         if why in (None, "broken_chain") and taken:
             why = "second_release"
@@ -49,6 +50,8 @@ def chain(read: Iterable[Read], known: Collection[str]) -> tuple[list[Statistics
             continue
         seen.add(_named(release))
         releases.append(release)
+        if signers[-1:] != [release.signing_key]:
+            signers.append(release.signing_key)
     by_digest = {release.digest: release for release in releases}
     return releases, [one for one, release in left if by_digest.get(release.digest) != release]
 

@@ -69,18 +69,26 @@ def digest(release: StatisticsReleased) -> str:
     return hashlib.sha256(canonical(release)).hexdigest()
 
 
-def fault(release: StatisticsReleased, after: Link, known: Collection[str], *, signed: bool) -> str | None:
+def fault(
+    release: StatisticsReleased,
+    after: Link,
+    known: Collection[str],
+    retired: Collection[str],
+    *,
+    signed: bool,
+) -> str | None:
     """Why this is not the release that follows `after`, as a code; None where it is. `signed` says whether
-    its signature is that of its `signing_key`."""
+    its signature is that of its `signing_key`; `retired` are the keys that another one has followed."""
     if digest(release) != release.digest:
         return "broken_digest"
     if not signed:
         return "forged_release"
-    if release.signing_key not in known:
-        return "unknown_signing_key"
     if (release.number, release.previous) != (after.number + 1, after.digest):
         return "broken_chain"
-    return None
+    # Asked last: only what would be the next release may be one of ours by a key that was forgotten.
+    if release.signing_key not in known:
+        return "unknown_signing_key"
+    return "retired_signing_key" if release.signing_key in retired else None
 
 
 def noisy(table: Table, counts: list[int], noise: list[int]) -> tuple[ReleasedCell, ...]:

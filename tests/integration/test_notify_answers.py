@@ -268,7 +268,6 @@ async def test_a_tips_answer_is_kept_to_the_hour(browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("where", "status", "says"),
     [
-        (path(days=0), 410, "te oud"),
         (path(secret="x" * 32), 404, "werkt niet"),
         (path()[:-2] + "AA", 404, "werkt niet"),
         (path()[:-20], 404, "werkt niet"),
@@ -276,7 +275,7 @@ async def test_a_tips_answer_is_kept_to_the_hour(browser: Browser) -> None:
         (path(report_id=9), 404, "werkt niet"),
         (path(unit="parking"), 410, "niet meer bij uw team"),
     ],
-    ids=["expired", "foreign secret", "altered", "cut off", "nonsense", "unknown report", "another unit"],
+    ids=["foreign secret", "altered", "cut off", "nonsense", "unknown report", "another unit"],
 )
 async def test_a_link_that_does_not_hold_opens_nothing_and_says_what_to_do(
     browser: Browser, method: str, where: str, status: int, says: str
@@ -290,6 +289,32 @@ async def test_a_link_that_does_not_hold_opens_nothing_and_says_what_to_do(
     assert says in page.text
     assert "Straatverlichting" not in page.text
     assert await everything(browser.notify) == before
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_link_works_until_thirty_days_after_the_report_was_to_be_solved(
+    browser: Browser, method: str
+) -> None:
+    """And no shorter than it says; after that the page says where the report is, and nothing changes."""
+    given = {"data": {"action": "acknowledge"}} if method == "POST" else {}
+    (row,) = await browser.notify.rows("SELECT resolve_by FROM dispatch")
+    end = row["resolve_by"] + timedelta(days=30)
+    assert end > NOW + timedelta(days=31)
+    days_to_end = (end - NOW) / timedelta(days=1)
+    for at, link_days, wanted in (
+        (end - timedelta(seconds=1), 1, 200),
+        (end, 1, 410),
+        (end, days_to_end + 1, 200),
+        (end + timedelta(days=2), days_to_end + 1, 410),
+    ):
+        browser.notify.clock.at = at
+        before = await everything(browser.notify)
+        status, page, _ = await browser.open(path(days=link_days), method, **given)
+        assert status == wanted
+        if wanted == 410:
+            assert "aan de balie" in page.text
+            assert "Straatverlichting" not in page.text
+            assert await everything(browser.notify) == before
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import base64
 import hmac
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+# From when it went, and from when the report was to be solved.
 LINK_DAYS = 30
 DIGEST_DAYS = 2
 _REPORT, _DIGEST = "1", "d1"
@@ -13,7 +14,7 @@ _REPORT, _DIGEST = "1", "d1"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a signed link allows: this unit may answer this report until then."""
+    """What a signed link allows: this unit may answer this report, at least until then."""
 
     report_id: uuid.UUID
     unit: str
@@ -26,6 +27,12 @@ class DigestLink:
 
     unit: str
     expires: datetime
+
+
+def works_until(link: Link, resolve_by: datetime) -> datetime:
+    """When a link ends whose report is to be solved by then. That is not in the token, which everybody can
+    read: when a tip is to be solved does not leave by e-mail."""
+    return max(link.expires, resolve_by + timedelta(days=LINK_DAYS))
 
 
 def write_token(link: Link, secret: str) -> str:

@@ -169,7 +169,7 @@ class Answers:
         today = self._clock().astimezone(self._municipality.tz).date()
         pages = page.Page(self._municipality, language, self._languages)
         try:
-            link = self._link(token)
+            link = await self._link(token)
             dispatch, message = await work(link)
             if dispatch.unit != link.unit:
                 return page.html(pages.gone(message), 200, language)
@@ -183,12 +183,17 @@ class Answers:
                 raise
             return page.html(pages.refusal("later"), 503, language)
 
-    def _link(self, token: str) -> Link:
+    async def _link(self, token: str) -> Link:
+        """The link of a token. Raises _Refused where it opens nothing."""
         link = links.read_token(token, self._secret)
         if link is None:
             raise _Refused(404, "unreadable")
-        if link.expires <= self._clock():
-            raise _Refused(410, "expired")
+        now = self._clock()
+        if link.expires <= now:
+            async with self._pool.acquire() as connection:
+                found = await queries.dispatch_of(connection, link.report_id)
+            if found is None or links.works_until(link, found.resolve_by) <= now:
+                raise _Refused(410, "expired")
         return link
 
 

@@ -45,7 +45,7 @@ def add_digest_page(app: FastAPI, desk: Desk, digests: Digests, link_secret: str
         if link is None or link.unit not in desk.municipality.units:
             return page.html(pages.refusal("unreadable"), 404, language)
         if link.expires <= desk.clock():
-            return page.html(pages.refusal("expired"), 410, language)
+            return page.html(pages.refusal("digest_expired"), 410, language)
         _check(area, desk.municipality)
         try:
             found = await digests.of(link.unit, area)

@@ -58,7 +58,8 @@ class Digests:
 
 
 def as_json(found: Digest) -> dict[str, Any]:
-    """A digest as JSON: codes, times in UTC, at most LISTED_MOST of each sort in each area."""
+    """A digest as JSON: codes, times in UTC, at most LISTED_MOST of each sort in each area; `totals` are of
+    all."""
     return {
         "unit": found.unit,
         "day": found.day.isoformat(),
@@ -71,6 +72,11 @@ def _area(one: AreaDigest) -> Mapping[str, Any]:
         "area": one.area or None,
         "open": one.open.total(),
         "by_category": dict(one.open),
+        "totals": {
+            "late": len(one.late),
+            "planned_today": len(one.planned_today),
+            "places": len(one.places),
+        },
         "late": [
             {
                 "report_id": str(entry.dispatch.report_id),

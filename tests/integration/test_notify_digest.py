@@ -124,6 +124,23 @@ async def test_places_with_several_issues_are_those_of_the_topic(notify: Notify)
     assert "oakwood" not in await read(notify)
 
 
+async def test_what_is_not_listed_is_counted(notify: Notify) -> None:
+    """A hundred of each sort are listed, and said how many more there are."""
+    await notify.apply(*(accepted(now=MONDAY) for _ in range(130)))
+    places = [(52 + number / 10_000, 5.6) for number in range(103)]
+    await public(notify, *(issue(place) for place in places for _ in range(2)))
+    await notify.rows("UPDATE dispatch SET day = $1", MONDAY.date() + timedelta(days=8))
+    notify.clock.at = MONDAY + timedelta(days=8)
+    oakwood = (await read(notify))["oakwood"]
+    assert oakwood["totals"] == {"late": 130, "planned_today": 130, "places": 103}
+    assert [len(oakwood[sort]) for sort in oakwood["totals"]] == [100, 100, 100]
+    token = write_digest_token(DigestLink(UNIT, notify.clock() + timedelta(days=2)), LINK_SECRET)
+    async with notify.session.get(f"{notify.url}/digest/{token}?language=en") as answer:
+        page = Page(await answer.text())
+    assert page.text.count("And 30 more: see the list of your team.") == 2
+    assert "And 3 more places." in page.text
+
+
 async def test_the_page_is_behind_a_signed_link_and_can_be_printed(notify: Notify) -> None:
     """In Dutch or English, without scripts; a link to a report opens no digest and the reverse."""
     await take(notify)

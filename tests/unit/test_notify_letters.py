@@ -196,6 +196,14 @@ def test_that_something_is_late_is_told_without_what() -> None:
         assert secret not in text
 
 
+def test_a_digest_counts_what_it_does_not_list() -> None:
+    """Its lists end at a hundred, its numbers do not."""
+    totals = {"late": 130, "planned_today": 0, "places": 120}
+    part = {"area": "oakwood", "open": 140, "totals": totals, "late": [{}] * 100, "places": [{}] * 100}
+    _, text = written(delivery(step="digest"), "notice", {"areas": [part]})
+    assert ": 140 open, 130 te laat of bijna, 120 plekken met meer meldingen" in text
+
+
 def test_another_town_gets_its_language() -> None:
     """English where none of its languages is known here."""
     for languages, told in ((("en", "nl"), "There is a report"), (("de",), "There is a report")):

@@ -218,8 +218,8 @@ class Writer:
             yield texts["area"].format(
                 area=self._named(area.names) if area else texts["nowhere"],
                 open=part["open"],
-                late=len(part["late"]),
-                places=len(part["places"]),
+                late=part["totals"]["late"],
+                places=part["totals"]["places"],
             )
             if area:
                 yield f"{link}?{urlencode({'area': part['area']})}"

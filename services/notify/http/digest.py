@@ -20,7 +20,8 @@ def add_digest(internal: FastAPI, desk: Desk, digests: Digests, desk_token: str)
     @internal.get("/internal/v1/units/{unit}/digest", responses=problems(*INSIDE), dependencies=TOKEN)
     async def get_digest(unit: str, request: Request, area: str | None = None) -> Response:
         """What a unit has before it: open issues of public categories by area, what is late or nears its
-        time, what is planned for today, and places with several public issues."""
+        time, what is planned for today, and places with several public issues. Of each of the three an area
+        lists at most 100; its `totals` are of all."""
         web.caller(request, tokens)
         town = desk.municipality
         if unit not in town.units:

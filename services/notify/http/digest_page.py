@@ -31,7 +31,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "acknowledge_overdue": "nobody has seen it yet",
         "not_delivered": "it could not be sent to the team",
         "soon": "its time is nearly over",
-        "more": "And more: see the list in your own system.",
+        "more": "And {count} more: see the list of your team.",
+        "more_places": "And {count} more places.",
         "note": "Places are rounded: look around within about 50 metres.",
     },
     "nl": {
@@ -54,7 +55,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "acknowledge_overdue": "nog niemand heeft het gezien",
         "not_delivered": "het kon niet naar het team worden gestuurd",
         "soon": "de tijd is bijna om",
-        "more": "En meer: zie de lijst in uw eigen systeem.",
+        "more": "En nog {count}: zie de lijst van uw team.",
+        "more_places": "En nog {count} plekken.",
         "note": "Plekken zijn afgerond: kijk rond binnen ongeveer 50 meter.",
     },
 }
@@ -128,15 +130,19 @@ class _Writer:
         body = "".join(
             f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows[:LISTED_MOST]
         )
-        more = f"<p>{escape(self._texts['more'])}</p>" if len(rows) > LISTED_MOST else ""
         return (
             f"<table><caption>{escape(self._texts[caption])}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>{more}"
+            f"<tbody>{body}</tbody></table>{self._more(rows)}"
         )
+
+    def _more(self, listed: Sequence[object], text: str = "more") -> str:
+        left = len(listed) - LISTED_MOST
+        return f"<p>{escape(self._texts[text].format(count=left))}</p>" if left > 0 else ""
 
     def _places(self, one: AreaDigest) -> str:
         items = "".join(self._place(place) for place in one.places[:LISTED_MOST])
-        return f"<h3>{escape(self._texts['places'])}</h3><ul>{items}</ul>" if items else ""
+        more = self._more(one.places, "more_places")
+        return f"<h3>{escape(self._texts['places'])}</h3><ul>{items}</ul>{more}" if items else ""
 
     def _place(self, place: Place) -> str:
         where = f"{place.latitude:.4f}, {place.longitude:.4f}"

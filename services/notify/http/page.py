@@ -8,6 +8,7 @@ from html import escape
 from fastapi.responses import HTMLResponse, Response
 
 from services.notify.core.acts import Action, possible
+from services.notify.core.deliveries import level_of
 from services.notify.core.steps import Dispatch
 from shared.municipality import Municipality
 
@@ -18,7 +19,10 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "name": "English",
         "title": "Answer a report",
-        "about": "This report is with your team. You can read the report itself in your own system.",
+        "about": "This report is with your team. Read the report itself in your own system or at the desk.",
+        "about_email": "This report is with your team. You can read the report itself in the e-mail.",
+        "about_asked": "This report is with your team. Ask the municipality what is in it: give its number.",
+        "number": "Number",
         "category": "About",
         "unit": "Team",
         "acknowledge_by": "See it before",
@@ -71,7 +75,10 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     "nl": {
         "name": "Nederlands",
         "title": "Antwoord op een melding",
-        "about": "Deze melding is bij uw team. De melding zelf leest u in uw eigen systeem.",
+        "about": "Deze melding is bij uw team. De melding zelf leest u in uw eigen systeem of aan de balie.",
+        "about_email": "Deze melding is bij uw team. De melding zelf leest u in de e-mail.",
+        "about_asked": "Deze melding is bij uw team. Vraag de gemeente wat erin staat: geef het nummer.",
+        "number": "Nummer",
         "category": "Onderwerp",
         "unit": "Team",
         "acknowledge_by": "Bekijken voor",
@@ -122,7 +129,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "months": "januari februari maart april mei juni juli augustus september oktober november december",
     },
 }
-_FACTS = ("category", "unit", "acknowledge_by", "resolve_by", "day", "status")
+_FACTS = ("number", "category", "unit", "acknowledge_by", "resolve_by", "day", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,7 @@ class Page:
         unit = self.municipality.units.get(dispatch.unit)
         category = self.municipality.categories.get(dispatch.category)
         values = {
+            "number": str(dispatch.report_id),
             "category": self._named(category.names if category else None, dispatch.category),
             "unit": self._named(unit.names if unit else None, dispatch.unit),
             "acknowledge_by": self._time(dispatch.acknowledge_by),
@@ -154,8 +162,16 @@ class Page:
         forms = "".join(self._form(action, dispatch, today, opened) for action in possible(dispatch.status))
         said = f'<p role="status">{escape(texts[message])}</p>' if message else ""
         rest = escape(texts["consequence" if forms else "over"])
-        about = f"<p>{escape(texts['about'])}</p>" if forms else ""
+        about = f"<p>{escape(texts[self._about(dispatch)])}</p>" if forms else ""
         return self._html("title", f"{said}{about}<dl>{facts}</dl>{forms}<p>{rest}</p>")
+
+    def _about(self, dispatch: Dispatch) -> str:
+        """Which text says where the report itself is to be read."""
+        unit = self.municipality.units.get(dispatch.unit)
+        if unit and any(one.kind != "email" for one in (*unit.channels, *unit.fallback)):
+            return "about"
+        category = self.municipality.categories.get(dispatch.category)
+        return "about_email" if level_of(category, "email") == "words" else "about_asked"
 
     def gone(self, message: str | None) -> str:
         """What was just done, after which the report is with another unit."""

@@ -143,7 +143,7 @@ async def serve(settings: config.Settings, service: Service) -> None:
         answers = http.Answers(
             service.pool, municipality, acting, link_secret, metrics=metrics, clock=_now, appended=routed
         )
-        desk = http.Desk(service.pool, municipality, acting, tips, signing, _now, routed)
+        desk = http.Desk(service.pool, municipality, acting, tips, signing, _now, routed, dispatches.clocks)
         http.add_internal(service.internal, desk, digests, settings.desk_token.get_secret_value())
         await service.run(http.public_app(answers, desk, digests, link_secret))
 

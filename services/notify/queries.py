@@ -246,20 +246,30 @@ class Listed(NamedTuple):
 
 
 async def listed(
-    connection: Any, unit: str, statuses: Sequence[str], after: uuid.UUID | None, limit: int
+    connection: Any,
+    unit: str,
+    levels: Sequence[int],
+    statuses: Sequence[str],
+    after: uuid.UUID | None,
+    limit: int,
 ) -> list[Listed]:
-    """A page of a unit's reports of these statuses, what is to be solved first before; `after` is the last
-    one of the page before."""
+    """A page of the reports of these statuses that a unit has, or of which it is told at one of these levels,
+    what is to be solved first before; `after` is the last one of the page before."""
     rows = await connection.fetch(
-        f"""SELECT {DISPATCH}, areas, language FROM dispatch
-            WHERE unit = $1 AND status = ANY($2)
-              AND ($3::uuid IS NULL OR (resolve_by, report_id) > (
-                  SELECT resolve_by, report_id FROM dispatch WHERE report_id = $3))
+        f"""WITH here AS NOT MATERIALIZED (
+                SELECT {DISPATCH}, areas, language FROM dispatch WHERE unit = $1 AND status = ANY($2)
+                UNION ALL
+                SELECT {DISPATCH}, areas, language FROM dispatch
+                WHERE unit <> $1 AND status = ANY($2) AND level > 0 AND level >= $5)
+            SELECT * FROM here
+            WHERE $3::uuid IS NULL OR (resolve_by, report_id) > (
+                SELECT resolve_by, report_id FROM dispatch WHERE report_id = $3)
             ORDER BY resolve_by, report_id LIMIT $4""",  # noqa: S608 - a constant
         unit,
         list(statuses),
         after,
         limit,
+        min(levels, default=None),
     )
     return [listed_from(dict(row)) for row in rows]
 

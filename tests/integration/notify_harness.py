@@ -353,7 +353,7 @@ async def running_notify(
         outgoing.open_guarded_session(64, (ip_network("127.0.0.0/8"),), resolver) as session,
     ):
         tips = TipsApi(to_tips, tips_url, NOTIFY_TOKEN, lambda: datetime.now(UTC))
-        desk = http.Desk(pool, town, acting, tips, signing, clock, lambda: None)
+        desk = http.Desk(pool, town, acting, tips, signing, clock, lambda: None, dispatches.clocks)
         digests = Digests(pool, town, dispatches.responsibility, clock)
         server = HttpServer(http.public_app(answers, desk, digests, LINK_SECRET), "127.0.0.1", port)
         internal = new_app("notify, internal")

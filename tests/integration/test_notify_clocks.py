@@ -77,6 +77,31 @@ async def test_a_unit_is_reminded_before_and_told_after(notify: Notify) -> None:
     assert await notices(notify) == [LAST, UNIT]
 
 
+async def listed(notify: Notify, unit: str, more: str = "") -> dict[str, Any]:
+    status, answer = await notify.ask("GET", f"/internal/v1/units/{unit}/reports{more}")
+    assert status == 200
+    return dict(answer)
+
+
+async def test_a_unit_that_is_told_of_anothers_report_has_it_in_its_list(notify: Notify) -> None:
+    """From that level on, among its own, marked as another's; not in that of a third unit."""
+    first, second, own = sorted(await take(notify, 3))
+    await move(notify, own, UNIT, LAST)
+    await at(notify, MONDAY + timedelta(days=2, hours=6))
+    assert [one["report_id"] for one in (await listed(notify, LAST))["reports"]] == [str(own)]
+    await at(notify, MONDAY + timedelta(days=3, hours=6))
+    await notify.act(second, "acknowledge", UNIT)
+    assert (await listed(notify, "parking"))["reports"] == []
+    page = await listed(notify, LAST, "?limit=1")
+    rest = await listed(notify, LAST, f"?limit=5&after={page['after']}")
+    found = [(one["report_id"], one["unit"], one["others"]) for one in page["reports"] + rest["reports"]]
+    assert found == [(str(first), UNIT, True), (str(second), UNIT, True), (str(own), LAST, False)]
+    assert {one["others"] for one in (await listed(notify, UNIT))["reports"]} == {False}
+    await notify.act(first, "resolve", UNIT, outcome="done")
+    left = [one["report_id"] for one in (await listed(notify, LAST))["reports"]]
+    assert left == [str(second), str(own)]
+
+
 async def test_what_is_seen_is_told_no_more_until_it_is_to_be_solved(notify: Notify) -> None:
     """The clock to see it ends when it is seen, the other one goes on; that of what is gone ends."""
     seen, gone = await take(notify, 2)

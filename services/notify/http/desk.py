@@ -16,6 +16,7 @@ from services.notify.body import Doing, NewAct
 from services.notify.core.acts import Impossible, Status, is_day_of_work, possible
 from services.notify.core.clocks import written
 from services.notify.core.deliveries import Failed, Gone
+from services.notify.core.overdue import Clocks
 from services.notify.core.steps import Dispatch
 from services.notify.queries import Listed, StepRow
 from services.notify.tips import Tips
@@ -42,6 +43,7 @@ class Desk:
     secrets: Mapping[str, tuple[str, ...]]
     clock: Callable[[], datetime]
     appended: Callable[[], None]
+    clocks: Clocks
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -138,16 +140,18 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
         after: uuid.UUID | None = None,
         limit: Annotated[int, Query(ge=1, le=AT_ONCE)] = AT_ONCE,
     ) -> Response:
-        """A unit's open reports, what is to be solved first before; `after` is the last of the page
-        before."""
+        """A unit's open reports, and those of others of which it is told since nobody answers there
+        (`others`; `unit` says whose they are), what is to be solved first before; `after` is the last of the
+        page before."""
         web.caller(request, tokens)
         if unit not in desk.municipality.units:
             raise unsuitable("unit", "this is no unit", desk.municipality.units)
         async with desk.connection() as connection:
-            found = await queries.listed(connection, unit, OPEN, after, limit)
+            told_at = desk.clocks.levels_of(unit)
+            found = await queries.listed(connection, unit, told_at, OPEN, after, limit)
         return JSONResponse(
             {
-                "reports": [_listed(one) for one in found],
+                "reports": [_listed(one, unit) for one in found],
                 "after": str(found[-1].dispatch.report_id) if len(found) == limit else None,
             }
         )
@@ -190,8 +194,9 @@ def _report(one: Dispatch) -> dict[str, Any]:
     }
 
 
-def _listed(one: Listed) -> dict[str, Any]:
-    return _report(one.dispatch) | {"areas": dict(one.areas), "language": one.language}
+def _listed(one: Listed, unit: str) -> dict[str, Any]:
+    told = {"areas": dict(one.areas), "language": one.language, "others": one.dispatch.unit != unit}
+    return _report(one.dispatch) | told
 
 
 def _step(one: StepRow) -> dict[str, Any]:

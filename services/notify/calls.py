@@ -6,6 +6,7 @@ The words pass through and stay nowhere: they are not stored, not cached and not
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -85,7 +86,7 @@ class Calls:
         if not self._can_send(delivery.unit, channel):
             return Failed("no_channel", tips_asked=False)
         about = about_of(delivery.step)
-        level = level_of(self._categories.get(delivery.category), delivery.channel)
+        level = self._leaving(delivery, delivery.category)
         words = about in ("route", "message") and level == "words"
         given = await self._given(delivery, words=words)
         if isinstance(given, Failed | Gone):
@@ -101,7 +102,7 @@ class Calls:
         """What there is to send besides the row: `words` of tips, or what is gathered for a unit."""
         about = about_of(delivery.step)
         if about == "notice":
-            return await self._notices.of(delivery.unit) or Gone()
+            return await self._notices.of(delivery.unit, partial(self._leaving, delivery)) or Gone()
         if about == "digest":
             digest = await self._digests.of(delivery.unit)
             return Gone() if digest.empty else as_json(digest)
@@ -122,6 +123,9 @@ class Calls:
                 return told
             given |= told
         return given
+
+    def _leaving(self, delivery: Delivery, category: str) -> Extent:
+        return level_of(self._categories.get(category), delivery.channel)
 
     def _can_send(self, unit: str, channel: Channel | None) -> bool:
         if isinstance(channel, Email):

@@ -10,6 +10,7 @@ from services.notify.core.clocks import written
 from services.notify.core.deliveries import NOTICE_WAIT
 from services.notify.core.overdue import Clocks, need
 from services.notify.queries import Listed
+from shared.municipality import Extent
 
 # Of more than these the notice has the numbers alone.
 NAMED_MOST = 50
@@ -33,8 +34,9 @@ class Notices:
         self._clocks = clocks
         self._clock = clock
 
-    async def of(self, unit: str) -> dict[str, Any] | None:
-        """What a unit's notice says now; None where there is nothing to say any more."""
+    async def of(self, unit: str, leaving: Callable[[str], Extent]) -> dict[str, Any] | None:
+        """What a unit's notice says now, `leaving` how much may leave of a category; None where there is
+        nothing to say any more."""
         now = self._clock()
         async with self._pool.acquire() as connection:
             found = await queries_clocks.told_about(connection, unit, self._clocks.levels_of(unit))
@@ -44,20 +46,21 @@ class Notices:
         return {
             "unit": unit,
             "counts": dict(Counter(why for _, why in told)),
-            "reports": [_entry(one, why) for one, why in told[:NAMED_MOST]],
+            "by_unit": dict(Counter(one.dispatch.unit for one, _ in told)),
+            "reports": [_entry(one, why, leaving(one.dispatch.category)) for one, why in told[:NAMED_MOST]],
         }
 
 
-def _entry(one: Listed, why: str) -> dict[str, Any]:
+def _entry(one: Listed, why: str, level: Extent) -> dict[str, Any]:
     dispatch = one.dispatch
-    return {
-        "report_id": str(dispatch.report_id),
+    least = {"report_id": str(dispatch.report_id), "unit": dispatch.unit, "needs": why}
+    if level == "notice":
+        return least
+    return least | {
         "kind": dispatch.kind,
         "category": dispatch.category,
         "areas": dict(one.areas),
-        "unit": dispatch.unit,
         "status": dispatch.status,
-        "needs": why,
         "level": dispatch.level,
         "acknowledge_by": written(dispatch.acknowledge_by),
         "resolve_by": written(dispatch.resolve_by),

@@ -15,8 +15,10 @@ from services.notify.core.deliveries import NOTICE_WAIT, Retrying
 from services.notify.dispatches import Dispatches
 from shared.cloudevents import Envelope
 from shared.events import ReportAnswered, ReportEscalated, ReportWithdrawn
+from shared.municipality import Email, Municipality
 from shared.municipality.model import Clocks, Level
 from tests.conftest import MakeDatabase
+from tests.integration.mail_server import mailbox
 from tests.integration.notify_harness import Notify, accepted, plain, running_notify
 from tests.spine import until
 
@@ -237,6 +239,52 @@ async def test_a_notice_has_what_is_late_when_it_goes_and_no_words(notify: Notif
         *("acknowledge_by", "resolve_by"),
     }
     await notify.settled()
+
+
+def careful(town: Municipality) -> Municipality:
+    """The front desk has e-mail alone, and of one kind of tips no channel gets more than a notice."""
+    mail = Email(kind="email", address="desk@unit.example")
+    front = town.units[LAST].model_copy(update={"channels": (mail,)})
+    dealing = town.categories["drug_dealing"]
+    leaves = dealing.leaves.model_copy(update={"webhook": "notice"})
+    dealing = dealing.model_copy(update={"leaves": leaves})
+    return town.model_copy(
+        update={
+            "units": {**town.units, LAST: front},
+            "categories": {**town.categories, "drug_dealing": dealing},
+        }
+    )
+
+
+async def test_a_notice_says_whose_they_are_and_no_more_than_may_leave(database: MakeDatabase) -> None:
+    """By e-mail the unit that has them, how many and their numbers, of an issue its category; of a tip no
+    channel gets more than the folder lets out."""
+    with mailbox() as box:
+        async with running_notify(
+            await database("notify"), NOWHERE, change=careful, mail=box.server
+        ) as notify:
+            notify.clock.at = MONDAY
+            late = await take(notify, 2)
+            (tip,) = await take(notify, category="drug_dealing")
+            (row,) = await notify.rows("SELECT unit FROM dispatch WHERE report_id = $1", tip)
+            await at(notify, MONDAY + timedelta(days=30))
+            await only_notices(notify)
+            notify.clock.go_on_from(MONDAY + timedelta(days=30) + NOTICE_WAIT)
+            notify.work()
+            (arrival,) = await notify.units.seen(1, row["unit"])
+            await notify.settled()
+        (message,) = box.taken
+        text = message.get_content().replace("\r\n", "\n")
+        assert message["To"] == "desk@unit.example"
+        assert "Team Openbare Ruimte: 2\n" in text
+        for report in late:
+            assert f"Nummer: {report} (Straatverlichting kapot)\n" in text
+        names = notify.municipality.units[row["unit"]].names
+        assert f"{names['nl']}: 1\nNummer: {tip}\n" in text
+        for secret in ("drug", "Oakwood", "oakwood", "tip", "november"):
+            assert secret not in text
+        assert arrival.data["by_unit"] == {row["unit"]: 1}
+        assert [set(one) for one in arrival.data["reports"]] == [{"report_id", "unit", "needs"}]
 
 
 async def test_a_notice_of_nothing_does_not_go(notify: Notify) -> None:

@@ -188,11 +188,20 @@ def test_a_message_and_an_end_are_told_as_far_as_may_be() -> None:
     assert LINK not in text
 
 
-def test_that_something_is_late_is_told_without_what() -> None:
-    """It is about many reports, tips among them."""
-    _, text = written(delivery(category="fraud", step="notice"), "notice", {"counts": {"soon": 2}})
-    assert "te laat" in text
-    for secret in ("soon", LINK, str(uuid.UUID(int=5)), "Nummer"):
+def test_what_is_late_is_told_by_the_unit_that_has_it_and_its_number() -> None:
+    """How many each has; of what no more than a notice may leave nothing else, of others the category."""
+    one, other = uuid.uuid4(), uuid.uuid4()
+    reports = [
+        {"report_id": str(one), "unit": "parking", "needs": "soon"},
+        {"report_id": str(other), "unit": "public_space", "needs": "soon", "category": "street_light"},
+    ]
+    given = {"counts": {"soon": 73}, "by_unit": {"parking": 72, "public_space": 1}, "reports": reports}
+    message, text = written(delivery(step="notice"), "notice", given)
+    assert message["Subject"] == "iBuurt: er staat iets voor u klaar"
+    assert f"\n\nTeam Parkeren: 72\nNummer: {one}\n\n" in text
+    assert f"\n\nTeam Openbare Ruimte: 1\nNummer: {other} (Straatverlichting kapot)\n\n" in text
+    assert "aan de balie" in text
+    for secret in ("soon", LINK, str(uuid.UUID(int=5)), "Wijk"):
         assert secret not in text
 
 

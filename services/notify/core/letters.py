@@ -39,7 +39,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "message": "De bewoner heeft iets geschreven bij een melding die bij {unit} is.",
         "withdrawn": "De bewoner heeft een melding bij {unit} ingetrokken. U hoeft niets meer te doen.",
         "erased": "Een melding bij {unit} is gewist. Wis ook de e-mails en notities die u erover hebt.",
-        "late": "Bij {unit} is iets bijna te laat of te laat. Kijk in de lijst van uw team.",
+        "late": "Dit is te laat of bijna te laat, of kon niet naar het team worden gestuurd.",
+        "late_of": "{unit}: {count}",
+        "late_where": "U vindt het aan de balie, in de lijst van uw team of met het nummer.",
         "number": "Nummer",
         "category": "Onderwerp",
         "acknowledge_by": "Bekijken voor",
@@ -79,7 +81,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "message": "The resident has written about a report that is with {unit}.",
         "withdrawn": "The resident has withdrawn a report with {unit}. You have nothing more to do.",
         "erased": "A report with {unit} has been erased. Erase your e-mails and notes about it too.",
-        "late": "Something with {unit} is nearly late or late. Look at the list of your team.",
+        "late": "This is late or nearly late, or could not be sent to the team.",
+        "late_of": "{unit}: {count}",
+        "late_where": "You find it at the desk, in the list of your team or by its number.",
         "number": "Number",
         "category": "About",
         "acknowledge_by": "See it before",
@@ -164,8 +168,7 @@ class Writer:
     def _lines(self, delivery: Delivery, level: Extent, given: Mapping[str, Any], link: str) -> Iterator[str]:
         texts, about = self.texts, about_of(delivery.step)
         if about == "notice":
-            # Of many reports, tips among them, and of no single one.
-            yield texts["late"].format(unit=self._unit(delivery))
+            yield from self._late(given)
             return
         if about == "digest":
             yield from self._digest(delivery, given, link)
@@ -202,12 +205,25 @@ class Writer:
         before = given.get("before")
         if not before:
             return {}
-        unit = self.municipality.units.get(before["unit"])
         reason = self.municipality.refusals.get(before["reason"])
         return {
-            "before": self._named(unit.names) if unit else before["unit"],
+            "before": self._unit_named(before["unit"]),
             "reason": self._named(reason) if reason else f"{before['reason']}.",
         }
+
+    def _late(self, given: Mapping[str, Any]) -> Iterator[str]:
+        """By the unit that has them; of each the number alone, and its category where codes may leave."""
+        texts = self.texts
+        yield texts["late"]
+        for unit, count in given["by_unit"].items():
+            yield ""
+            yield texts["late_of"].format(unit=self._unit_named(unit), count=count)
+            for one in given["reports"]:
+                if one["unit"] == unit:
+                    about = f" ({self._category_named(one['category'])})" if "category" in one else ""
+                    yield f"{texts['number']}: {one['report_id']}{about}"
+        yield ""
+        yield texts["late_where"]
 
     def _digest(self, delivery: Delivery, digest: Mapping[str, Any], link: str) -> Iterator[str]:
         texts, areas = self.texts, self.municipality.area_sets[self.municipality.primary_area_set].areas
@@ -285,12 +301,18 @@ class Writer:
         return self._named(self.municipality.names)
 
     def _unit(self, delivery: Delivery) -> str:
-        unit = self.municipality.units.get(delivery.unit)
-        return self._named(unit.names) if unit else delivery.unit
+        return self._unit_named(delivery.unit)
+
+    def _unit_named(self, unit_id: str) -> str:
+        unit = self.municipality.units.get(unit_id)
+        return self._named(unit.names) if unit else unit_id
 
     def _category(self, delivery: Delivery) -> str:
-        category = self.municipality.categories.get(delivery.category)
-        return self._named(category.names) if category else delivery.category
+        return self._category_named(delivery.category)
+
+    def _category_named(self, category_id: str) -> str:
+        category = self.municipality.categories.get(category_id)
+        return self._named(category.names) if category else category_id
 
     def _named(self, texts: Texts) -> str:
         return self.municipality.text(texts, self.municipality.languages[0])

@@ -142,9 +142,12 @@ async def test_what_is_not_listed_is_counted(notify: Notify) -> None:
 
 
 async def test_the_page_is_behind_a_signed_link_and_can_be_printed(notify: Notify) -> None:
-    """In Dutch or English, without scripts; a link to a report opens no digest and the reverse."""
-    await take(notify)
-    await public(notify, issue(), issue())
+    """In Dutch or English, without scripts; on paper, and where a narrow screen stacks the cells, it has the
+    number that the desk takes, the issues' addresses and what each cell is. A link to a report opens no
+    digest and the reverse."""
+    report_id = await take(notify)
+    issues = [issue(), issue()]
+    await public(notify, *issues)
     notify.clock.at = MONDAY + timedelta(days=8)
     await notify.sweeper.sweep()
 
@@ -162,10 +165,16 @@ async def test_the_page_is_behind_a_signed_link_and_can_be_printed(notify: Notif
         "Straatverlichting kapot",
         "nog niemand heeft het gezien",
         "17 november",
+        f"\n{report_id}\n",
+        *(f"\n{one.page}\n" for one in issues),
     ):
         assert said in page.text
+    labels = [one["data-label"] for one in page.all("td")]
+    assert labels == ["Onderwerp", "Oplossen voor", "Waarom het hier staat", "Nummer"]
+    async with notify.session.get(f"{notify.url}/answer.css") as answer:
+        assert "attr(data-label)" in await answer.text()
     assert page.all("script") == []
-    assert {"scope": "col"} in page.all("th")
+    assert {one["scope"] for one in page.all("th")} == {"col"}
     assert "Broken street light" in (await open_page(f"/digest/{token}", "en"))[1].text
     report = write_token(Link(uuid.uuid4(), UNIT, expires), LINK_SECRET)
     for path, wanted in (

@@ -6,7 +6,7 @@ No numpy and no shapely here: two of the three services have neither.
 
 from shared.municipality.channels import Channel, ChannelKind, Desk, Email, Extent, Webhook
 from shared.municipality.folder import read
-from shared.municipality.hours import WEEKDAYS, Span, Week
+from shared.municipality.hours import LONGEST_WEEKS, WEEKDAYS, Span, Week
 from shared.municipality.model import (
     LONGEST_WAIT_MINUTES,
     Area,
@@ -25,6 +25,7 @@ from shared.municipality.statistics import Crime, Statistics
 __all__ = [
     "HOLIDAY",
     "LONGEST_WAIT_MINUTES",
+    "LONGEST_WEEKS",
     "WEEKDAYS",
     "Area",
     "AreaSet",

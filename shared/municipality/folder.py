@@ -18,9 +18,11 @@ from shared.municipality.references import (
     Known,
     check_areas,
     check_ids,
+    check_level_hours,
     check_levels,
     check_order,
     check_rules,
+    check_targets,
     check_texts,
     id_of,
 )
@@ -95,6 +97,9 @@ class _Reading:
         questions = {one: claimed(entry) for entry in categories.raw if (one := id_of(entry))}
         known = Known(units.ids, categories.ids, questions, codes, self._areas, self._languages)
         check_levels(self._findings, MUNICIPALITY, (table or {}).get("clocks"), known)
+        levels = header.clocks.levels if header else ()
+        check_level_hours(self._findings, MUNICIPALITY, levels, units.models)
+        check_targets(self._findings, CATEGORIES, categories.models, units.models)
         check_rules(self._findings, ROUTING, rules.raw, known)
         known_sorts = sorts_of(categories.sound()) if all(categories.models) else {}
         check_order(self._findings, ROUTING, rules.models, known_sorts)

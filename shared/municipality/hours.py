@@ -15,6 +15,8 @@ from shared.municipality.parts import Part, wrong
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 DAY_MINUTES = 24 * 60
+# What is to be done within a number of hours is done in so many weeks of the unit at most.
+LONGEST_WEEKS = 520
 _DAY = "|".join(WEEKDAYS)
 _LINE = re.compile(rf"({_DAY})(?:-({_DAY}))?((?: \d\d:\d\d-\d\d:\d\d)+)", re.ASCII)
 _SPAN = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)", re.ASCII)
@@ -53,6 +55,11 @@ def week_of(lines: Iterable[str]) -> Week:
         if any(one.end > after.begin for one, after in pairwise(spans)):
             raise wrong(f"two of the hours of {name} overlap", "write each hour once")
     return tuple(map(tuple, week))
+
+
+def hours_in(week: Week) -> float:
+    """The hours of a week in which is worked."""
+    return sum(span.end - span.begin for day in week for span in day) / 60
 
 
 def _span(line: str, hour: int, minute: int, to_hour: int, to_minute: int) -> Span:

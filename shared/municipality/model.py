@@ -15,6 +15,7 @@ from pydantic import (
 from shared.municipality.channels import Address, Channel, ChannelKind, Extent, Leaves, Webhook
 from shared.municipality.hours import Holidays, OpeningHours, Week, week_of
 from shared.municipality.parts import (
+    LONGEST_HOURS,
     AreaId,
     Flag,
     Hours,
@@ -37,10 +38,12 @@ LONGEST_WAIT_MINUTES = 30
 class Targets(Part):
     """The clock of a category, in hours in which the unit works."""
 
-    acknowledge_hours: Hours = Field(description="hours as a number above 0, such as 24")
-    resolve_hours: Hours = Field(description="hours as a number above 0, such as 72")
+    acknowledge_hours: Hours = Field(description="hours as a number above 0 and up to 20000, such as 24")
+    resolve_hours: Hours = Field(description="hours as a number above 0 and up to 20000, such as 72")
     # By when the resident hears something: a question, a day, or how it ended. Without: no such promise.
-    answer_hours: Hours | None = Field(None, description="hours as a number above 0, such as 48")
+    answer_hours: Hours | None = Field(
+        None, description="hours as a number above 0 and up to 20000, such as 48"
+    )
 
     @field_validator("answer_hours")
     @classmethod
@@ -219,7 +222,9 @@ class Level(Part):
     """Who is told that a target was missed, and when."""
 
     after_hours: Annotated[float, Strict()] = Field(
-        ge=0, le=100_000, description="working hours after the target's end: a number from 0 on, such as 24.0"
+        ge=0,
+        le=LONGEST_HOURS,
+        description="working hours after the target's end: a number from 0 on, up to 20000, such as 24.0",
     )
     # Besides the unit that has the report.
     unit: Id | None = Field(None, description="the id of a unit that is told as well")

@@ -46,7 +46,9 @@ Texts = Annotated[
     Mapping[str, Text], Field(description='one text per language, such as {nl = "Park", en = "Park"}')
 ]
 Flag = Annotated[bool, Strict()]
-Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+# Of work: two years by day and night, nearly ten of a usual week.
+LONGEST_HOURS = 20_000
+Hours = Annotated[float, Field(gt=0, le=LONGEST_HOURS, allow_inf_nan=False, strict=True)]
 
 
 class Part(BaseModel):

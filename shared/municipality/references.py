@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.municipality.coverage import Sorts, box_of, common, is_empty, left_of
-from shared.municipality.findings import Findings, join
+from shared.municipality.findings import Findings, join, listed
+from shared.municipality.hours import LONGEST_WEEKS, hours_in
+from shared.municipality.model import Category, Level, Unit
 from shared.municipality.rules import Rule
 
 
@@ -58,6 +60,38 @@ def check_levels(findings: Findings, file: str, clocks: object, known: Known) ->
         if isinstance(level, dict):
             path = join("clocks", "levels", number, "unit")
             _refer(findings, file, path, level.get("unit"), known.units, "unit")
+
+
+def check_targets(
+    findings: Findings,
+    file: str,
+    categories: Sequence[Category | None],
+    units: Sequence[Unit | None],
+) -> None:
+    """Each target can be met by every unit, since any may be handed a report of any category. None: an entry
+    with other mistakes."""
+    for number, category in enumerate(categories):
+        for name, hours in category.targets if category else ():
+            if hours is not None:
+                _check_hours(findings, file, join("categories", number, "targets", name), hours, units)
+
+
+def check_level_hours(
+    findings: Findings, file: str, levels: Sequence[Level], units: Sequence[Unit | None]
+) -> None:
+    """Each level comes in the hours of every unit."""
+    for number, level in enumerate(levels):
+        path = join("clocks", "levels", number, "after_hours")
+        _check_hours(findings, file, path, level.after_hours, units)
+
+
+def _check_hours(
+    findings: Findings, file: str, path: str, hours: float, units: Sequence[Unit | None]
+) -> None:
+    short = [one.id for one in units if one and hours > LONGEST_WEEKS * hours_in(one.week)]
+    if short:
+        problem = f"{hours:g} hours are more than ten years of work of {listed(short)}"
+        findings.add(file, path, problem, "write fewer, or give the unit more hours in units.toml")
 
 
 def check_rules(findings: Findings, file: str, rules: list[Any], known: Known) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.notify.core.calendar import Calendar
-from shared.municipality.hours import ALWAYS, Holidays, week_of
+from shared.municipality.hours import ALWAYS, LONGEST_WEEKS, Holidays, week_of
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 OFFICE = week_of(["mon-fri 08:30-12:30 13:00-17:00"])
@@ -46,6 +46,14 @@ def test_hours_are_those_in_which_the_unit_works(start: str, hours: float, end: 
     office = Calendar(AMSTERDAM, OFFICE, DUTCH.include)
     assert office.after(at(start), hours) == at(end)
     assert office.between(at(start), at(end)) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("day", ["mon", "thu", "sat"])
+def test_the_longest_target_that_a_folder_may_have_is_met(day: str) -> None:
+    """Ten years of one hour a week, and no holiday keeps it from its end."""
+    weekly = calendar([f"{day} 10:00-11:00"], DUTCH)
+    assert weekly.after(at("2026-11-25T09:00"), LONGEST_WEEKS) < at("2039-11-25T09:00")
+    assert weekly.before(at("2026-11-25T09:00"), LONGEST_WEEKS) > at("2013-11-25T09:00")
 
 
 @pytest.mark.parametrize("night", ["2026-10-25", "2026-03-29"])

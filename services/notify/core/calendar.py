@@ -10,11 +10,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
-from shared.municipality import Municipality, Unit, Week
+from shared.municipality import LONGEST_WEEKS, Municipality, Unit, Week
 
 _DAY = timedelta(days=1)
-# Longer than any target, so that only a calendar on which nobody ever works comes to its end.
-_LONGEST = timedelta(days=20 * 366)
+# Twice what a folder's target may take, so that holidays have room: only a calendar on which nobody ever
+# works comes to its end.
+_LONGEST = 2 * timedelta(weeks=LONGEST_WEEKS)
 
 
 @dataclass(frozen=True)

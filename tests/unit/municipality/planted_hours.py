@@ -1,5 +1,7 @@
 """Mistakes in when units work, in holidays, in rules that read hour or day, and in clocks."""
 
+from pathlib import Path
+
 from tests.unit.municipality.edits import C, Edit, M, Planted, R, U, swap
 
 UNIT = '[[units]]\nid = "neighbourhood_police_north"\n'
@@ -7,6 +9,14 @@ UNIT = '[[units]]\nid = "neighbourhood_police_north"\n'
 
 def hours(lines: str) -> Edit:
     return swap(U, UNIT, f"{UNIT}hours = [{lines}]\n")
+
+
+def both(one: Edit, other: Edit) -> Edit:
+    def edit(folder: Path) -> None:
+        one(folder)
+        other(folder)
+
+    return edit
 
 
 def days(keys: str) -> Edit:
@@ -87,6 +97,27 @@ HOURS: dict[str, Planted] = {
         "clocks.levels[1].unit",
         'unknown unit "mayor"',
         "front_desk",
+    ),
+    "a target beyond every plan": Planted(
+        swap(C, "resolve_hours = 120", "resolve_hours = 1000000"),
+        C,
+        "categories[0].targets.resolve_hours",
+        "too large: 1000000",
+        "up to 20000",
+    ),
+    "a target that a unit's hours do not reach": Planted(
+        both(hours('"sat 10:00-12:00"'), swap(C, "resolve_hours = 120", "resolve_hours = 2160")),
+        C,
+        "categories[0].targets.resolve_hours",
+        "2160 hours are more than ten years of work of neighbourhood_police_north",
+        "give the unit more hours",
+    ),
+    "a level that a unit's hours do not reach": Planted(
+        both(hours('"sat 10:00-12:00"'), swap(M, "after_hours = 27", "after_hours = 1041")),
+        M,
+        "clocks.levels[2].after_hours",
+        "1041 hours are more than ten years of work of neighbourhood_police_north",
+        "write fewer",
     ),
     "an answer later than all": Planted(
         swap(C, "resolve_hours = 120", "resolve_hours = 120, answer_hours = 200"),

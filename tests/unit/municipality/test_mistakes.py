@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.municipality import read
 from tests.unit.municipality.edits import CENTRE, C, G, M, R, S, U, W, mistakes_of, swap
 from tests.unit.municipality.planted_areas import AREAS
 from tests.unit.municipality.planted_channels import CHANNELS
 from tests.unit.municipality.planted_entries import ENTRIES
 from tests.unit.municipality.planted_files import FILES
-from tests.unit.municipality.planted_hours import HOURS
+from tests.unit.municipality.planted_hours import HOURS, hours
 from tests.unit.municipality.planted_sending import SENDING
 from tests.unit.municipality.planted_statistics import STATISTICS
 
@@ -66,6 +67,18 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     found = {(mistake.file, mistake.path) for mistake in mistakes_of(folder)}
     assert {(MISTAKES[name].file, MISTAKES[name].path) for name in names} <= found
     assert {file for file, _ in found} == {M, C, U, R, W, G, S}
+
+
+def test_every_target_that_a_unit_does_not_reach_is_named(folder: Path) -> None:
+    """Of each category, in one reading; what takes ten years to the hour is none of them."""
+    hours('"sat 10:00-12:00"')(folder)
+    swap(C, "resolve_hours = 120", "resolve_hours = 1040")(folder)
+    read(folder)
+    for number in (1041, 1042):
+        swap(C, "resolve_hours = 168", f"resolve_hours = {number}")(folder)
+    found = mistakes_of(folder)
+    assert len(found) == 2
+    assert all(one.path.endswith(".targets.resolve_hours") for one in found)
 
 
 def test_a_mistake_beside_the_areas_hides_none_in_them(folder: Path) -> None:

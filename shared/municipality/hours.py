@@ -50,11 +50,16 @@ def week_of(lines: Iterable[str]) -> Week:
             raise wrong(f"{line!r} ends before it begins", "begin the week with mon")
         for day in range(first, last + 1):
             week[day] += [_span(line, *map(int, one.groups())) for one in _SPAN.finditer(found[3])]
-    for name, spans in zip(WEEKDAYS, week, strict=True):
+    for spans in week:
         spans.sort()
-        if any(one.end > after.begin for one, after in pairwise(spans)):
-            raise wrong(f"two of the hours of {name} overlap", "write each hour once")
+    twice = [name for name, spans in zip(WEEKDAYS, week, strict=True) if _overlap(spans)]
+    if twice:
+        raise wrong(f"two of the hours of {', '.join(twice)} overlap", "write each hour once")
     return tuple(map(tuple, week))
+
+
+def _overlap(spans: list[Span]) -> bool:
+    return any(one.end > after.begin for one, after in pairwise(spans))
 
 
 def hours_in(week: Week) -> float:
@@ -64,7 +69,7 @@ def hours_in(week: Week) -> float:
 
 def _span(line: str, hour: int, minute: int, to_hour: int, to_minute: int) -> Span:
     span = Span(hour * 60 + minute, to_hour * 60 + to_minute)
-    if minute > 59 or to_minute > 59 or span.end > DAY_MINUTES:
+    if max(minute, to_minute) > 59 or max(span) > DAY_MINUTES:
         raise wrong(f"{line!r} has a time that no day has", "write times from 00:00 to 24:00")
     if span.begin >= span.end:
         raise wrong(
@@ -74,14 +79,20 @@ def _span(line: str, hour: int, minute: int, to_hour: int, to_minute: int) -> Sp
     return span
 
 
-def _readable(lines: tuple[str, ...]) -> tuple[str, ...]:
+def _readable(line: str) -> str:
+    week_of([line])
+    return line
+
+
+def _apart(lines: tuple[str, ...]) -> tuple[str, ...]:
     week_of(lines)
     return lines
 
 
+# Each line by itself first, so that the mistakes of all are told.
 OpeningHours = Annotated[
-    tuple[str, ...],
-    AfterValidator(_readable),
+    tuple[Annotated[str, AfterValidator(_readable)], ...],
+    AfterValidator(_apart),
     Field(description='a list such as ["mon-fri 08:00-12:30 13:00-17:00", "sat 10:00-14:00"]'),
 ]
 

@@ -22,15 +22,14 @@ def hours_of(ranges: tuple[str, ...]) -> frozenset[str]:
     return frozenset(f"{hour:02d}" for one in ranges for hour in range(int(one[:2]), int(one[3:])))
 
 
-def _ranges(ranges: tuple[str, ...]) -> tuple[str, ...]:
-    for one in ranges:
-        found = _HOURS.fullmatch(one)
-        if not found or int(found[1]) >= int(found[2]):
-            raise wrong(
-                f"{one!r} are no hours of a day",
-                'write whole hours such as "08-17"; over midnight two: "22-24", "00-06"',
-            )
-    return different(ranges)
+def _range(one: str) -> str:
+    found = _HOURS.fullmatch(one)
+    if not found or int(found[1]) >= int(found[2]):
+        raise wrong(
+            f"{one!r} are no hours of a day",
+            'write whole hours such as "08-17"; over midnight two: "22-24", "00-06"',
+        )
+    return one
 
 
 class When(Part):
@@ -53,8 +52,8 @@ class When(Part):
         ]
         | None
     ) = _values('"mon" to "sun", "holiday"')
-    hour: Annotated[tuple[str, ...], AfterValidator(_ranges)] | None = _values(
-        'whole hours of the day, such as "08-17"'
+    hour: Annotated[tuple[Annotated[str, AfterValidator(_range)], ...], AfterValidator(different)] | None = (
+        _values('whole hours of the day, such as "08-17"')
     )
     area: (
         Mapping[Id, Annotated[tuple[AreaId, ...], Field(min_length=1), AfterValidator(different)]] | None

@@ -28,7 +28,7 @@ def when(condition: str) -> Edit:
 
 
 def _hours(lines: str, problem: str, mend: str) -> Planted:
-    return Planted(hours(lines), U, "units[6].hours", problem, mend)
+    return Planted(hours(lines), U, "units[6].hours[0]", problem, mend)
 
 
 HOURS: dict[str, Planted] = {
@@ -41,7 +41,13 @@ HOURS: dict[str, Planted] = {
     "an hour that no day has": _hours('"mon 08:00-24:30"', "a time that no day has", "00:00 to 24:00"),
     "a minute that no hour has": _hours('"mon 08:75-17:00"', "a time that no day has", "00:00 to 24:00"),
     "days that end before they begin": _hours('"sat-mon 08:00-17:00"', "ends before it begins", "with mon"),
-    "hours that overlap": _hours('"mon-fri 08:00-12:30", "wed 12:00-17:00"', "hours of wed overlap", "once"),
+    "hours that overlap": Planted(
+        hours('"mon-fri 08:00-12:30", "wed 12:00-17:00"'),
+        U,
+        "units[6].hours",
+        "hours of wed overlap",
+        "once",
+    ),
     "hours that are a text": Planted(
         swap(U, UNIT, f'{UNIT}hours = "mon-fri 08:00-17:00"\n'),
         U,
@@ -72,10 +78,10 @@ HOURS: dict[str, Planted] = {
         when('day = ["monday"]'), R, "rules[3].when.day[0]", "'monday'", '"mon" to "sun"'
     ),
     "an hour of the day in other words": Planted(
-        when('hour = ["9-17"]'), R, "rules[3].when.hour", "'9-17' are no hours", '"08-17"'
+        when('hour = ["9-17"]'), R, "rules[3].when.hour[0]", "'9-17' are no hours", '"08-17"'
     ),
     "hours over midnight": Planted(
-        when('hour = ["22-06"]'), R, "rules[3].when.hour", "'22-06' are no hours", '"22-24", "00-06"'
+        when('hour = ["22-06"]'), R, "rules[3].when.hour[0]", "'22-06' are no hours", '"22-24", "00-06"'
     ),
     # clocks
     "a reminder after the end": Planted(

@@ -10,7 +10,7 @@ from tests.unit.municipality.planted_areas import AREAS
 from tests.unit.municipality.planted_channels import CHANNELS
 from tests.unit.municipality.planted_entries import ENTRIES
 from tests.unit.municipality.planted_files import FILES
-from tests.unit.municipality.planted_hours import HOURS, hours
+from tests.unit.municipality.planted_hours import HOURS, hours, when
 from tests.unit.municipality.planted_sending import SENDING
 from tests.unit.municipality.planted_statistics import STATISTICS
 
@@ -67,6 +67,20 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     found = {(mistake.file, mistake.path) for mistake in mistakes_of(folder)}
     assert {(MISTAKES[name].file, MISTAKES[name].path) for name in names} <= found
     assert {file for file, _ in found} == {M, C, U, R, W, G, S}
+
+
+def test_every_line_of_hours_that_is_wrong_is_named(folder: Path) -> None:
+    """Of a unit, and of a rule; where each line is right, every day on which two overlap."""
+    hours('"mon-fri 25:00-22:00", "fry 1-2", "sat 10:00-12:00"')(folder)
+    when('hour = ["9-17", "17-24", "22-06"]')(folder)
+    assert [(one.path, one.problem) for one in mistakes_of(folder)] == [
+        ("units[6].hours[0]", "'mon-fri 25:00-22:00' has a time that no day has"),
+        ("units[6].hours[1]", "'fry 1-2' are no hours"),
+        ("rules[3].when.hour[0]", "'9-17' are no hours of a day"),
+        ("rules[3].when.hour[2]", "'22-06' are no hours of a day"),
+    ]
+    swap(U, '"mon-fri 25:00-22:00", "fry 1-2"', '"mon-fri 08:00-12:00", "tue-wed 10:00-11:00"')(folder)
+    assert mistakes_of(folder)[0].problem == "two of the hours of tue, wed overlap"
 
 
 def test_every_target_that_a_unit_does_not_reach_is_named(folder: Path) -> None:

@@ -14,7 +14,7 @@ from shared import municipality, postgres
 from shared.command import Program, add_command, on_database, say
 from shared.errors import Refusal
 from shared.events import hour_of
-from shared.municipality import Municipality
+from shared.municipality import SOURCES, Municipality
 
 # A bounce with the whole of what came back; ours are a few kilobytes.
 BOUNCE_BYTES = 1_048_576
@@ -36,7 +36,7 @@ def extend(commands: Any) -> None:
     asking.add_argument(
         "--answer", type=subscription_commands.pair, action="append", default=[], metavar="QUESTION=OPTION"
     )
-    asking.add_argument("--source", help="web where none is given")
+    asking.add_argument("--source", help=f"{SOURCES[0]} where none is given")
     asking.add_argument("--language", help="a language tag; the municipality's first where none is given")
     asking.add_argument(
         "--at", type=datetime.fromisoformat, help="when it was sent, such as 2026-11-28T23:00; now by default"
@@ -76,7 +76,7 @@ def _explain(program: Program, given: argparse.Namespace) -> None:
         category_id=given.category,
         areas=dict(given.area),
         answers=_grouped(given.answer),
-        source=given.source or "web",
+        source=given.source or SOURCES[0],
         language=given.language or town.languages[0],
         hour=hour_of(at if at.tzinfo else at.replace(tzinfo=town.tz)),
     )

@@ -11,7 +11,7 @@ from services.notify import queries
 from services.notify.core.routing import Asked, Facts, Route, explained, facts_of, route, routes
 from shared.errors import Refusal
 from shared.events import ReportAccepted
-from shared.municipality import Category, Municipality
+from shared.municipality import SOURCES, Category, Municipality
 
 Say = Callable[[str], None]
 # Of what would move, so many issues are named.
@@ -109,11 +109,10 @@ def described(
         if area not in municipality.area_sets[set_id].areas:
             raise _unknown(f"area of {set_id}", area, municipality.area_sets[set_id].areas)
     _check_answers(category, answers)
-    for what, given in (("source", source), ("language", language)):
-        if not _CODE.fullmatch(given):
-            raise Refusal(
-                f"{given} is no {what}; write a code of letters, digits, - and _, such as web or nl"
-            )
+    if source not in SOURCES:
+        raise _unknown("source", source, SOURCES)
+    if not _CODE.fullmatch(language):
+        raise Refusal(f"{language} is no language; write a code of letters, digits, - and _, such as nl")
     report = ReportAccepted(
         report_id=uuid.UUID(int=0),
         kind=category.kind,

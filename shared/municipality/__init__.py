@@ -19,13 +19,14 @@ from shared.municipality.model import (
 from shared.municipality.parts import Texts
 from shared.municipality.phrases import Wording, normalised
 from shared.municipality.questions import Option, Question
-from shared.municipality.rules import HOLIDAY, Rule, When
+from shared.municipality.rules import HOLIDAY, SOURCES, Rule, When
 from shared.municipality.statistics import Crime, Statistics
 
 __all__ = [
     "HOLIDAY",
     "LONGEST_WAIT_MINUTES",
     "LONGEST_WEEKS",
+    "SOURCES",
     "WEEKDAYS",
     "Area",
     "AreaSet",

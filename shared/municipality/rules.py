@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -10,6 +10,9 @@ from shared.municipality.hours import Weekday
 from shared.municipality.parts import AreaId, Id, Identified, Language, Part, different, wrong
 
 HOLIDAY = "holiday"
+# By which way a report may have come in, as tips says it of each.
+Source = Literal["api"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 _HOURS = re.compile(r"([01]\d|2[0-3])-([01]\d|2[0-4])", re.ASCII)
 
 
@@ -42,7 +45,9 @@ class When(Part):
     urgency: Annotated[tuple[Literal["normal", "urgent"], ...], AfterValidator(different)] | None = _values(
         '"normal", "urgent"'
     )
-    source: Annotated[tuple[Id, ...], AfterValidator(different)] | None = _values("ids of sources")
+    source: Annotated[tuple[Source, ...], AfterValidator(different)] | None = _values(
+        ", ".join(f'"{one}"' for one in SOURCES)
+    )
     language: Annotated[tuple[Language, ...], AfterValidator(different)] | None = _values("language tags")
     # When it was sent, by the municipality's clock. On a holiday it is that and no day of the week.
     day: (

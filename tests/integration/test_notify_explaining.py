@@ -28,7 +28,7 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
         assert "noise_in_the_centre: yes; to inspection (Toezicht en Handhaving)" in told
         assert "its resident reads (nl): " in told
         assert "it went to inspection by noise_in_the_centre of the rules" in told
-        both = ("explain", str(noise.event.report_id), "--category", "weapons", "--source", "web")
+        both = ("explain", str(noise.event.report_id), "--category", "weapons", "--source", "api")
         assert "leave out --category, --source, or the id" in await ask("notify", env, *both, code=1)
         described = ("explain", "--category", "bulky_waste", "--answer", "what=bags", "--area")
         told = await ask("notify", env, *described, "district=oakwood")
@@ -48,7 +48,8 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
             ),
             (("--answer", "colour=red"), "there is no choice question of bulky_waste colour; they are what"),
             (("--answer", "what=a b"), "there is no answer to what a b; they are furniture"),
-            (("--source", "a b"), "a b is no source; write a code"),
+            (("--source", "pigeon"), "there is no source pigeon; they are api"),
+            (("--language", "a b"), "a b is no language; write a code"),
         ):
             asked = ("explain", "--category", "bulky_waste", *wrong)
             assert said in await ask("notify", env, *asked, code=1)

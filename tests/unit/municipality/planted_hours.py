@@ -77,6 +77,9 @@ HOURS: dict[str, Planted] = {
     "a day of the week in other words": Planted(
         when('day = ["monday"]'), R, "rules[3].when.day[0]", "'monday'", '"mon" to "sun"'
     ),
+    "a source that there is not": Planted(
+        when('source = ["pigeon"]'), R, "rules[3].when.source[0]", "'pigeon'", '"api"'
+    ),
     "an hour of the day in other words": Planted(
         when('hour = ["9-17"]'), R, "rules[3].when.hour[0]", "'9-17' are no hours", '"08-17"'
     ),

@@ -86,6 +86,10 @@ def _explain(program: Program, given: argparse.Namespace) -> None:
 def _simulate(program: Program, given: argparse.Namespace) -> None:
     town, changed = _town(program), municipality.read(given.folder)
     last = given.last or datetime.now(town.tz).date()
+    if given.first > last:
+        raise Refusal(
+            f"--from is {given.first}, after the last day, {last}; give an earlier one, or another --to"
+        )
     first, end = _begin_of(given.first, town), _begin_of(last + timedelta(days=1), town)
     on_database(program, lambda connection: explaining.simulate(connection, town, changed, first, end, say))
 

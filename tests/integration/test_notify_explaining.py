@@ -91,5 +91,9 @@ async def test_changed_rules_are_tried_on_the_reports_of_a_period(
         assert await notify.rows("SELECT * FROM dispatch ORDER BY report_id") == before
         told = await ask("notify", env, "simulate", *period, "--folder", str(IBUURT))
         assert "3 reports; 0 would go to another unit" in told
+        turned = ("simulate", "--from", "2026-11-13", "--to", "2026-11-12", "--folder", str(changed))
+        assert "--from is 2026-11-13, after the last day, 2026-11-12; give" in await ask(
+            "notify", env, *turned, code=1
+        )
         (changed / "units.toml").unlink()
         assert "units.toml" in await ask("notify", env, "simulate", *period, "--folder", str(changed), code=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from aiohttp import ClientSession
 
 from services.notify import (
@@ -44,14 +45,20 @@ from shared.consumer import Apply
 from shared.events import SUBSCRIPTIONS, Event
 from shared.mail import server_of
 from shared.mending.recover import Recover
+from shared.municipality import Municipality
+from shared.municipality.coverage import sorts_of
+from shared.municipality.references import overlaps
 from shared.repeating import repeat
 from shared.service import Service
+
+log = structlog.get_logger()
 
 
 async def serve(settings: config.Settings, service: Service) -> None:
     """Run notify until it is told to stop. Raises Refusal where folder or secrets cannot be used."""
     municipality = municipalities.read(settings.municipality)
     service.municipality = f"{municipality.slug} {municipality.version}"
+    _warn(municipality)
     signing = config.read_webhook_secrets(settings.webhook_secrets, municipality)
     config.check_mail(settings, municipality)
     metrics = DeliveryMetrics(service.registry)
@@ -161,6 +168,12 @@ def recovering(settings: config.Settings) -> Recover:
     """What it takes back from its own topic. Raises Refusal for a folder that cannot be used."""
     municipality = municipalities.read(settings.municipality)
     return lambda connection, history: recovery.take_back(connection, history, municipality, _now())
+
+
+def _warn(municipality: Municipality) -> None:
+    """Name each two rules whose order decides."""
+    for first, second in overlaps(municipality.rules, sorts_of(municipality.categories.values())):
+        log.warning("rules overlap", first=first.id, second=second.id, goes_to=first.unit, not_to=second.unit)
 
 
 def _apply(reports: Reports) -> Apply:

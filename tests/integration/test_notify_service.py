@@ -1,6 +1,7 @@
 """The whole process: `python -m services.notify` with a real Kafka, a real PostgreSQL and the real tips."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -104,11 +105,18 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
     database: MakeDatabase, own_kafka: str, tmp_path: Path
 ) -> None:
     """From Kafka to the unit and back: an issue and a tip, each announced twice, delivered and said once; the
-    totals agree; the log names no words, no link, no tip; it ends with 0 when asked to."""
+    totals agree; the log names each two rules whose order decides, and no words, no link, no tip; it ends
+    with 0 when asked to."""
     dsn, log, port = await database(), tmp_path / "log", free_port()
     await postgres.migrate(dsn, MIGRATIONS)
     await kafka.create_topics(own_kafka)
     town = local_copy(IBUURT, tmp_path, dict.fromkeys(ibuurt().units, port), tips_wait=False)
+    rules = town / "routing.toml"
+    nights = (
+        '[[rules]]\nid = "nights"\nunit = "parking"\nreason = "front_desk_decides"\n'
+        'when = { category = ["noise"], hour = ["00-06"] }\n\n'
+    )
+    rules.write_text(rules.read_text("utf-8").replace("[[rules]]", nights + "[[rules]]", 1), "utf-8")
     webhook_secrets(town, tmp_path / "secrets")
     (tmp_path / "keys").mkdir()
     async with (
@@ -148,6 +156,13 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
         assert process.child.returncode == 0
     written = log.read_text()
     (tips_id,) = [envelope.event.key for envelope in envelopes if envelope.event.coarse]
+    warned = [one for one in map(json.loads, written.splitlines()) if one["event"] == "rules overlap"]
+    assert {one["level"] for one in warned} == {"warning"}
+    assert [(one["first"], one["second"], one["goes_to"], one["not_to"]) for one in warned] == [
+        ("nights", "noise_in_the_centre", "parking", "inspection"),
+        ("nights", "noise_elsewhere_north", "parking", "neighbourhood_police_north"),
+        ("nights", "noise_elsewhere_south", "parking", "neighbourhood_police_south"),
+    ]
     assert not [trace for trace in (SECRET_WORDS, "/answer/", tips_id) if trace in written]
 
 

@@ -56,9 +56,11 @@ SENDER = "iBuurt <units@town.example>"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def signing_secret(unit: str) -> str:
-    """The secret that `unit` shares with notify."""
-    return "whsec_" + base64.b64encode(unit.encode().ljust(32, b".")).decode()
+def signing_secret(unit: str, *, former: bool = False) -> str:
+    """The secret that `unit` shares with notify; the `former` one holds as well, since it is being
+    replaced."""
+    content = unit.encode().ljust(32, b"-" if former else b".")
+    return "whsec_" + base64.b64encode(content).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +345,7 @@ async def running_notify(
     dispatches = Dispatches(town)
     telling = Telling(town, clock=clock, chance=lambda: 0.5)
     acting = Acting(dispatches, telling, clock=clock)
-    signing = {unit: (signing_secret(unit),) for unit in town.units}
+    signing = {unit: (signing_secret(unit), signing_secret(unit, former=True)) for unit in town.units}
     answers = http.Answers(
         pool, town, acting, LINK_SECRET, metrics=metrics, clock=clock, appended=lambda: None
     )

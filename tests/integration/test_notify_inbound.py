@@ -31,13 +31,15 @@ def act(report_id: object, action: str = "acknowledge", **more: Any) -> str:
     return json.dumps({"type": "ibuurt.act", "timestamp": "2026-11-12T13:00:00Z", "data": data})
 
 
-def signed(body: str, unit: str = UNIT, webhook_id: str | None = None, ago: int = 0) -> dict[str, str]:
+def signed(
+    body: str, unit: str = UNIT, webhook_id: str | None = None, ago: int = 0, *, former: bool = False
+) -> dict[str, str]:
     """The headers that the partner's system sends."""
     webhook_id, now = webhook_id or f"msg_{uuid.uuid4()}", datetime.now(UTC) - timedelta(seconds=ago)
     return {
         "webhook-id": webhook_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(signing_secret(unit)).sign(webhook_id, now, body),
+        "webhook-signature": Webhook(signing_secret(unit, former=former)).sign(webhook_id, now, body),
         "content-type": "application/json",
     }
 
@@ -67,6 +69,20 @@ async def test_a_partners_system_acts_on_its_reports(notify: Notify) -> None:
     assert (await post(notify, body, signed(body)))[1]["status"] == "resolved"
     (seen,), (done,) = await notify.said(ReportAcknowledged), await notify.said(ReportResolved)
     assert (seen.by, done.outcome) == ("inbound", "done")  # type: ignore[attr-defined]
+
+
+async def test_while_a_secret_is_replaced_both_hold(notify: Notify, tips: Tips) -> None:
+    """What is sent is signed with either, what comes is taken with either: whichever the unit has by now."""
+    (report,) = await send(tips, notify)
+    notify.work()
+    (arrival,) = await notify.units.seen(1, UNIT)
+    await notify.settled()
+    for former in (False, True):
+        verifier = Webhook(signing_secret(UNIT, former=former))
+        assert verifier.verify(arrival.content, arrival.headers)["data"]["report_id"] == str(report)
+        body = act(report, "plan", day=f"{datetime.now(UTC) + timedelta(days=2 + former):%Y-%m-%d}")
+        answer = await post(notify, body, signed(body, former=former))
+        assert answer == (200, {"status": "planned", "changed": True})
 
 
 async def test_what_is_not_signed_by_the_unit_does_nothing(notify: Notify) -> None:

@@ -71,6 +71,17 @@ async def test_a_partners_system_acts_on_its_reports(notify: Notify) -> None:
     assert (seen.by, done.outcome) == ("inbound", "done")  # type: ignore[attr-defined]
 
 
+async def test_two_units_may_choose_the_same_id(notify: Notify) -> None:
+    """Each act is done: a webhook-id is one of its unit's."""
+    lamp, noise = accepted(), accepted("noise", areas={"district": "centre"})
+    await notify.apply(lamp, noise)
+    for report, unit in ((lamp, UNIT), (noise, "inspection")):
+        body = act(report.event.report_id)
+        answer = await post(notify, body, signed(body, unit, "msg_1"), unit)
+        assert answer == (200, {"status": "acknowledged", "changed": True})
+    assert len(await notify.said(ReportAcknowledged)) == 2
+
+
 async def test_while_a_secret_is_replaced_both_hold(notify: Notify, tips: Tips) -> None:
     """What is sent is signed with either, what comes is taken with either: whichever the unit has by now."""
     (report,) = await send(tips, notify)

@@ -23,6 +23,8 @@ TIPS_SECONDS = 5.0
 # At a time: after an outage thousands wait, and `tips` has reports to take meanwhile.
 READINGS = 16
 ANSWER_BYTES = 1_048_576
+# Another text was written under the id that this one has.
+MESSAGE_REUSED = "tips_message-id-reused"
 UNREADABLE = {"damaged": "words_damaged", "key-lost": "key_lost"}
 Given = dict[str, Any] | Failed | Gone
 

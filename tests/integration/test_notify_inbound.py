@@ -82,6 +82,22 @@ async def test_two_units_may_choose_the_same_id(notify: Notify) -> None:
     assert len(await notify.said(ReportAcknowledged)) == 2
 
 
+async def test_another_text_under_the_id_of_an_act_is_refused_as_another_act(
+    notify: Notify, tips: Tips
+) -> None:
+    """By the webhook and at the desk, although it is tips that notices."""
+    (report,) = await send(tips, notify)
+    answers = []
+    for text in ("Which lamp?", "Which street?"):
+        body = act(report, "ask", text=text)
+        answers.append(await post(notify, body, signed(body, webhook_id="msg_1")))
+    for text in ("The second lamp?", "The second street?"):
+        asked = {"text": text, "act_id": "5e9c0d34-0000-4000-8000-000000000000"}
+        answers.append(await notify.act(report, "ask", UNIT, **asked))
+    assert [status for status, _ in answers] == [200, 409, 200, 409]
+    assert {answer["type"].split(":")[-1] for _, answer in answers[1::2]} == {"act-id-reused"}
+
+
 async def test_while_a_secret_is_replaced_both_hold(notify: Notify, tips: Tips) -> None:
     """What is sent is signed with either, what comes is taken with either: whichever the unit has by now."""
     (report,) = await send(tips, notify)

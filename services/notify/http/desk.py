@@ -19,7 +19,7 @@ from services.notify.core.deliveries import Failed, Gone
 from services.notify.core.overdue import Clocks
 from services.notify.core.steps import Dispatch
 from services.notify.queries import Listed, StepRow
-from services.notify.tips import Tips
+from services.notify.tips import MESSAGE_REUSED, Tips
 from shared import postgres, web
 from shared.documented import BODY, INSIDE, TOKEN, body, problems
 from shared.municipality import Municipality
@@ -104,6 +104,8 @@ class Desk:
             return _asked(written) if asks else None
         if not written.tips_up:
             raise web.not_now()
+        if written.reason == MESSAGE_REUSED:
+            raise _refused(queries.Reused())
         raise Problem(
             409,
             "not-written",

@@ -82,6 +82,13 @@ async def test_two_units_may_choose_the_same_id(notify: Notify) -> None:
     assert len(await notify.said(ReportAcknowledged)) == 2
 
 
+async def test_the_longest_text_may_come_in_any_script(notify: Notify, tips: Tips) -> None:
+    """5,000 characters of which each is twelve bytes of JSON."""
+    (report,) = await send(tips, notify)
+    body = act(report, "ask", text="\N{ELECTRIC LIGHT BULB}" * 5_000)
+    assert (await post(notify, body, signed(body)))[0] == 200
+
+
 async def test_another_text_under_the_id_of_an_act_is_refused_as_another_act(
     notify: Notify, tips: Tips
 ) -> None:
@@ -153,7 +160,7 @@ async def test_a_unit_acts_on_its_own_reports_alone(notify: Notify) -> None:
         (act(uuid.uuid4(), "deliver"), 422),
         (act(uuid.uuid4(), "acknowledge", words="x"), 422),
         (act(uuid.uuid4(), "plan", day="soon"), 422),
-        (act(uuid.uuid4(), "ask", text="x" * 40_000), 413),
+        (act(uuid.uuid4(), "ask", text="x" * 65_536), 413),
     ],
 )
 async def test_a_body_that_says_nothing_clear_is_refused(notify: Notify, body: str, status: int) -> None:

@@ -19,7 +19,6 @@ from shared import web
 from shared.documented import BODY, problems
 from shared.web import Problem
 
-BODY_BYTES = 32_768
 BODY_SECONDS = 10
 LONGEST_ID = 256
 
@@ -31,7 +30,7 @@ def add_inbound(app: FastAPI, desk: Desk) -> None:
     @app.post("/inbound/{unit}", responses=problems(401, 404, 409, 503, *BODY))
     async def post_inbound(unit: str, request: Request) -> Response:
         """What a partner's system says; signed with the secret of its unit."""
-        content = await web.read_body(request, BODY_BYTES, seconds=BODY_SECONDS)
+        content = await web.read_body(request, web.MAX_BODY_BYTES, seconds=BODY_SECONDS)
         headers = {name: request.headers.get(name, "") for name in _SIGNED}
         if len(headers["webhook-id"]) > LONGEST_ID or not _verified(
             verifiers.get(unit, ()), content, headers

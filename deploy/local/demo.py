@@ -221,6 +221,10 @@ def run(municipality: Path, progress: Progress) -> None:
             f'"language":"{read(municipality).languages[0]}"}}\'\n'
             "Follow it:\n"
             f"  curl {stack.services['tips'].url}/v1/reports/mine -H 'Authorization: Receipt …'\n"
+            "Be the desk, as docs/units.md has it:\n"
+            f"  export IBUURT_DESK_TOKEN={stack.desk_token} DESK={stack.services['notify'].internal_url}\n"
+            "Be the system of UNIT:\n"
+            f"  {stack.services['notify'].url}/inbound/UNIT (secret: {stack.folder}/webhook-secrets/UNIT)\n"
             "Hold the three services' totals against one another:\n"
             f"  IBUURT_OPERATOR_TOKEN={stack.operator_token} {sys.executable} -m deploy.reconcile "
             + " ".join(f"--{name} {one.internal_url}" for name, one in stack.services.items())

@@ -64,6 +64,7 @@ class Stack:
     services: Mapping[str, ServiceProcess]
     municipality: Path
     operator_token: str
+    desk_token: str
     webhook_secrets: Mapping[str, str]
     # Seconds from the start of all three to the readiness of each.
     ready_after: Mapping[str, float]
@@ -119,7 +120,9 @@ def local_stack(
             service.child.wait_until(service.ready, READY_SECONDS)
             took = ready_after[service.name] = time.monotonic() - begun
             progress(f"{service.name} at {service.url}, internal {service.internal_url} ({took:.1f} s)")
-        yield Stack(infrastructure, services, copy, token, signing, ready_after)
+        yield Stack(
+            infrastructure, services, copy, token, settings["IBUURT_DESK_TOKEN"], signing, ready_after
+        )
 
 
 def _settings(infrastructure: LocalInfrastructure, municipality: Path, token: str) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """What the local stack (deploy/local) promises to whoever starts it."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -360,3 +362,20 @@ def _pytest(environment: dict[str, str], chosen: str) -> str:
         check=False,
     )
     return answer.stdout + answer.stderr
+
+
+def test_whoever_runs_it_is_told_how_to_be_the_desk() -> None:
+    """The line that it prints is all that the first command of docs/units.md needs."""
+    asking = re.search(r"^curl .*/units/.*", (ROOT / "docs/units.md").read_text("utf-8"), re.MULTILINE)
+    assert asking
+    command = [sys.executable, "-u", "-m", "deploy.local", "run"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        try:
+            told = next(line for line in running.stdout if line.startswith("  export IBUURT_DESK_TOKEN="))
+            answer = subprocess.check_output(["sh", "-c", f"{told}{asking[0]}"], text=True)
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.stdout.read()
+    assert json.loads(answer) == {"reports": [], "after": None}
+    assert running.returncode == 0

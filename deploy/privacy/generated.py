@@ -17,7 +17,8 @@ TOWN = ROOT / "deploy" / "municipalities" / "ibuurt"
 TESTS = ROOT / "tests" / "privacy"
 _MARKED = re.compile(r"(<!-- (\w+): generated .*?-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _DAY_MS = 86_400_000
-# The attacks, by their numbers. What a test of one is called begins with `test_` and its number.
+# The attacks, by their numbers. What a test of one is called begins with `test_` and its number, of several
+# with all of theirs: `test_3_and_13_`.
 ATTACKS: Mapping[int, str] = {
     1: "Differencing: every combination of areas, weeks, months and categories",
     2: "Averaging: ask for one figure ten thousand times, in every way there is",
@@ -104,9 +105,10 @@ def _attacks() -> list[str]:
     found: dict[int, list[Path]] = {}
     for path in sorted(TESTS.glob("test_*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
-            named = re.match(r"test_(\d+)_", getattr(node, "name", ""))
+            named = re.match(r"test_(\d+(?:_and_\d+)*)_", getattr(node, "name", ""))
             if named and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.setdefault(int(named[1]), []).append(path)
+                for number in named[1].split("_and_"):
+                    found.setdefault(int(number), []).append(path)
     rows = []
     for number, attack in ATTACKS.items():
         tried = dict.fromkeys([*found.get(number, []), *(ROOT / path for path in ELSEWHERE.get(number, ()))])

@@ -80,8 +80,10 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_all_fifteen_attacks_are_told() -> None:
-    """With where each is tried."""
+    """With where each is tried, also by a test that tries two."""
     assert sorted(ATTACKS) == list(range(1, 16))
     assert set(ELSEWHERE) <= set(ATTACKS)
     for number in ATTACKS:
         assert re.search(rf"^\| {number} \| [^|]+ \| [^|]+ \|$", PAGE, re.MULTILINE), number
+    for number in (3, 13):
+        assert re.search(rf"^\| {number} \|.*test_watching", parts()["attacks"], re.MULTILINE), number

@@ -20,6 +20,7 @@ from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, put, 
 from tests.integration.test_stats_closing import CLOSED, NOON, OCTOBER_CLOSED, close
 from tests.integration.test_stats_reading import FORGED
 from tests.spine import delete_records, read_topic, until
+from tests.stats_town import SPEC
 
 
 @pytest_asyncio.fixture
@@ -139,6 +140,21 @@ async def test_what_disagrees_is_named_with_what_to_do(stats: Stats) -> None:
             said = await refused(stats, connection)
             await transaction.rollback()
         assert any(words in line for line in said), (words, said)
+
+
+async def test_a_budget_that_is_overspent_is_named_also_where_all_else_agrees(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """A spec that nobody checked: topic and ledger say the same of it, and it is too much."""
+    month = SPEC.table("reports.month").model_copy(update={"scale": 1})
+    others = tuple(table for table in SPEC.tables if table.id != month.id)
+    dear = SPEC.model_copy(update={"tables": (month, *others)})
+    async with stats_of(infrastructure.bootstrap, await database("stats"), dear) as stats:
+        async with stats.serving():
+            await close(stats, OCTOBER_CLOSED)
+        assert await refused(stats) == [
+            "6/5 was spent on each of the reports of the quarter from 2026-10-01: more than 1"
+        ]
 
 
 async def test_the_commands_say_it_on_the_command_line(stats: Stats, infrastructure: Infrastructure) -> None:

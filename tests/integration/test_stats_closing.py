@@ -19,6 +19,7 @@ from services.stats.measuring import measure
 from services.stats.metrics import ReleaseMetrics
 from services.stats.signing import is_signed
 from shared.events import (
+    DISPATCHES,
     INCIDENTS,
     REPORTS,
     ReportAcknowledged,
@@ -297,6 +298,19 @@ async def test_where_counts_were_lost_a_period_is_withheld(stats: Stats) -> None
     assert states["incidents.month", "2026-10", "final"].cells
     spent = await stats.rows("SELECT period FROM ledger WHERE table_id = 'reports.week_part'")
     assert (FIRST,) not in spent
+
+
+async def test_where_what_units_did_was_lost_a_quarter_is_withheld(stats: Stats) -> None:
+    """Week-parts and months count reports alone: they are whole."""
+    await stats.pool.execute(
+        "INSERT INTO mending (at, who, command, detail) VALUES ($1, 'eva', 'consumer accept-gap', $2)",
+        datetime(2026, 10, 10, tzinfo=UTC),
+        detail(DISPATCHES.name),
+    )
+    async with stats.serving():
+        await close(stats, QUARTER_CLOSED)
+    withheld = {(one.table, one.period) for one in await stats.released() if one.state == "withheld"}
+    assert withheld == {("reports.took", "2026-Q4"), ("reports.outcome", "2026-Q4")}
 
 
 async def test_two_replicas_and_a_crowd_of_reports_release_each_period_once(

@@ -275,6 +275,33 @@ async def test_a_freeze_waits_for_what_is_being_counted_and_what_comes_then_is_l
     ]
 
 
+async def test_a_month_and_its_last_week_part_are_frozen_together(stats: Stats) -> None:
+    """What comes while they are is in neither: between the two it would be in the week-part alone, and in no
+    month for ever."""
+    late_october = datetime(2026, 10, 31, 10, tzinfo=UTC)
+    async with stats.serving():
+        await close(stats, OCTOBER_CLOSED - days(0.001))
+    stats.now = OCTOBER_CLOSED
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with stats.pool.acquire() as connection:
+        counting = connection.transaction()
+        await counting.start()
+        await stats.count_on(connection, [report(late_october)])
+        freezing = asyncio.create_task(stats.closing.step())
+        await until(lambda: stats.value(f"SELECT ({waiting}) = 1"))
+        # The next in the queue: it gets its turn as soon as anything is frozen.
+        late = asyncio.create_task(stats.count([report(late_october)]))
+        await until(lambda: stats.value(f"SELECT ({waiting}) = 2"))
+        await counting.commit()
+    await asyncio.gather(freezing, late)
+    assert (await stats.counts("reports.week_part", "2026-W44-2026-10"))["oakwood",] == 1
+    assert (await stats.counts("reports.month", "2026-10"))["oakwood", "noise"] == 1
+    assert await stats.rows("SELECT counted_in FROM lifecycle ORDER BY 1") == [
+        (date(2026, 10, 26),),
+        (date(2026, 11, 1),),
+    ]
+
+
 async def test_where_counts_were_lost_a_period_is_withheld(stats: Stats) -> None:
     """Every one that was open when somebody accepted that events are gone, the month's final edition too;
     incidents are of another topic. The next one is whole."""

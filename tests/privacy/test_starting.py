@@ -1,22 +1,143 @@
 """Attacks 12 and 15 of the fifteen: what a `stats` does not start with, and what is held elsewhere."""
 
 import importlib
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
 
-from services.stats import queries_releases, specs
+from services.stats import app, noise, queries_releases, specs
+from services.stats.config import Settings
+from services.stats.core import spec
 from services.stats.core.release import digest
+from services.stats.core.spec import Spec, Table
+from shared import postgres
 from shared.cloudevents import to_value
 from shared.errors import Refusal
+from shared.service import Service
 from tests.conftest import Infrastructure, MakeDatabase
-from tests.integration.stats_harness import Stats, on_topic, report, stats_of
+from tests.integration.service_process import OPERATOR_TOKEN, ROOT
+from tests.integration.stats_harness import SECRET, Stats, on_topic, report, stats_of
 from tests.privacy.stepping import run_until_done
 from tests.privacy.table import ROWS, Row
 from tests.privacy.test_kills import MOMENTS, NOON
 from tests.spine import renew_topics
 from tests.stats_town import SPEC
+
+
+class Started(Exception):  # noqa: N818 - it is no error
+    """The spec is taken, and the work would begin."""
+
+
+def _begin(_service: Service) -> Any:
+    raise Started
+
+
+async def start(infrastructure: Infrastructure, dsn: str, monkeypatch: pytest.MonkeyPatch) -> list[Table]:
+    """Start what app.serve wires, up to its work; returns the tables of reports with which it does. Raises
+    Refusal where it does not."""
+    settings = Settings.model_validate(
+        {
+            "municipality": ROOT / "deploy/municipalities/ibuurt",
+            "database_url": dsn,
+            "kafka_bootstrap": infrastructure.bootstrap,
+            "http_port": 1,
+            "internal_port": 1,
+            "operator_token": OPERATOR_TOKEN,
+            "signing_key": SECRET,
+        }
+    )
+    monkeypatch.setattr(Service, "send", _begin)
+    pool = await postgres.open_pool(dsn, "test")
+    try:
+        with pytest.raises(Started):
+            await app.serve(settings, Service("stats", settings, pool))
+        async with pool.acquire() as connection:
+            [stored] = await queries_releases.specs(connection)
+    finally:
+        await pool.close()
+    return [one for one in Spec.model_validate_json(stored["content"]).tables if one.subject == "reports"]
+
+
+def _spends(tables: list[Table]) -> str:
+    """What one report would spend, by what OpenDP says of its noise."""
+    spent = 0.0
+    for table in tables:
+        scale = table.scale
+        spent += noise._laplace(scale).map(1) if scale >= 0 else 1 / scale  # type: ignore[no-untyped-call]
+    return f"starts; what each report spends adds up to {spent:.2f}"
+
+
+def _with(tables: Callable[[tuple[Table, ...]], tuple[Table, ...]]) -> Callable[[pytest.MonkeyPatch], None]:
+    """Have the folder ask for other tables."""
+
+    def asked(**values: Any) -> Spec:
+        return Spec.model_validate(values | {"tables": tables(values["tables"])})
+
+    return lambda monkeypatch: monkeypatch.setattr(spec, "Spec", asked)
+
+
+def _month_of(scale: int) -> Callable[[pytest.MonkeyPatch], None]:
+    return _with(
+        lambda tables: tuple(
+            table.model_copy(update={"scale": scale}) if table.id == "reports.month" else table
+            for table in tables
+        )
+    )
+
+
+class TooMuch(NamedTuple):
+    """What spends too much, how it comes about, and each check that refuses it by itself."""
+
+    plant: Callable[[pytest.MonkeyPatch], None]
+    words: str
+    checks: tuple[tuple[ModuleType, str], ...]
+    protection: str = "sum in fractions at start"
+
+
+SUM, NOISE = (spec, "check"), (noise, "check")
+BOTH = "OpenDP's own word, besides the sum, at start"
+TOO_MUCH = {
+    "a table more": TooMuch(
+        _with(lambda tables: (*tables, tables[0].model_copy(update={"id": "reports.day", "scale": 2}))),
+        "the tables of reports spend 52/35",
+        (SUM,),
+    ),
+    "half a scale": TooMuch(_month_of(1), "the tables of reports spend 52/35", (SUM,)),
+    "no noise": TooMuch(_month_of(0), "would be published as they are|would spend inf", (SUM, NOISE), BOTH),
+    "the other way": TooMuch(
+        _month_of(-2), "would be published as they are|would spend inf", (SUM, NOISE), BOTH
+    ),
+}
+
+
+def _nothing(_asked: Any) -> None:
+    """A check that checks nothing."""
+
+
+async def test_12_what_is_shipped_starts(
+    infrastructure: Infrastructure, database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would say nothing that the others do not."""
+    tables = await start(infrastructure, await database("stats"), monkeypatch)
+    assert [table.scale for table in tables] == [5, 2, 7, 7]
+
+
+@pytest.mark.parametrize("name", sorted(TOO_MUCH))
+async def test_12_a_spec_that_spends_too_much_is_refused(
+    infrastructure: Infrastructure, database: MakeDatabase, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Before anything is drawn, by each of the checks; without them it starts."""
+    dsn, one = await database("stats"), TOO_MUCH[name]
+    one.plant(monkeypatch)
+    for check in one.checks:
+        with pytest.raises(Refusal, match=one.words):
+            await start(infrastructure, dsn, monkeypatch)
+        monkeypatch.setattr(*check, _nothing)
+    spends = _spends(await start(infrastructure, dsn, monkeypatch))
+    ROWS.append(Row(12, f"budget: {name}", one.protection, "no such check", "refused", spends))
 
 
 async def _settled(stats: Stats, name: str) -> list[str]:

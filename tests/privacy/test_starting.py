@@ -151,6 +151,33 @@ async def test_12_a_spec_that_spends_too_much_is_refused(
     ROWS.append(Row(12, f"budget: {name}", one.protection, "no such check", "refused", spends))
 
 
+async def test_12_a_ledger_that_has_spent_too_much_is_refused(
+    infrastructure: Infrastructure, database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the spec says: somebody wrote in it, or released what no spec allows."""
+    dsn = await database("stats")
+    connection = await postgres.connect(dsn, "test")
+    for table, numerator in (("reports.month", 1), ("reports.day", 2)):
+        await connection.execute(
+            "INSERT INTO ledger VALUES ($1, '2026-10', '2026-10-01', $2, 2)", table, numerator
+        )
+    await connection.close()
+    with pytest.raises(Refusal, match="the ledger has spent 3/2 on each of the reports"):
+        await start(infrastructure, dsn, monkeypatch)
+    monkeypatch.setattr(specs, "overspent", _nothing)
+    await start(infrastructure, dsn, monkeypatch)
+    ROWS.append(
+        Row(
+            12,
+            "budget: a ledger that has spent 3/2",
+            "the ledger is added up at start",
+            "no such check",
+            "refused",
+            "starts",
+        )
+    )
+
+
 async def _settled(stats: Stats, name: str) -> list[str]:
     """The specs that there are when one of this name is asked for, of the same periods."""
     async with stats.pool.acquire() as connection, connection.transaction():

@@ -2,19 +2,23 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import get_args
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
 
 import numpy
 import pytest
 
-from services.stats import noise
-from services.stats.core import adjusting, spec
+from services.stats import closing, noise
+from services.stats.core import adjusting
 from services.stats.core.adjusting import Cell
 from services.stats.core.margins import of_one
 from services.stats.core.release import Link, noisy, unsigned
-from services.stats.core.spec import Group, tally
-from shared.events import Took
+from services.stats.core.spec import Group, Table, tally
+from shared.events import Event, ReportAcknowledged, ReportResolved, Took
+from tests.conftest import Infrastructure, MakeDatabase
+from tests.integration.stats_harness import on_topic, report, stats_of
+from tests.integration.test_stats_closing import QUARTER_CLOSED
 from tests.privacy.attacks import (
     CHANCE,
     Draw,
@@ -27,7 +31,9 @@ from tests.privacy.attacks import (
     worlds,
 )
 from tests.privacy.sizes import DRAWS, MONTHS, PAIRS
+from tests.privacy.stepping import run_until_done
 from tests.privacy.table import ROWS, Row
+from tests.spine import renew_topics
 from tests.stats_town import SPEC
 
 REPORTS = [table for table in SPEC.tables if table.subject == "reports"]
@@ -128,49 +134,78 @@ def _say_combined(said: str, holds: bool) -> None:
         )
 
 
-def _bodies(reports: Sequence[Group]) -> dict[str, list[int]]:
-    """The counts of every table, as they are frozen."""
-    return {table.id: tally(table, reports) for table in REPORTS}
+def held(_scale: int, cells: int) -> Sequence[int]:
+    """Noise that is the same in every life: what differs then is what was counted."""
+    return [number * 7 % 11 - 5 for number in range(cells)]
 
 
-def test_4_across_a_close_one_report_changes_its_own_cells_by_one_and_no_other() -> None:
-    """With the noise held fast: one cell of each table, so that no figure leans on how many there are."""
+def in_shares(table: Table, groups: Sequence[Group]) -> list[int]:
+    """A planted bug: parts of a thousand, which change with every report."""
+    counts = tally(table, groups)
+    return [1000 * count // max(1, sum(counts)) for count in counts]
+
+
+def _lives() -> list[list[Event]]:
+    """Reports of a quarter, each with all that is told of it; the area and category of some no spec knows."""
     chance = random.Random(4)
     areas, categories = REPORTS[1].codes
-    groups = [
-        Group(
-            chance.choice([*areas, None]),
-            chance.choice([*categories, "gone"]),
-            chance.choice([*get_args(Took), None]),
-            chance.choice(spec.OUTCOMES),
-            1,
-        )
-        for _ in range(300)
-    ]
+    found = []
+    for _ in range(60):
+        noon = datetime(2026, 10, 1, 10, tzinfo=UTC) + timedelta(days=chance.randrange(92))
+        accepted = report(noon, chance.choice([*areas, "atlantis"]), chance.choice([*categories, "gone"]))
+        of: dict[str, Any] = {"report_id": accepted.report_id, "kind": "tip", "unit": "parks"}
+        life: list[Event] = [accepted]
+        if chance.random() < 0.7:
+            took = chance.choice(get_args(Took))
+            life.append(ReportAcknowledged(**of, version=1, by="desk", took=took))
+        if chance.random() < 0.5:
+            life.append(ReportResolved(**of, version=2, outcome="done", in_time=chance.random() < 0.5))
+        found.append(life)
+    return found
 
-    def changed(counted: Callable[[Sequence[Group]], dict[str, list[int]]]) -> dict[str, list[int]]:
-        before, after = counted(groups[1:]), counted(groups)
+
+async def test_4_across_a_close_one_report_changes_its_own_cells_by_one_and_no_other(
+    infrastructure: Infrastructure, database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, frozen, released and read from the topic, with the noise held fast: one cell of each table, so
+    that no figure leans on how many there are."""
+    monkeypatch.setattr(noise, "draw", held)
+    lives = _lives()
+
+    async def figures(told: Sequence[Sequence[Event]]) -> dict[tuple[str, str, Cell], int]:
+        """The first editions of all periods of the quarter."""
+        await renew_topics(infrastructure.bootstrap)
+        spec = SPEC.model_copy(update={"tables": tuple(REPORTS)})
+        async with stats_of(infrastructure.bootstrap, await database("stats"), spec) as stats:
+            await stats.count([event for life in told for event in life])
+            stats.now = QUARTER_CLOSED
+            await run_until_done(stats)
         return {
-            table: [two - one for one, two in zip(before[table], after[table], strict=True) if one != two]
-            for table in before
+            (cell.table, one.period, cell.cell): cell.value
+            for one in await on_topic(infrastructure.bootstrap)
+            if one.edition == "first"
+            for cell in one.cells
         }
 
-    def in_shares(reports: Sequence[Group]) -> dict[str, list[int]]:
-        """A planted bug: parts of a thousand, which change with every report."""
-        counted = _bodies(reports)
-        return {
-            table: [1000 * count // max(1, sum(counts)) for count in counts]
-            for table, counts in counted.items()
-        }
+    async def changed() -> dict[str, list[int]]:
+        """By how much each cell differs that does, where the first report is there and where it is not."""
+        with_it, without = await figures(lives), await figures(lives[1:])
+        assert with_it.keys() == without.keys()
+        found: dict[str, list[int]] = {table.id: [] for table in REPORTS}
+        for (table, period, cell), value in with_it.items():
+            if by := value - without[table, period, cell]:
+                found[table].append(by)
+        return found
 
-    built = changed(_bodies)
+    built = await changed()
     assert built == {table.id: [1] for table in REPORTS}
-    broken = changed(in_shares)
+    monkeypatch.setattr(closing, "tally", in_shares)
+    broken = await changed()
     assert broken != built
     ROWS.append(
         Row(
             4,
-            "before and after one report, across a close, noise held fast",
+            f"before and after one of {len(lives)} reports, counted, closed and released, noise held fast",
             "counts that add up, fixed cells",
             "shares of the whole",
             f"{sum(map(len, built.values()))} cells, each by 1",

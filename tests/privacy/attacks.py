@@ -54,6 +54,17 @@ class Rates(NamedTuple):
         low, high = lowest(self.true, self.runs), highest(self.false, self.runs)
         return math.log(low / high) if low > 0 and high > 0 else 0.0
 
+    @property
+    def epsilon_at_most(self) -> float:
+        """What this attacker shows at most, with the same confidence; without end where nothing bounds it."""
+        low, high = lowest(self.false, self.runs), highest(self.true, self.runs)
+        return math.log(high / low) if low > 0 and high > 0 else math.inf
+
+    @property
+    def interval(self) -> str:
+        """Both, as a table tells them: 95 % and more."""
+        return f"{max(self.epsilon_at_least, 0):.2f} to {self.epsilon_at_most:.2f}"
+
 
 def rates(with_it: NDArray[numpy.float64], without: NDArray[numpy.float64], threshold: float) -> Rates:
     """Of an attacker who says "there" above a threshold that was fixed before."""

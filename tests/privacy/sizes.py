@@ -5,6 +5,8 @@ import os
 LONG = os.environ.get("IBUURT_PRIVACY_LONG") == "1"
 # Neighbouring pairs of worlds, draws of the sampler, and simulated months.
 PAIRS = 400_000 if LONG else 20_000
+# Of pairs of which everything that is published is made, final editions too.
+RECONCILED = 100_000 if LONG else 10_000
 DRAWS = 10_000_000 if LONG else 300_000
 MONTHS = 12_000 if LONG else 600
 # Of processes that close periods.

@@ -1,4 +1,4 @@
-"""Attacks on the figures themselves: 1, 4, 8, 9, 11 and 14 of the fifteen."""
+"""Attacks on the figures themselves: 4, 8, 9, 11 and 14 of the fifteen."""
 
 import math
 import random
@@ -23,7 +23,6 @@ from tests.privacy.attacks import (
     CHANCE,
     Draw,
     Rates,
-    highest,
     log_ratios,
     lowest,
     misfit,
@@ -94,45 +93,6 @@ def test_8_the_audit_shows_no_more_than_is_claimed() -> None:
     )
     assert built.epsilon_at_least <= CLAIM < min(half.epsilon_at_least, twice.epsilon_at_least)
     assert built.epsilon_at_least < built.epsilon_at_most
-
-
-@pytest.mark.parametrize(("draw", "holds"), [(noise.draw, True), (halved, False), (never_again, False)])
-def test_1_whoever_combines_tables_is_right_no_more_often_than_the_bound(draw: Draw, holds: bool) -> None:
-    """At one false alarm in a hundred an attacker with every table finds at most e^epsilon in a hundred: by
-    the likelihood ratio, which no combination of cells beats."""
-    with_it, without = worlds(draw, SCALES, PAIRS)
-    present = [1] * len(SCALES)
-    # Many score the same: among those a coin decides, or there would be no one alarm in a hundred.
-    coin = numpy.random.default_rng(1)
-    scores, ups = (
-        log_ratios(figures, present, SCALES) + coin.uniform(0, 1e-9, len(figures))
-        for figures in (without, with_it)
-    )
-    found = rates(ups, scores, float(numpy.quantile(scores, 0.99)))
-    bound = math.exp(CLAIM) * highest(found.false, found.runs, CHANCE)
-    within = lowest(found.true, found.runs, CHANCE) <= bound
-    if holds or draw is halved:
-        said = f"{found.true / found.runs:.2%} at {found.false / found.runs:.2%}"
-        _say_combined(said, holds)
-    assert within == holds
-
-
-_COMBINED: dict[bool, str] = {}
-
-
-def _say_combined(said: str, holds: bool) -> None:
-    _COMBINED[holds] = said
-    if len(_COMBINED) == 2:
-        ROWS.append(
-            Row(
-                1,
-                "differences of nested areas, weeks, months and categories",
-                "noise in each cell, coherent totals",
-                "half the noise",
-                f"true {_COMBINED[True]} false alarms",
-                f"true {_COMBINED[False]} false alarms",
-            )
-        )
 
 
 def held(_scale: int, cells: int) -> Sequence[int]:

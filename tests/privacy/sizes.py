@@ -9,6 +9,9 @@ PAIRS = 400_000 if LONG else 20_000
 RECONCILED = 100_000 if LONG else 10_000
 DRAWS = 10_000_000 if LONG else 300_000
 MONTHS = 12_000 if LONG else 600
+# How likely the test of the sampler rings by chance, all that it tries together. The short form runs at every
+# change: at the level of the long one it would ring for nothing several times a year.
+LEVEL = 0.001 if LONG else 1e-6
 # Of processes that close periods.
 KILLS = 1_000 if LONG else 8
 # Backups of every night of the month, or of some.

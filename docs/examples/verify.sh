@@ -1,8 +1,9 @@
 #!/bin/sh
 # Verify every release of ibuurt.statistics.v1, one record's value a line on standard input:
-#   kcat ... -f '%s\n' | sh verify.sh KEY [KEY ...]
+#   kcat ... -f '%s\n' > releases.jsonl && sh verify.sh KEY [KEY ...] < releases.jsonl
 # KEY is a public key of the municipality, 64 hexadecimal digits. Ends with 0 where all is right, with 1 where
-# something is not, said on standard error; what is no release is left, and the chain goes on without it.
+# something is not, or nothing came, said on standard error; what is no release is left, and the chain goes on
+# without it.
 set -u
 export LC_ALL=C
 [ $# -gt 0 ] || { echo "usage: verify.sh KEY [KEY ...]" >&2; exit 2; }
@@ -60,6 +61,10 @@ done < "$dir/early"
 
 if [ "$faults" -gt 0 ]; then
   echo "$faults records are not right; up to them $releases releases follow one another" >&2
+  exit 1
+fi
+if [ "$releases" -eq 0 ]; then
+  echo "no release came, so nothing is verified: read the topic from its beginning, and see what kcat says" >&2
   exit 1
 fi
 echo "$releases releases are right, the newest is $last"

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,10 +203,16 @@ needs_tools = pytest.mark.skipif(
 async def by_script(stats: Stats) -> subprocess.CompletedProcess[str]:
     """What docs/examples/verify.sh says of the topic, record by record, as kcat gives it."""
     records = await read_topic(stats.bootstrap, STATISTICS.name)
-    values = [one.value.decode() for partition in records.values() for one in partition if one.value]
+    return await scripted(
+        stats.signer.public,
+        *(one.value.decode() for partition in records.values() for one in partition if one.value),
+    )
+
+
+async def scripted(key: str, *values: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        ["sh", "docs/examples/verify.sh", stats.signer.public],
+        ["sh", "docs/examples/verify.sh", key],
         input="".join(f"{value}\n" for value in values),
         capture_output=True,
         text=True,
@@ -222,6 +230,36 @@ async def test_a_subscriber_with_jq_and_openssl_comes_to_the_same(stats: Stats) 
     said = await by_script(stats)
     assert said.returncode == 0, said.stderr
     assert said.stdout == f"{len(releases)} releases are right, the newest is {releases[-1].digest}\n"
+
+
+@needs_tools
+async def test_a_script_that_was_given_nothing_has_verified_nothing() -> None:
+    """As where the topic is empty, or was read by somebody who may not."""
+    said = await scripted("0" * 64)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith(
+        "no release came, so nothing is verified: read the topic from its beginning"
+    )
+
+
+@needs_tools
+@pytest.mark.skipif(not shutil.which("kcat"), reason="apt install kcat")
+async def test_the_documented_command_fails_where_kcat_fails(tmp_path: Path) -> None:
+    """With nobody at that address: nothing is said to be right."""
+    (command,) = re.findall(r"^kcat .*", (ROOT / "docs/verifying.md").read_text("utf-8"), re.MULTILINE)
+    (tmp_path / "kcat.conf").write_text("bootstrap.servers=127.0.0.1:1\n", "utf-8")
+    shutil.copy(ROOT / "docs/examples/verify.sh", tmp_path)
+    told = await asyncio.to_thread(
+        subprocess.run,
+        ["sh", "-c", command.replace("KEY", "0" * 64)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "ERROR" in told.stderr
 
 
 @needs_tools

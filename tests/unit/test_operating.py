@@ -1,4 +1,5 @@
-"""docs/operating.md: every command that it names exists, and every refusal has its mend there."""
+"""docs/operating.md: every command that it names exists, and every refusal has its mend there. Commands of
+docs/importing.md too."""
 
 import argparse
 import ast
@@ -19,6 +20,7 @@ from shared.command import _parser as service_parser
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text("utf-8")
+IMPORTING = (ROOT / "docs/importing.md").read_text("utf-8")
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
 PARSERS = {program.name: service_parser(program) for program in (TIPS, NOTIFY, STATS)}
 PARSERS["operator"] = operator_parser()
@@ -32,10 +34,12 @@ SOURCES = [
 
 
 def code() -> Iterator[str]:
-    """What the page sets as code: lines of blocks and spans."""
-    for block in re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
-        yield from block.splitlines()
-    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```\n.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL))
+    """What the pages set as code: lines of blocks and spans."""
+    for page in (PAGE, IMPORTING):
+        for block in re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+            yield from block.splitlines()
+        rest = re.sub(r"^```\n.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+        yield from re.findall(r"`([^`\n]+)`", rest)
 
 
 def runs() -> list[tuple[str, list[str]]]:
@@ -46,7 +50,7 @@ def runs() -> list[tuple[str, list[str]]]:
             words = shlex.split(command.split(" < ")[0].split(" > ")[0])[3:]
             other = "--entrypoint" in words
             while words[0].startswith("-"):
-                del words[: 2 if words[0] == "--entrypoint" else 1]
+                del words[: 2 if words[0] in ("--entrypoint", "-v", "-e") else 1]
             if not other:
                 found.append((words[0], words[1:]))
         if match := re.match(r"(?:operator|deploy/kafka/(subscriber)) (\w[^#]*)", line):

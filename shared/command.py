@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from shared.service import EXIT_STUCK, Service
 from shared.settings import DatabaseSettings, MendingSettings, ServiceSettings
 from shared.watchdog import Stuck
 
-EXIT_REFUSED, EXIT_INTERRUPTED = 1, 130
+EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 130, 141
 REPLAY_RATE = 50.0
 GC_THRESHOLDS = (50_000, 20, 50)
 
@@ -52,7 +53,8 @@ class Program:
 
 
 def main(program: Program) -> int:
-    """Do what the command line says. Returns the exit code: 0, 1 refused, 70 stuck or crashed, 130."""
+    """Do what the command line says. Returns the exit code: 0, 1 refused, 70 stuck or crashed, 130.
+    Exits with 141 where nobody reads what it says any more."""
     cores.leave_none()
     arguments = _parser(program).parse_args()
     # Before anything can fail: the default would print local variables, and with them a password.
@@ -87,8 +89,13 @@ def _say_no(program: Program, why: str) -> None:
 
 
 def say(line: str) -> None:
-    """A line of a command's answer."""
-    print(line, flush=True)
+    """A line of a command's answer. Raises SystemExit where whoever reads it has gone, such as `head`."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # What is left goes nowhere, or Python would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_UNREAD)
 
 
 def _run(program: Program, _arguments: argparse.Namespace) -> None:

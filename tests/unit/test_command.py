@@ -1,0 +1,35 @@
+"""The command line that all services have."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_command_whose_reader_has_gone_ends_quietly() -> None:
+    """As before `head`: no fault of a database, and no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        said = subprocess.run(
+            [sys.executable, "-m", "services.stats", "privacy"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            timeout=60,
+            check=False,
+            env={
+                **os.environ,
+                "IBUURT_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+                "IBUURT_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+                "IBUURT_HTTP_PORT": "1",
+                "IBUURT_INTERNAL_PORT": "2",
+                "IBUURT_OPERATOR_TOKEN": "t" * 32,
+                "IBUURT_MUNICIPALITY": "deploy/municipalities/ibuurt",
+                "IBUURT_SIGNING_KEY": "k" * 32,
+            },
+        )
+    assert (said.stderr, said.returncode) == ("", 141)

@@ -54,6 +54,7 @@ def _import(_program: Program, given: argparse.Namespace) -> None:
         raise Refusal(f"a file cannot be used: {error}") from error
     for fate, count in fates.most_common():
         say(f"{count} {fate}")
+    importing.check_fates(given.file.name, fates)
 
 
 # What each state of a period that is not released waits for.

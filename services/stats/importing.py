@@ -44,6 +44,8 @@ CHUNK, LONGEST, FATES = 5_000, 100_000, 100
 # Who writes the topic of incidents (shared/events.py), in the municipality's name.
 WRITER = "police"
 SAY_SECONDS = 2.0
+# The fate of a last line that does not end.
+HALF = "half a row"
 CACHE_KIB = 32_768
 
 
@@ -99,6 +101,18 @@ async def import_file(where: Where, file: Path, by: ExportMapping, town: Municip
         await producer.stop()
 
 
+def check_fates(name: str, fates: Mapping[str, int]) -> None:
+    """Raise Refusal where an import rejected everything that it read: then the mapping is more likely wrong
+    than the rows. A last line that does not end is not read yet."""
+    rejected = Counter({fate: count for fate, count in fates.items() if fate not in ("published", HALF)})
+    if rejected and not fates["published"]:
+        ((most, _),) = rejected.most_common(1)
+        raise Refusal(
+            f"every row was rejected, most as {most!r}: see {name}.rejects, correct the mapping (encoding, "
+            f"delimiter, columns, codes), remove {name}.progress and import again"
+        )
+
+
 def _opened(file: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
 
@@ -138,13 +152,14 @@ class Reading:
         if is_json:
             return
         try:
-            self._header = cells_of(self._decoded(self._next() or b""))
+            self._header = cells_of(self._decoded(self._next() or b""), self._by.delimiter)
         except Rejected as why:
             raise Refusal(f"the first line of {self._name} names no columns: {why}") from why
         if missing := [name for name in self._by.columns() if name not in self._header]:
             raise Refusal(
                 f"the first line of {self._name} names no columns: {', '.join(missing)}, which the mapping "
-                f"reads; it has {', '.join(self._header) or 'nothing'}"[:1_000]
+                f"reads; correct the mapping (columns, or the `delimiter`, which is {self._by.delimiter!r}); "
+                f"the line has {', '.join(self._header) or 'nothing'}"[:1_000]
             )
 
     def go_on(self, progress: Path) -> None:
@@ -162,7 +177,7 @@ class Reading:
         while self._byte < until.byte and (raw := self._next()) is not None:
             if self._by.key_repeats and raw.strip():
                 with suppress(Rejected):
-                    self._identity(row_of(self._decoded(raw), self._header))
+                    self._identity(self._row(raw))
         if self.place[:3] != until[:3]:
             raise Refusal(
                 f"{self._name} does not begin with what was imported of it; give another export another "
@@ -181,7 +196,7 @@ class Reading:
                 break
             try:
                 if raw.strip():
-                    row = row_of(self._decoded(raw), self._header)
+                    row = self._row(raw)
                     events.append(incident_of(row, self._by, self._identity(row), self._span))
             except Rejected as why:
                 self._reject(self._line, why)
@@ -202,11 +217,16 @@ class Reading:
     def note_half(self) -> None:
         """Name a last line that does not end, after `save`: the next import reads it again."""
         if self._half:
-            self._reject(self._line + 1, Rejected("half a row", "the last line does not end; end it"))
+            self._reject(self._line + 1, Rejected(HALF, "the last line does not end; end it"))
 
-    def _identity(self, row: Mapping[str, str]) -> uuid.UUID:
+    def _row(self, raw: bytes) -> Mapping[str, str]:
+        return row_of(self._decoded(raw), self._header, self._by.delimiter)
+
+    def _identity(self, row: Mapping[str, str]) -> uuid.UUID | None:
         identity = identity_of(row, self._by)
-        return repeated(identity, self._repeats.count(identity)) if self._by.key_repeats else identity
+        if identity is None or not self._by.key_repeats:
+            return identity
+        return repeated(identity, self._repeats.count(identity))
 
     def _reject(self, line: int, why: Rejected) -> None:
         fate = why.fate[:80]

@@ -108,6 +108,10 @@ async def test_the_command_says_what_became_of_the_lines(
     said = await ask("stats", env, "import-incidents", str(export), "--mapping", str(MAPPING))
     assert "1 published" in said
     assert "1 unknown offence code 'Piracy'" in said
+    bad = tmp_path / "bad.csv"
+    bad.write_text(HEADER + line(2, group="Piracy"), "utf-8")
+    said = await ask("stats", env, "import-incidents", str(bad), "--mapping", str(MAPPING), code=1)
+    assert "every row was rejected, most as \"unknown offence code 'Piracy'\": see bad.csv.rejects" in said
     export.write_text(HEADER, "utf-8")
     said = await ask("stats", env, "import-incidents", str(export), "--mapping", str(MAPPING), code=1)
     assert "crimes.csv does not begin with what was imported of it" in said

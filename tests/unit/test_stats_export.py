@@ -25,7 +25,7 @@ from services.stats.core.export import (
     row_of,
 )
 from services.stats.core.periods import day_of
-from services.stats.importing import Reading, Repeats
+from services.stats.importing import HALF, Reading, Repeats, check_fates
 from shared.errors import Refusal
 from shared.events import IncidentRecorded
 from shared.municipality import read
@@ -96,23 +96,50 @@ def test_a_row_is_an_incident_with_the_same_id_whenever_it_is_read() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("2019-01-20", "2019-02-30", "broken time"),
+        ("2019-01-20", "2019-02-30", "broken time: when is '2019-02-30 13:30:00'"),
+        ("2019-01-20 13:30:00", " ", "broken time: when is blank"),
         ("2019-01-20", "2099-02-03", "in the future"),
         ("2019-01-20", "2013-12-31", "before the statistics begin"),
         ("43.7,-79.5", "-79.5,43.7", "swapped"),
         ("43.7,-79.5", "-1,-1", "missing coordinates"),
-        ("43.7,-79.5", ",", "missing coordinates"),
-        ("43.7,-79.5", "nan,nan", "missing coordinates"),
+        ("43.7,-79.5", ",", "missing coordinates: Lat is blank"),
+        ("43.7,-79.5", "nan,nan", "missing coordinates: Lat is 'nan'"),
+        ("-79.5", "-1", "missing coordinates: Long is '-1'"),
         ("43.7,-79.5", "52.1,4.3", "outside"),
         ("B&E", "Arson", "unknown offence code"),
         ("Oak", "Elm", "unknown place"),
-        ("7,", ",", "no key"),
+        ("7,20", ",20", "no key: id is blank"),
         (",Oak,43.7,-79.5", "", "another number of columns"),
     ],
 )
 def test_a_bad_row_is_rejected_with_its_reason(old: str, new: str, why: str) -> None:
     with pytest.raises(Rejected, match=why):
         incident(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("blank", "value", "why"),
+    [
+        ("Lat", "", "missing coordinates: Lat is blank"),
+        ("Long", " ", "missing coordinates: Long is blank"),
+        ("occurrencedate", "", "broken time: occurrencedate is blank"),
+        ("occurrencehour", "", "broken time: occurrencehour is blank"),
+        ("occurrencehour", "25", "broken time: occurrencehour is '25'"),
+        ("occurrencehour", "-1", "broken time: occurrencehour is '-1'"),
+        ("Pub_Id", "", "no key: Pub_Id is blank"),
+    ],
+)
+def test_a_column_that_is_part_of_the_key_is_named_by_what_is_wrong_with_it(
+    blank: str, value: str, why: str
+) -> None:
+    """In Toronto's export, of which nearly every column is."""
+    by = read_mapping((TORONTO / "incidents.toml").read_text("utf-8"))
+    good = dict.fromkeys(by.columns(), "0") | {"MCI": "Assault", "Neighbourhood": "Annex", "Lat": "43.66"}
+    good |= {"Long": "-79.40", "occurrencedate": "2014/01/13 05:00:00+00"}
+    incident_of(good, by, identity_of(good, by), SPAN)
+    row = good | {blank: value}
+    with pytest.raises(Rejected, match=f"^{why}$"):
+        incident_of(row, by, identity_of(row, by), SPAN)
 
 
 @given(st.text(), st.booleans())
@@ -208,6 +235,25 @@ def test_an_export_is_read_in_its_encoding(tmp_path: Path, encoding: str) -> Non
     assert len(imported(export, by=by)) == 1
 
 
+def test_an_export_is_read_with_its_delimiter(tmp_path: Path) -> None:
+    """Where the mapping does not say so, its first line says what is between."""
+    export = tmp_path / "export.csv"
+    export.write_text(f"{';'.join(HEADER)}\n{GOOD.replace(',', ';')}\n")
+    by = ExportMapping.model_validate(MAPPING | {"delimiter": ";"})
+    assert imported(export, by=by) == [incident(GOOD)]
+    export.with_name("progress").unlink()
+    with pytest.raises(Refusal, match=r"`delimiter`, which is ','\); the line has id;when"):
+        imported(export)
+
+
+def test_an_import_that_rejected_everything_is_refused_with_its_mend() -> None:
+    """One that had nothing to read is not, nor one whose last line is still being written."""
+    with pytest.raises(Refusal, match=r"most as 'not cp1252': see x\.csv\.rejects, correct the mapping"):
+        check_fates("x.csv", Counter({"published": 0, "not cp1252": 2, "no row of CSV": 1}))
+    check_fates("x.csv", Counter({"published": 1, "not cp1252": 2}))
+    check_fates("x.csv", Counter({"published": 0, HALF: 1}))
+
+
 def test_json_lines_are_read_as_rows_of_csv_are(tmp_path: Path) -> None:
     export = tmp_path / "export.jsonl"
     good = (
@@ -252,6 +298,7 @@ def test_a_mapping_that_does_not_fit_the_municipality_is_refused_with_all_that_i
     [
         ('encoding = "utf-16"', "encoding: .* in which a line ends with one byte"),
         ('encoding = "klingon"', "encoding: .* in which a line ends with one byte"),
+        ('delimiter = ";;"', "delimiter: .* the one mark between two cells"),
         ('zone = "Toronto"', "zone: .* America/Toronto"),
         ('sorce = "x"', "sorce: "),
     ],

@@ -41,6 +41,12 @@ def _encoding(name: str) -> str:
     raise ValueError("write an encoding in which a line ends with one byte, such as utf-8-sig or cp1252")
 
 
+def _delimiter(mark: str) -> str:
+    if len(mark) != 1 or mark in '"\r\n ':
+        raise ValueError('write the one mark between two cells, such as ";" or "\\t"')
+    return mark
+
+
 class ExportMapping(BaseModel):
     """Which columns of an export say what, and what their codes mean here."""
 
@@ -53,6 +59,7 @@ class ExportMapping(BaseModel):
     time_format: str
     hour: str | None = Field(None, description="a column with the local hour, where `time` is a day")
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8-sig"
+    delimiter: Annotated[str, AfterValidator(_delimiter)] = ","
     category: str
     categories: Mapping[str, str]
     area: str
@@ -123,7 +130,7 @@ def counted(town: Municipality, now: datetime) -> Span:
     return Span(begin.astimezone(UTC), now)
 
 
-def row_of(line: str, header: Sequence[str] | None) -> dict[str, str]:
+def row_of(line: str, header: Sequence[str] | None, delimiter: str = ",") -> dict[str, str]:
     """The columns of a line, of CSV with this header or else of JSON. Raises Rejected."""
     if header is None:
         try:
@@ -133,26 +140,24 @@ def row_of(line: str, header: Sequence[str] | None) -> dict[str, str]:
         if not isinstance(row, dict):
             raise Rejected("no JSON object")
         return {name: "" if value is None else str(value) for name, value in row.items()}
-    cells = cells_of(line)
+    cells = cells_of(line, delimiter)
     if len(cells) != len(header):
         raise Rejected("another number of columns than the first line", f"{len(cells)} of {len(header)}")
     return dict(zip(header, cells, strict=True))
 
 
-def cells_of(line: str) -> list[str]:
+def cells_of(line: str, delimiter: str = ",") -> list[str]:
     """The cells of a line of CSV. Raises Rejected."""
     try:
-        return next(csv.reader([line.rstrip("\r\n")], strict=True), [])
+        return next(csv.reader([line.rstrip("\r\n")], strict=True, delimiter=delimiter), [])
     except csv.Error as error:
         raise Rejected("no row of CSV") from error
 
 
-def identity_of(row: Mapping[str, str], by: ExportMapping) -> uuid.UUID:
-    """The id of a row by its key: whenever it is read the same. Raises Rejected."""
-    key = [_cell(row, name) for name in by.key]
-    if not all(key):
-        raise Rejected("no key", ", ".join(by.key))
-    return uuid.uuid5(NAMESPACE, json.dumps([by.source, *key]))
+def identity_of(row: Mapping[str, str], by: ExportMapping) -> uuid.UUID | None:
+    """The id of a row by its key: whenever it is read the same. None where a part of the key is blank."""
+    key = [row.get(name, "").strip() for name in by.key]
+    return uuid.uuid5(NAMESPACE, json.dumps([by.source, *key])) if all(key) else None
 
 
 def repeated(identity: uuid.UUID, before: int) -> uuid.UUID:
@@ -161,9 +166,10 @@ def repeated(identity: uuid.UUID, before: int) -> uuid.UUID:
 
 
 def incident_of(
-    row: Mapping[str, str], by: ExportMapping, identity: uuid.UUID, span: Span
+    row: Mapping[str, str], by: ExportMapping, identity: uuid.UUID | None, span: Span
 ) -> IncidentRecorded:
-    """The incident that a row records. Raises Rejected."""
+    """The incident that a row records. Raises Rejected: a key that has a blank comes last, since what is
+    wrong with that column says more."""
     hour = _hour(row, by)
     if hour < span.first:
         raise Rejected("before the statistics begin", _cell(row, by.time))
@@ -176,6 +182,8 @@ def incident_of(
         raise Rejected(f"unknown place {place!r}")
     if by.box is not None:
         _check_point(row, by, by.box)
+    if identity is None:
+        raise Rejected("no key", " and ".join(_said(row, name) for name in by.key if not _cell(row, name)))
     areas = {by.area_set: by.areas[place]}
     return IncidentRecorded(incident_id=identity, category=by.categories[code], areas=areas, hour=hour)
 
@@ -186,17 +194,23 @@ def _cell(row: Mapping[str, str], name: str) -> str:
     return row[name].strip()
 
 
+def _said(row: Mapping[str, str], name: str) -> str:
+    """What stands in a column, in words."""
+    value = _cell(row, name)
+    return f"{name} is {value!r}" if value else f"{name} is blank"
+
+
 def _hour(row: Mapping[str, str], by: ExportMapping) -> datetime:
-    text = _cell(row, by.time)
+    column = by.time
     try:
-        moment = _moment(text, by.time_format)
+        moment = _moment(_cell(row, column), by.time_format)
         moment = moment.replace(tzinfo=by.zone) if moment.tzinfo is None else moment.astimezone(by.zone)
         if by.hour is not None:
-            of_day = int(_cell(row, by.hour))
-            moment = moment.replace(hour=of_day)
+            column = by.hour
+            moment = moment.replace(hour=int(_cell(row, column)))
         return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     except (ValueError, OverflowError) as error:
-        raise Rejected("broken time", text) from error
+        raise Rejected("broken time", _said(row, column)) from error
 
 
 @lru_cache(maxsize=10_000)
@@ -205,14 +219,19 @@ def _moment(text: str, form: str) -> datetime:
 
 
 def _check_point(row: Mapping[str, str], by: ExportMapping, box: tuple[float, float, float, float]) -> None:
-    try:
-        latitude, longitude = float(_cell(row, by.latitude)), float(_cell(row, by.longitude))
-    except ValueError as error:
-        raise Rejected("missing coordinates") from error
-    if not (math.isfinite(latitude) and math.isfinite(longitude)) or -1 in (latitude, longitude):
-        raise Rejected("missing coordinates")
+    latitude, longitude = (_degrees(row, name) for name in (by.latitude, by.longitude))
     south, west, north, east = box
     if south <= longitude <= north and west <= latitude <= east:
         raise Rejected("swapped coordinates")
     if not (south <= latitude <= north and west <= longitude <= east):
         raise Rejected("coordinates outside the municipality")
+
+
+def _degrees(row: Mapping[str, str], name: str) -> float:
+    try:
+        value = float(_cell(row, name))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value == -1:
+        raise Rejected("missing coordinates", _said(row, name))
+    return value

@@ -23,13 +23,13 @@ from tests.spine import read_topic, until
 
 BOSTON = ROOT / "deploy/municipalities/boston"
 MAPPING = BOSTON / "incidents.toml"
-HEADER = "INCIDENT_NUMBER,OFFENSE_CODE,OFFENSE_CODE_GROUP,DISTRICT,OCCURRED_ON_DATE\n"
+HEADER = "INCIDENT_NUMBER,OFFENSE_CODE,OFFENSE_CODE_GROUP,DISTRICT,OCCURRED_ON_DATE,Lat,Long\n"
 
 
 def line(number: int, **changes: str) -> str:
     row = {"number": f"I{number:06d}", "code": "617", "group": "Larceny", "district": "D4"} | changes
     when = changes.get("when", "2018-09-02 13:00:00")
-    return f"{row['number']},{row['code']},{row['group']},{row['district']},{when}\n"
+    return f"{row['number']},{row['code']},{row['group']},{row['district']},{when},42.35,-71.08\n"
 
 
 @pytest.fixture

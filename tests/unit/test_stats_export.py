@@ -317,6 +317,16 @@ def test_a_mapping_that_ships_fits_its_municipality(name: str) -> None:
     check_mapping(mapping, read(FOLDERS / name))
 
 
+def test_bostons_incidents_without_a_district_are_unknown_and_those_without_a_point_rejected() -> None:
+    by = read_mapping((FOLDERS / "boston/incidents.toml").read_text("utf-8"))
+    row = {"INCIDENT_NUMBER": "I182070945", "OFFENSE_CODE": "619", "OFFENSE_CODE_GROUP": "Larceny"}
+    row |= {"DISTRICT": "", "OCCURRED_ON_DATE": "2018-09-02 13:00:00", "Lat": "42.36", "Long": "-71.14"}
+    assert incident_of(row, by, identity_of(row, by), SPAN).areas == {"police_district": "unknown"}
+    for lat, long, why in (("-1", "-1", "missing"), ("", "", "missing"), ("-71.14", "42.36", "swapped")):
+        with pytest.raises(Rejected, match=f"{why} coordinates"):
+            incident_of(row | {"Lat": lat, "Long": long}, by, identity_of(row, by), SPAN)
+
+
 def test_torontos_sample_is_incidents_of_all_neighbourhoods_but_for_those_of_before(tmp_path: Path) -> None:
     """2,000 rows, 7 of them from before 2014; whichever name the outlines have."""
     town, by = read(TORONTO), read_mapping((TORONTO / "incidents.toml").read_text("utf-8"))

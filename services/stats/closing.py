@@ -205,8 +205,11 @@ class Closing:
         )
         counts = tally(table, await count(connection, one["begins"], one["ends"]))
         opened = datetime.combine(one["begins"], time.min, spec.tz)
-        incomplete = await queries_releases.lost_since(
-            connection, [topic.name for topic in _counted_from(table)], opened
+        until = await queries_releases.known_until(connection, table.subject)
+        incomplete = (until is not None and one["ends"] - date.resolution > until) or (
+            await queries_releases.lost_since(
+                connection, [topic.name for topic in _counted_from(table)], opened
+            )
         )
         await queries_releases.freeze(
             connection, table.id, one["name"], counts, applied, now, incomplete=incomplete

@@ -4,7 +4,7 @@
 import argparse
 import asyncio
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from services.stats.config import ImportSettings
 from services.stats.core.export import read_mapping
 from services.stats.core.facts import facts
 from services.stats.core.spec import SUBJECTS, spec_of
+from services.stats.history import close_history
 from shared import municipality
 from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
-from shared.mending.journal import kept_for, note
 
 
 def extend(commands: Any) -> None:
@@ -32,6 +32,9 @@ def extend(commands: Any) -> None:
         commands, "close-history", "release the past, once all of it is imported", _close_history
     )
     closing.add_argument("--subject", required=True, choices=SUBJECTS, help="whose past is complete")
+    closing.add_argument(
+        "--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="the last day that its past knows of"
+    )
     lost = "send the releases again that their topic lost and `outbox resend` cannot"
     add_mending(commands, "say-again", lost, _say_again)
     strange = "leave releases by a key that was never yours where they are on the topic"
@@ -125,21 +128,8 @@ def _disown_key(program: Program, given: argparse.Namespace) -> None:
 
 
 def _close_history(program: Program, given: argparse.Namespace) -> None:
-    async def close(connection: Any) -> None:
-        async with kept_for(connection, given.by):
-            periods = await queries_releases.close_history(connection, given.subject)
-            if not periods:
-                raise Refusal(
-                    f"no past of {given.subject} waits to be closed; what comes for a closed period counts "
-                    "in the next that is open"
-                )
-            say(
-                f"{periods} periods of {given.subject} that had closed before stats knew of them are released"
-            )
-            if given.by is None:
-                say("dry run: nothing was changed; with --by NAME they are")
-            else:
-                detail = {"subject": given.subject, "periods": periods}
-                await note(connection, given.by, "close-history", detail)
-
-    on_database(program, close)
+    today = datetime.now(UTC).date()
+    on_database(
+        program,
+        lambda connection: close_history(connection, given.subject, given.until, given.by, today, say),
+    )

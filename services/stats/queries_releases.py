@@ -372,6 +372,25 @@ async def destroy(connection: Any, before: datetime) -> None:
     await connection.copy_records_to_table("period", records=kept)
 
 
+async def history(connection: Any, subject: str) -> list[date]:
+    """The ends of the periods of a subject that had closed before they were known of and still wait."""
+    rows = await connection.fetch(
+        "SELECT ends FROM period WHERE history AND starts_with(table_id, $1)", f"{subject}."
+    )
+    return [row["ends"] for row in rows]
+
+
+async def known_until(connection: Any, subject: str) -> date | None:
+    """The last day of which anything is known of a subject, as somebody said last; None where there is no
+    such day."""
+    until: date | None = await connection.fetchval(
+        """SELECT (detail->>'until')::date FROM mending
+           WHERE command = 'close-history' AND detail->>'subject' = $1 ORDER BY id DESC LIMIT 1""",
+        subject,
+    )
+    return until
+
+
 async def close_history(connection: Any, subject: str) -> int:
     """Let the past of a subject close; returns how many periods that are."""
     done: str = await connection.execute(

@@ -15,9 +15,11 @@ from services.stats import queries_releases
 from services.stats.core.adjusting import margins
 from services.stats.core.release import NOTHING_BEFORE, digest
 from services.stats.core.spec import Table
+from services.stats.history import close_history
 from services.stats.measuring import measure
 from services.stats.metrics import ReleaseMetrics
 from services.stats.signing import is_signed
+from shared.errors import Refusal
 from shared.events import (
     DISPATCHES,
     INCIDENTS,
@@ -482,6 +484,52 @@ async def test_the_past_waits_until_somebody_says_that_it_is_complete(
         await close(stats, now)
         assert {one.table for one in await stats.released()} == {"incidents.week_part", "incidents.month"}
         assert (await stats.counts("incidents.month", "2026-10"))["oakwood", "burglary"] == 2
+
+
+async def test_what_comes_after_the_last_day_of_an_imported_past_is_withheld(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """Nothing is known of it, which is not that nothing happened: the periods of the past, the one that is
+    open, and those to come, until somebody says that more is imported."""
+    now, said = datetime(2026, 12, 20, tzinfo=UTC), list[str]()
+    async with stats_of(infrastructure.bootstrap, await database("stats"), now=now) as stats, stats.serving():
+
+        async def say(until: date | None, who: str | None = None) -> None:
+            async with stats.pool.acquire() as connection:
+                await close_history(connection, "incidents", until, who, now.date(), said.append)
+
+        for until, why in ((now.date(), "is not over yet"), (date(2026, 9, 30), "nothing would be released")):
+            with pytest.raises(Refusal, match=why):
+                await say(until, "ann")
+        await stats.count([incident(NOON), incident(NOON)])
+        await say(date(2026, 10, 31))
+        await close(stats, now)
+        assert await stats.released() == []
+        await say(date(2026, 10, 31), "ann")
+        with pytest.raises(Refusal, match="no past of incidents waits"):
+            await say(date(2026, 10, 31), "ann")
+        await close(stats, datetime(2027, 1, 10, tzinfo=UTC))
+        await say(None, "ann")
+        await close(stats, datetime(2027, 2, 10, tzinfo=UTC))
+        states = {
+            (one.table, one.period, one.edition): one.state
+            for one in await stats.released()
+            if (one.table or "").startswith("incidents.")
+        }
+    months = {key[1:]: state for key, state in states.items() if key[0] == "incidents.month"}
+    assert months == {
+        (month, edition): state
+        for month, state in (("2026-10", "released"), ("2026-11", "withheld"), ("2026-12", "released"))
+        for edition in ("first", "final")
+    }
+    assert states["incidents.week_part", "2026-W44-2026-10", "first"] == "released"
+    assert states["incidents.week_part", "2026-W44-2026-11", "first"] == "withheld"
+    assert said[-1] == "what of incidents closes from now on is released"
+    assert said[:3] == [
+        "6 periods of incidents that had closed before stats knew of them are released, 2 withheld",
+        "what ends after 2026-10-31 is withheld, until close-history names a later day or none",
+        "dry run: nothing was changed; with --by NAME they are",
+    ]
 
 
 async def test_a_release_of_a_large_city_goes_out(

@@ -17,6 +17,7 @@ from services.stats.history import close_history
 from shared import municipality
 from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
+from shared.mending.journal import kept_for, note
 
 
 def extend(commands: Any) -> None:

@@ -179,6 +179,22 @@ def test_a_command_that_a_mend_names_is_one(where: str, command: str) -> None:
     )
 
 
+def test_each_fault_of_a_release_has_its_row() -> None:
+    """By the reason that its dead letter has, in the table of what should not stand on a topic."""
+    (table,) = re.findall(r"^\| on the topic \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    told = set(re.findall(r"dead letter `([a-z_]+)`", table))
+    reasons = {
+        part.value
+        for path in ("services/stats/reading.py", "services/stats/core/release.py")
+        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
+        if isinstance(node, ast.Return) and node.value
+        for part in ast.walk(node.value)
+        if isinstance(part, ast.Constant) and re.fullmatch(r"[a-z]+(_[a-z]+)+", str(part.value))
+    }
+    assert reasons
+    assert reasons == told
+
+
 def test_no_text_names_a_program_that_an_operator_does_not_have() -> None:
     """What runs in a container is named by its container; a usage line says what the program is."""
     for path in SOURCES:

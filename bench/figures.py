@@ -38,7 +38,9 @@ from deploy.local.processes import Child, free_port
 from deploy.local.progress import to_stderr
 from deploy.local.stack import ROOT
 from services.stats.core.figures import VIEWS
+from services.stats.core.periods import period
 from services.stats.core.spec import spec_of
+from services.stats.http.asked import GRAIN
 from services.stats.signing import Signer
 from shared import postgres
 from shared.events import StatisticsReleased
@@ -213,9 +215,10 @@ class _Bench:
             for form in FORMS
         ]
         for view in VIEWS:
-            grain = {"week_part": f"{LAST_YEAR}-W01-{LAST_YEAR}-01"}.get(view.name, f"{LAST_YEAR}-01")
-            first = f"{LAST_YEAR}-Q1" if view.topic == "answers" else grain
-            chosen = f"from={first}&" if since else ""
+            grain = GRAIN.get(view.name, "month")
+            days = date(since or LAST_YEAR - YEARS + 1, 1, 1), date(LAST_YEAR, 12, 31)
+            first, last = (period(grain, day).name for day in days)
+            chosen = f"from={first}&until={last}&"
             paths += [
                 f"/v1/statistics/{view.topic}/{view.name}?{chosen}format={form}" for form in ("json", "csv")
             ]

@@ -113,13 +113,17 @@ def new_app(
     title: str,
     *,
     openapi: str | None = None,
+    head: bool = False,
     said: Callable[[Request, Problem], Problem] = _as_it_is,
 ) -> FastAPI:
     """A FastAPI application whose every refusal is a problem; `openapi` is the path of its description,
-    `said` how a problem is told to whoever sent the request."""
+    `head` whether HEAD is answered as GET is, without the body, `said` how a problem is told to whoever sent
+    the request."""
     app = FastAPI(title=title, openapi_url=openapi, docs_url=None, redoc_url=None)
     app.router.route_class = _Route
     app.add_middleware(SecurityHeaders)
+    if head:
+        app.add_middleware(HeadAsGet)
 
     @app.exception_handler(Problem)
     async def refused(request: Request, problem: Problem) -> Response:
@@ -139,7 +143,7 @@ def new_app(
         headers = dict(error.headers or {})
         if error.status_code == 405:
             # Starlette names those of the first route on this path only.
-            headers["Allow"] = ", ".join(_methods(app, request))
+            headers["Allow"] = ", ".join(_methods(app, request, head=head))
         problem = Problem(error.status_code, code, title, detail, headers=headers)
         return said(request, problem).response()
 
@@ -159,10 +163,11 @@ def new_app(
     return app
 
 
-def _methods(app: FastAPI, request: Request) -> list[str]:
+def _methods(app: FastAPI, request: Request, *, head: bool) -> list[str]:
     """What can be done with the request's path, by all routes together."""
     matching = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
+    return sorted(methods | {"HEAD"} if head and "GET" in methods else methods)
 
 
 async def read_json(request: Request, model: type[Model], *, limit: int = MAX_BODY_BYTES) -> Model:
@@ -291,6 +296,19 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class HeadAsGet:
+    """Has HEAD answered by the routes of GET: the server sends of that the headers alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            # The server looks at its own, and must see what was asked.
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 class _Route(APIRoute):

@@ -153,6 +153,23 @@ async def test_statistics_have_bounds_and_rates_and_nothing_that_is_not_shown(st
         assert not {each["release"] for each in all_of_it["figures"]} & {each.digest for each in stats.hidden}
 
 
+async def test_head_is_answered_as_get_is_without_a_body(stats: Public) -> None:
+    """On every kind of address; a method that there is not says so."""
+    digest = stats.shown[0].digest
+    for path in ("/", "/v1/releases", f"/v1/releases/{digest}/figures.csv", "/v1/statistics/reports/month"):
+        status, _, expected = await stats.get(path)
+        async with stats.session.head(stats.url + path) as answer:
+            assert (answer.status, await answer.read()) == (status, b"")
+            kept = [name for name in expected if name.lower() not in ("date", "transfer-encoding")]
+            assert {name: answer.headers.get(name) for name in kept} == {
+                name: expected[name] for name in kept
+            }
+    async with stats.session.head(f"{stats.url}/v1/statistics/gossip") as answer:
+        assert (answer.status, await answer.read()) == (404, b"")
+    async with stats.session.post(f"{stats.url}/v1/releases") as answer:
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
 LONG = "x" * 3_000
 REFUSED: list[tuple[str, int, str, str | None]] = [
     ("statistics/gossip", 404, "unknown-topic", "answers/outcome"),
@@ -183,6 +200,7 @@ REFUSED: list[tuple[str, int, str, str | None]] = [
     ("statistics/reports/month?colour=red", 422, "unknown-parameter", "area"),
     ("statistics/reports/month?from=2026-02&until=2026-01", 422, "reversed-range", None),
     ("statistics/reports/month?from=1999-01&until=2026-01", 422, "range-too-long", None),
+    ("statistics/reports/month?from=1000-01", 422, "range-too-long", None),
     ("statistics/reports/month?period=2026-01&until=2026-02", 422, "period-or-range", None),
     ("releases?limit=100000", 422, "unknown-limit", "a whole number from 1 to 500"),
     ("releases?limit=0", 422, "unknown-limit", "a whole number from 1 to 500"),
@@ -204,6 +222,7 @@ async def test_what_there_is_not_is_refused_with_what_there_is(stats: Public) ->
         problem = await stats.json(f"/v1/{path}", status)
         assert problem["type"] == f"urn:ibuurt:problem:{code}", path
         assert allowed is None or allowed in problem["allowed"], path
+        assert problem.get("allowed") != [], path
         assert not re.search(r"atlantis|xxx|DROP|OR 1=1|gossip", json.dumps(problem)), path
 
 

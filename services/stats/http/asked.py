@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from fastapi import Request
 
-from services.stats.core.periods import Grain, begin_of, named
+from services.stats.core.periods import Grain, begin_of, named, period
 from shared.web import ANYWHERE, Problem
 
 FORMATS = ("json", "csv")
 MAX_DAYS = 3_670
+TEN_YEARS = timedelta(days=3_652)
+LAST = "9999"
 GRAIN: Mapping[str, Grain] = {"week_part": "week_part", "took": "quarter", "outcome": "quarter"}
 PATTERNS: Mapping[Grain, str] = {
     "month": r"^[12][0-9]{3}-(0[1-9]|1[0-2])$",
@@ -18,7 +21,6 @@ PATTERNS: Mapping[Grain, str] = {
     "week_part": r"^[12][0-9]{3}-W[0-9]{2}-[0-9]{4}-[0-9]{2}$",
 }
 EXAMPLES: Mapping[Grain, str] = {"month": "2026-10", "quarter": "2026-Q4", "week_part": "2026-W41-2026-10"}
-FIRST, LAST = "0000", "9999"
 
 
 class Span(NamedTuple):
@@ -46,6 +48,15 @@ def query(request: Request, names: Sequence[str]) -> dict[str, str]:
     """The query's values by their names. Raises Problem 422 for another name, and one that stands twice."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
+        if not names:
+            raise Problem(
+                422,
+                "unknown-parameter",
+                "No parameter is possible",
+                "Ask for this address without a query.",
+                errors=[("/query", "this file has no parameters")],
+                headers=ANYWHERE,
+            )
         if name not in names:
             raise unknown(422, "parameter", names, "/query")
         if name in found:
@@ -73,20 +84,24 @@ def chosen(
     return value
 
 
-def span(given: Mapping[str, str], grain: Grain) -> Span:
-    """From `from` to `until`, or the one `period`. Raises Problem 422 for what is no period of this grain,
-    one before the other, and more than ten years."""
+def span(given: Mapping[str, str], grain: Grain, today: date) -> Span:
+    """From `from` to `until`, or the one `period`. Without `until` to the newest, without `from` ten years.
+    Raises Problem 422 for what is no period of this grain, one before the other, and more than ten years."""
     one, since, until = (_period(given, name, grain) for name in ("period", "from", "until"))
     if one and (since or until):
         raise _range("period-or-range", "Ask for one `period`, or for those from `from` to `until`.")
     if one:
         return Span(one, one)
-    if since and until:
-        if since > until:
-            raise _range("reversed-range", "`until` is before `from`: exchange them.")
-        if (begin_of(until) - begin_of(since)).days > MAX_DAYS:
-            raise _range("range-too-long", "Ask for ten years at most, or take the releases one by one.")
-    return Span(since or FIRST, until or LAST)
+    if since and until and since > until:
+        raise _range("reversed-range", "`until` is before `from`: exchange them.")
+    last = until or max(since or "", period(grain, today).name)
+    since = since or period(grain, begin_of(last) - TEN_YEARS).name
+    if (begin_of(last) - begin_of(since)).days > MAX_DAYS:
+        raise _range(
+            "range-too-long",
+            "Ask for ten years at most, by `from` and `until`, or take the releases one by one.",
+        )
+    return Span(since, until or LAST)
 
 
 def _range(code: str, detail: str) -> Problem:

@@ -11,7 +11,7 @@ from shared import web
 
 def public_app(desk: Desk) -> FastAPI:
     """Everything that everybody may read."""
-    app = web.new_app("IBuurt statistics", openapi="/v1/openapi.json")
+    app = web.new_app("IBuurt statistics", openapi="/v1/openapi.json", head=True)
     add_releases(app, desk)
     add_statistics(app, desk)
     add_page(app, desk)

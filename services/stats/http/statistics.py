@@ -4,6 +4,7 @@ inhabitants.
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -67,7 +68,7 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
 
     async def get_statistics(request: Request) -> Response:
         """Released figures, with the bound of each one's error, which holds in 95 % of all cells. Periods
-        that were withheld are named."""
+        that were withheld are named. Ten years at most: the newest, unless `from` and `until` say which."""
         given = asked.query(request, names)
         wanted = {
             column: [code]
@@ -75,7 +76,7 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
             if (code := asked.chosen(given, column, values)) is not None
         }
         shape = asked.chosen(given, "format", asked.FORMATS, "json")
-        span = asked.span(given, grain)
+        span = asked.span(given, grain, datetime.now(desk.municipality.tz).date())
         async with connection(desk) as taken:
             found = await queries_public.best(taken, view.released, *span, final=view.of_final)
         etag = etag_of(

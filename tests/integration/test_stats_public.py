@@ -226,6 +226,17 @@ async def test_what_there_is_not_is_refused_with_what_there_is(stats: Public) ->
         assert not re.search(r"atlantis|xxx|DROP|OR 1=1|gossip", json.dumps(problem)), path
 
 
+async def test_codes_have_their_names_in_both_languages(stats: Public) -> None:
+    """Of every area and category that figures have, but for those that are none."""
+    told = await stats.json("/v1/codes.json")
+    assert told["areas"]["oakwood"] == {"nl": "Oakwood", "en": "Oakwood"}
+    whole = await stats.json("/v1/statistics/reports/month?period=2025-03")
+    assert {one["area"] for one in whole["figures"]} - {"unknown"} == set(told["areas"])
+    assert {one["category"] for one in whole["figures"]} - {"other"} <= set(told["categories"])
+    crime = await stats.json("/v1/statistics/recorded-crime/month?period=2025-03")
+    assert {one["category"] for one in crime["figures"]} - {"other"} <= set(told["crimes"])
+
+
 async def test_the_page_is_whole_in_both_languages(stats: Public) -> None:
     """Every topic, an area of one's choice, bounds in words, downloads; nothing runs in it."""
     for language, between in (("nl", "Bijna altijd tussen"), ("en", "Nearly always between")):
@@ -237,6 +248,11 @@ async def test_the_page_is_whole_in_both_languages(stats: Public) -> None:
         assert between in page
         assert stats.release("reports.month", "2025-03", "final").digest in page
         assert "<script" not in page
+        for address in re.findall(r' href="(/[^"]*)"', page):
+            assert (await stats.get(address.replace("&amp;", "&")))[0] == 200, address
+        for table in ("incidents.month", "reports.took"):
+            assert f'href="/v1/releases?table={table}"' in page
+        assert 'href="/v1/openapi.json"' in page
         assert "script-src" not in headers["content-security-policy"]
     assert "default-src 'none'" in headers["content-security-policy"]
 

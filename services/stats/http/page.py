@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from services.stats import queries_public
 from services.stats.core import figures, periods
 from services.stats.core.figures import VIEWS, Figure, View
-from services.stats.http import asked
+from services.stats.http import asked, codes, releases, statistics
 from services.stats.http.desk import A_WHILE, Desk, connection
 from shared.documented import problems
 from shared.web import choose_language
@@ -20,6 +20,7 @@ from shared.web import choose_language
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 SHOWN = tuple(view for view in VIEWS if not view.of_final)
 MANY_ROWS = 60
+OPENAPI = "/v1/openapi.json"
 TEXTS: Mapping[str, Mapping[str, str]] = {
     "nl": {
         "name": "Nederlands",
@@ -55,6 +56,14 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "csv": "tabel (CSV)",
         "zip": "alles in één bestand (zip)",
         "json": "voor programma's (JSON)",
+        "older": "alle perioden, tien jaar terug (CSV)",
+        "releases": "elke keer dat we deze cijfers lieten zien (JSON)",
+        "more": "Meer weten",
+        "final": "Na een maand maken we de cijfers nog één keer beter: dan kloppen de weken, de wijken en de "
+        "onderwerpen met elkaar. Wat we één keer hebben laten zien, verandert daarna niet meer. Wat te laat "
+        "binnenkomt, telt mee in de volgende week.",
+        "codes": "hoe de codes in de bestanden heten (JSON)",
+        "openapi": "hoe een programma de cijfers ophaalt (OpenAPI)",
         "unknown": "Niet bekend",
         "other": "Anders",
         "1h": "binnen 1 uur",
@@ -103,6 +112,14 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "csv": "table (CSV)",
         "zip": "everything in one file (zip)",
         "json": "for programs (JSON)",
+        "older": "all periods, ten years back (CSV)",
+        "releases": "each time that we showed these figures (JSON)",
+        "more": "Know more",
+        "final": "After a month we make the figures better once more: then weeks, districts and subjects add "
+        "up. What we have shown once does not change after that. What comes too late counts in the next "
+        "week.",
+        "codes": "what the codes in the files are called (JSON)",
+        "openapi": "how a program gets the figures (OpenAPI)",
         "unknown": "Not known",
         "other": "Other",
         "1h": "within 1 hour",
@@ -191,8 +208,16 @@ class Page:
             f'<form method="get"><input type="hidden" name="language" value="{language}">'
             f'<label for="area">{says["area"]}</label><select id="area" name="area">'
             f'<option value="">{says["all"]}</option>{options}</select>'
-            f"<button>{says['show']}</button></form>{''.join(sections)}</main></body></html>"
+            f"<button>{says['show']}</button></form>{''.join(sections)}{self._more()}</main></body></html>"
         )
+
+    def _more(self) -> str:
+        says = self._says
+        links = "".join(
+            f'<li><a href="{path}">{says[name]}</a></li>'
+            for name, path in (("codes", codes.URL), ("openapi", OPENAPI))
+        )
+        return f"<h2>{says['more']}</h2><p>{says['final']}</p><ul>{links}</ul>"
 
     def section(self, view: View, newest: Mapping[str, Any] | None) -> str:
         """What was released last of a table."""
@@ -262,8 +287,13 @@ class Page:
     def _downloads(self, view: View, newest: Mapping[str, Any], label: str) -> str:
         base = f"/v1/releases/{newest['digest']}"
         files = {"csv": "figures.csv", "json": "figures.json", "zip": "package.zip"}
+        chosen = f"&amp;area={self._area}" if self._area and "area" in view.columns else ""
+        addresses = {shape: f"{base}/{file}" for shape, file in files.items()} | {
+            "older": f"{statistics.URL}/{view.topic}/{view.name}?format=csv{chosen}",
+            "releases": f"{releases.URL}?table={view.released}",
+        }
         links = "".join(
-            f'<li><a href="{base}/{file}">{self._says[shape]}<span class="hidden">: {label}</span></a></li>'
-            for shape, file in files.items()
+            f'<li><a href="{address}">{self._says[shape]}<span class="hidden">: {label}</span></a></li>'
+            for shape, address in addresses.items()
         )
         return f"<h3>{self._says['downloads']}</h3><ul>{links}</ul>"

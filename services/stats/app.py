@@ -58,7 +58,7 @@ async def serve(settings: Settings, service: Service) -> None:
         lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),
     )
     service.answer(queries.totals)
-    await service.run(public_app(Desk(service.pool, town, tuple(known))))
+    await service.run(public_app(Desk(service.pool, town, tuple(known), settings.data_license)))
 
 
 def applying(settings: Settings) -> Apply:

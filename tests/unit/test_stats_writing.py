@@ -31,12 +31,13 @@ RELEASED = list(releases(SPEC, date(2025, 1, 1), date(2025, 4, 1), Link(0, NOTHI
 WITHHELD = unsigned(SPEC, SPEC.tables[0], "2025-W14-2025-03", Link(0, NOTHING_BEFORE), (), withheld=True)
 # One of each kind, and one without figures.
 KINDS = [*{(one.table, one.edition): one for one in RELEASED}.values(), WITHHELD]
+LICENSE = "CC-BY-4.0"
 NAME = re.compile(r"[-a-z0-9._/]+")
 NAMED = [f"{one.table}.{one.edition}.{one.state}" for one in KINDS]
 
 
 def made(release: StatisticsReleased, file: str, area: str = "") -> bytes:
-    return _made(to_value(release) or b"", file, area)
+    return _made(to_value(release) or b"", file, area, LICENSE)
 
 
 def faults(packed: bytes) -> list[str]:
@@ -51,6 +52,8 @@ def faults(packed: bytes) -> list[str]:
         found.append("no resource")
     if sorted(one["path"] for one in package["resources"]) != sorted(files):
         found.append("files and resources are not the same")
+    if [one["name"] for one in package.get("licenses", ())] != [LICENSE]:
+        found.append("no license")
     names = [one["name"] for one in package["resources"]]
     if len(set(names)) < len(names) or not all(map(NAME.fullmatch, names)):
         found.append("names of resources")

@@ -23,11 +23,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Desk:
-    """`specs` are all that there ever were, the newest last."""
+    """`specs` are all that there ever were, the newest last; `license` is that of what is downloaded, by its
+    SPDX identifier."""
 
     pool: Any
     municipality: Municipality
     specs: tuple[Spec, ...]
+    license: str = "CC0-1.0"
 
     @property
     def inhabitants(self) -> Mapping[str, int]:

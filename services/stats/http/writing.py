@@ -85,8 +85,9 @@ def release_as_csv(release: Mapping[str, Any], figures: Iterable[Figure]) -> byt
     )
 
 
-def data_package(release: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-    """The description of a release's `figures.csv` and `release.json` (Frictionless Data Package 1.0)."""
+def data_package(release: Mapping[str, Any], files: Mapping[str, bytes], license_id: str) -> dict[str, Any]:
+    """The description of a release's `figures.csv` and `release.json` (Frictionless Data Package 1.0), with
+    their license by its SPDX identifier."""
     fields: list[dict[str, Any]] = [
         {
             "name": name,
@@ -105,6 +106,7 @@ def data_package(release: Mapping[str, Any], files: Mapping[str, bytes]) -> dict
         "id": release["digest"],
         "title": f"{release['table']}, {release['period']}, {release['edition']} edition",
         "description": "Counts with noise of differential privacy. No figure is exact: see `margin`.",
+        "licenses": [{"name": license_id, "path": f"https://spdx.org/licenses/{license_id}.html"}],
         "resources": [
             {
                 "profile": "tabular-data-resource",

@@ -4,7 +4,10 @@ import uuid
 from typing import Any
 
 from services.notify import queries
-from shared.events import ReportRefused, ReportResolved
+from shared.events import ReportHandedOver, ReportRefused, ReportResolved
+
+# By these a report leaves a unit. A refusal is said just before it is handed over.
+_LEFT = (ReportHandedOver.__name__, ReportResolved.__name__)
 
 
 class Moves:
@@ -17,12 +20,13 @@ class Moves:
         """Why it moved, `refused`, `handed_over` or `reopened`; the unit before, and the code of the reason
         that it gave, or of its outcome. Nothing where the steps of the report are gone."""
         async with self._pool.acquire() as connection:
-            steps = await queries.last_moves(connection, report_id)
-        if not steps:
+            steps = await queries.steps_of(connection, report_id)
+        left = [number for number, one in enumerate(steps) if one.step in _LEFT]
+        if not left:
             return {}
-        last, before = steps[0], steps[1:]
+        last, before = steps[left[-1]], steps[: left[-1]][-1:]
         if last.step == ReportResolved.__name__:
             return {"why": "reopened", "unit": last.unit, "reason": last.said["outcome"]}
-        refused = any(one.step == ReportRefused.__name__ and one.unit == last.unit for one in before)
+        refused = any(one.step == ReportRefused.__name__ for one in before)
         why = "refused" if refused else "handed_over"
         return {"why": why, "unit": last.unit, "reason": last.said["reason"]}

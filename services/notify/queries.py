@@ -222,21 +222,6 @@ async def steps_of(connection: Any, report_id: uuid.UUID) -> list[StepRow]:
     return [StepRow(**{**row, "said": json.loads(row["said"])}) for row in rows]
 
 
-async def last_moves(connection: Any, report_id: uuid.UUID) -> list[StepRow]:
-    """The last step by which a report left a unit, handed over or resolved, and the one before it where that
-    is said of the same move, as a refusal is; the later one first."""
-    rows = await connection.fetch(
-        """SELECT step, unit, at, said, actor FROM report_step
-           WHERE report_id = $1 AND version + 1 >= (
-               SELECT max(version) FROM report_step
-               WHERE report_id = $1 AND step IN ('ReportHandedOver', 'ReportResolved'))
-             AND step IN ('ReportHandedOver', 'ReportResolved', 'ReportRefused')
-           ORDER BY version DESC""",
-        report_id,
-    )
-    return [StepRow(**{**row, "said": json.loads(row["said"])}) for row in rows]
-
-
 class Listed(NamedTuple):
     """A report in a unit's list."""
 

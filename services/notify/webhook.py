@@ -118,13 +118,15 @@ def _codes(delivery: Delivery) -> dict[str, Any]:
 
 
 def _came(delivery: Delivery, given: Mapping[str, Any]) -> dict[str, Any]:
-    """How often the report came to a unit, and for a later one how."""
+    """How often the report came to a unit; for a later one how, and what was written meanwhile."""
     turn = turn_of(delivery.step)
-    return {"turn": turn} if turn == 1 else {"turn": turn, "before": given["before"]}
+    if turn == 1:
+        return {"turn": turn}
+    said = {"messages": _messages(given)} if "messages" in given else {}
+    return {"turn": turn, "before": given["before"], **said}
 
 
 def _words(words: Mapping[str, Any]) -> dict[str, Any]:
-    later = {"messages": _messages(words)} if "messages" in words else {}
     return {
         "description": words.get("description"),
         "location": words.get("location"),
@@ -132,7 +134,6 @@ def _words(words: Mapping[str, Any]) -> dict[str, Any]:
         "answers": words.get("answers", {}),
         "contact": words.get("contact"),
         "not_an_emergency": words.get("not_an_emergency", False),
-        **later,
     }
 
 

@@ -3,7 +3,6 @@
 
 import argparse
 import asyncio
-import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from services.stats.config import ImportSettings
 from services.stats.core.export import read_mapping
 from services.stats.core.facts import facts
 from services.stats.core.spec import SUBJECTS, spec_of
+from services.stats.disowning import disown
 from services.stats.history import close_history
 from shared import municipality
 from shared.command import Program, add_command, add_mending, on_both, on_database, say
 from shared.errors import Refusal
-from shared.mending.journal import kept_for, note
 
 
 def extend(commands: Any) -> None:
@@ -110,22 +109,7 @@ def _say_again(program: Program, given: argparse.Namespace) -> None:
 
 
 def _disown_key(program: Program, given: argparse.Namespace) -> None:
-    async def disown(connection: Any) -> None:
-        async with kept_for(connection, given.by):
-            if not re.fullmatch("[0-9a-f]{64}", given.key):
-                raise Refusal("a key is 64 of 0-9 and a-f; copy it from the refusal of stats")
-            if given.key in await queries_releases.keys(connection):
-                raise Refusal(
-                    f"{given.key} is a key of yours: where somebody else has its secret, `operator rotate "
-                    "signing_key`; from the first release by the new one on, the old one counts no more"
-                )
-            await queries_releases.insert_stranger(connection, given.key)
-            if given.by is not None:
-                await note(connection, given.by, "disown-key", {"key": given.key})
-        did = "are left; restart stats" if given.by else "would be left; with --by NAME they are"
-        say(f"{'' if given.by else 'dry run: '}releases by {given.key} {did}")
-
-    on_database(program, disown)
+    on_database(program, lambda connection: disown(connection, given.key, given.by, say))
 
 
 def _close_history(program: Program, given: argparse.Namespace) -> None:

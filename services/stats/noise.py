@@ -15,12 +15,20 @@ ROUNDING = 1e-12
 
 def check(scale: int) -> None:
     """Raise Refusal unless what OpenDP makes of this scale spends 1/scale when one count changes by one."""
-    spent: float = _laplace(scale).map(1) if scale > 0 else float("inf")  # type: ignore[no-untyped-call]
+    spent = spends(scale)
     if not 0 < spent <= 1 / max(scale, 1) * (1 + ROUNDING):
         raise Refusal(
             f"noise of the scale {scale} would spend {spent} on each report; write a whole number of at "
             "least 1 in statistics.toml, or deploy the OpenDP that requirements/stats.txt names"
         )
+
+
+def spends(scale: int) -> float:
+    """What OpenDP says that noise of a scale spends when one count changes by one."""
+    if scale <= 0:
+        return float("inf")
+    spent: float = _laplace(scale).map(1)  # type: ignore[no-untyped-call] # OpenDP's methods have no types
+    return spent
 
 
 def draw(scale: int, cells: int) -> list[int]:

@@ -63,10 +63,8 @@ async def start(infrastructure: Infrastructure, dsn: str, monkeypatch: pytest.Mo
 
 def _spends(tables: list[Table]) -> str:
     """What one report would spend, by what OpenDP says of its noise."""
-    spent = 0.0
-    for table in tables:
-        scale = table.scale
-        spent += noise._laplace(scale).map(1) if scale >= 0 else 1 / scale  # type: ignore[no-untyped-call]
+    scales = [table.scale for table in tables]
+    spent = sum(noise.spends(scale) if scale >= 0 else 1 / scale for scale in scales)
     return f"starts; what each report spends adds up to {spent:.2f}"
 
 

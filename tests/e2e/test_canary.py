@@ -179,7 +179,8 @@ def test_what_may_be_outside_is_there(seen: Seen) -> None:
     }
     for who in ("issue", "tip", "erased tip"):
         assert seen.found.where(f"{who}: words") == {"sent to units"}
-    for what in ("name", "contact", "phone", "answer", "place"):
+    # What is written by and to the resident is there by the call of the reopening, too.
+    for what in ("name", "contact", "phone", "answer", "place", "why it is not solved", "what was added"):
         assert seen.found.where(f"issue: {what}") == {"sent to units"}
     assert seen.found.where("issue: address for news") == {"sent by mail"}
 

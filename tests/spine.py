@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
@@ -319,19 +319,9 @@ async def number_sequence(bootstrap: str, partition: int, topic: Topic = REPORTS
     return [int(dict(record.headers)["ce_sequence"]) for record in records]
 
 
-@contextlib.asynccontextmanager
-async def administering(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
 async def delete_topics(bootstrap: str, names: Sequence[str]) -> None:
     """Delete topics and wait until they are gone."""
-    async with administering(bootstrap) as admin:
+    async with kafka.admin(bootstrap) as admin:
         await admin.delete_topics(list(names))
 
         async def gone() -> bool:
@@ -341,7 +331,7 @@ async def delete_topics(bootstrap: str, names: Sequence[str]) -> None:
 
 
 async def add_partitions(bootstrap: str, name: str, total: int) -> None:
-    async with administering(bootstrap) as admin:
+    async with kafka.admin(bootstrap) as admin:
         await admin.create_partitions({name: NewPartitions(total)})
 
 
@@ -363,7 +353,7 @@ async def broken_batch(where: Where, topic: str, partition: int) -> int:
 
 async def delete_records(bootstrap: str, name: str, partition: int, before: int) -> None:
     """Delete what lies before an offset, as retention does."""
-    async with administering(bootstrap) as admin:
+    async with kafka.admin(bootstrap) as admin:
         await admin.delete_records({TopicPartition(name, partition): RecordsToDelete(before)})
 
 

@@ -15,7 +15,9 @@ from standardwebhooks import Webhook
 
 from deploy.local.tap import read_all
 from deploy.local.units import Units
-from shared.events import ReportRouted, hour_of
+from services.notify.core.calendar import Calendar
+from services.notify.core.clocks import due
+from shared.events import ReportAccepted, ReportRouted, hour_of
 from shared.municipality import Municipality, read
 from tests.e2e.target import SERVICES, Target, target
 
@@ -211,8 +213,17 @@ async def test_a_tips_minute_and_words_are_nowhere_in_kafka(
         assert seen.envelope.time == hour_of(seen.envelope.time)
         assert seen.timestamp % 3_600_000 == 0
         assert b"van" not in seen.envelope.event.model_dump_json().encode()
-        if isinstance(seen.envelope.event, ReportRouted):
-            assert seen.envelope.event.acknowledge_by.minute == 0
+    accepted = {
+        event.report_id: (seen.envelope.time, town.categories[event.category])
+        for seen in records
+        if isinstance(event := seen.envelope.event, ReportAccepted)
+    }
+    for event in (seen.envelope.event for seen in records):
+        if isinstance(event, ReportRouted):
+            hour, category = accepted[event.report_id]
+            calendar = Calendar.of(town, town.units[event.unit])
+            by = (event.acknowledge_by, event.answer_by, event.resolve_by)
+            assert by == due(hour, category.targets, calendar)
 
 
 async def test_no_log_holds_words_a_receipt_or_a_key(

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from shared import kafka
 from shared.cloudevents import Envelope, to_record
 from shared.events import ISSUES, Event, IssueChanged, IssueGone
 from shared.fence import Fence
@@ -13,7 +14,6 @@ from tests.conftest import Infrastructure
 from tests.spine import (
     NOW,
     Database,
-    administering,
     headers,
     key_in,
     read_topic,
@@ -66,7 +66,7 @@ async def test_what_compaction_took_is_no_gap(
     """A fresh group, one that had read a little of it, and what comes afterwards: the last state of each
     issue is applied, no alarm rings, and nobody has to accept anything."""
     bootstrap = infrastructure.bootstrap
-    async with administering(bootstrap) as admin:
+    async with kafka.admin(bootstrap) as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, ISSUES.name, EAGER)])
     given = [said(A, 1), said(A, 2), said(B, 1), said(A, 3), said(B, 0), said(C, 1)]
     async with writing(bootstrap) as writer:

@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
 from deploy.local import kafka_jars
@@ -23,6 +23,7 @@ from deploy.local.infrastructure import local_infrastructure
 from deploy.local.kafka import Kafka, prepare
 from deploy.local.postgres import Postgres
 from deploy.local.processes import Child, ChildFailed, free_port
+from shared import kafka
 from shared.errors import Refusal
 from tests.conftest import Infrastructure, MakeDatabase, Server
 
@@ -54,12 +55,8 @@ def local_postgres(local_postgres: Server) -> Postgres:
 
 
 async def _send(bootstrap: str, topic: str, value: bytes) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
+    async with kafka.admin(bootstrap) as admin:
         await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
-    finally:
-        await admin.close()
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True) as producer:
         await producer.send_and_wait(topic, value)
 
@@ -115,12 +112,8 @@ async def test_a_topic_is_never_made_by_using_it(infrastructure: Infrastructure)
     async with producer:
         with pytest.raises((TimeoutError, KafkaError)):
             await asyncio.wait_for(producer.send_and_wait("never-made", b"x"), 3)
-    admin = AIOKafkaAdminClient(bootstrap_servers=infrastructure.bootstrap)
-    await admin.start()
-    try:
+    async with kafka.admin(infrastructure.bootstrap) as admin:
         assert "never-made" not in await admin.list_topics()
-    finally:
-        await admin.close()
 
 
 async def test_a_killed_postgresql_has_what_was_committed_and_nothing_else(

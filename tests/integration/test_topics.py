@@ -6,12 +6,14 @@ import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaTimeoutError
 
-from shared import topics
+from shared import kafka, topics
 from shared.errors import Refusal
 from shared.events import DISPATCHES, ISSUES, REPORTS, all_topics
 from tests.conftest import Infrastructure
-from tests.spine import add_partitions, administering, delete_topics, until
+from tests.spine import add_partitions, delete_topics, until
 
 DEAD = DISPATCHES.dead_letters("stats")
 
@@ -19,7 +21,7 @@ DEAD = DISPATCHES.dead_letters("stats")
 @pytest_asyncio.fixture
 async def admin(infrastructure: Infrastructure, fresh_topics: None) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that may do everything; the contract's topics are there."""
-    async with administering(infrastructure.bootstrap) as client:
+    async with kafka.admin(infrastructure.bootstrap) as client:
         yield client
 
 
@@ -89,3 +91,27 @@ async def test_other_partitions_are_refused_whatever_is_asked(
     with pytest.raises(Refusal, match=f"topic {DEAD} has 13 partitions, the contract says 12; .* make the"):
         await topics.make(admin, mend_settings=True)
     assert ISSUES.name not in await admin.list_topics()
+
+
+async def test_an_administrator_waits_until_the_brokers_name_their_controller(
+    infrastructure: Infrastructure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that has just started names none, and aiokafka's client then fails on a NoneType."""
+    start = AIOKafkaAdminClient.start
+
+    async def starts_early(client: AIOKafkaAdminClient) -> None:
+        await start(client)
+        client._client.cluster.controller = None
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "start", starts_early)
+    async with kafka.admin(infrastructure.bootstrap) as client:
+        assert client._client.cluster.controller is not None
+
+    async def answers_nothing(client: object) -> None:
+        """As a broker whose answer has no brokers: the client leaves that unread."""
+
+    monkeypatch.setattr(AIOKafkaClient, "force_metadata_update", answers_nothing)
+    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 300)
+    with pytest.raises(KafkaTimeoutError, match="who the controller is"):
+        async with kafka.admin(infrastructure.bootstrap):
+            pass

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 # suite:minutes[:workers] — each suite is stopped at its budget.
-SUITES ?= unit:5:2 privacy:6 integration:18:4 e2e:6 chaos:14:2
+SUITES ?= unit:5:2 privacy:6:2 integration:18:4 e2e:6:2 chaos:14:3
 
 # The long runs of make chaos (tests/chaos.sh says what each is), and how many kills the first has.
 PARTS ?= kills network clocks containers

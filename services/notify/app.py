@@ -173,7 +173,7 @@ def recovering(settings: config.Settings) -> Recover:
 def _warn(municipality: Municipality) -> None:
     """Name each two rules whose order decides."""
     for first, second in overlaps(municipality.rules, sorts_of(municipality.categories.values())):
-        log.warning("rules overlap", first=first.id, second=second.id, goes_to=first.unit, not_to=second.unit)
+        log.warning("rules_overlap", first=first.id, second=second.id, goes_to=first.unit, not_to=second.unit)
 
 
 def _apply(reports: Reports) -> Apply:

@@ -119,7 +119,8 @@ async def test_opening_the_page_changes_nothing(browser: Browser) -> None:
         status, page, _ = await browser.open(path())
         assert status == 200
         assert page.actions == ["acknowledge", "plan", "resolve", "refuse"]
-    await browser.session.head(browser.notify.url + path())
+    async with browser.session.head(browser.notify.url + path()) as looked:
+        assert looked.status == 200
     assert await everything(browser.notify) == before
 
 

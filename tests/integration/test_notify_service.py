@@ -156,7 +156,7 @@ async def test_the_process_delivers_what_is_announced_and_says_it_on_kafka(
         assert process.child.returncode == 0
     written = log.read_text()
     (tips_id,) = [envelope.event.key for envelope in envelopes if envelope.event.coarse]
-    warned = [one for one in map(json.loads, written.splitlines()) if one["event"] == "rules overlap"]
+    warned = [one for one in map(json.loads, written.splitlines()) if one["event"] == "rules_overlap"]
     assert {one["level"] for one in warned} == {"warning"}
     assert [(one["first"], one["second"], one["goes_to"], one["not_to"]) for one in warned] == [
         ("nights", "noise_in_the_centre", "parking", "inspection"),

@@ -143,6 +143,34 @@ async def test_a_units_refusal_hand_over_and_plan_are_seen(tips: Tips) -> None:
     assert report["timeline"][2]["reason"] is None
 
 
+async def test_a_unit_that_has_a_report_by_two_channels_has_it_once(tips: Tips) -> None:
+    """A second delivery to who has it is no news; one to who gets it later, or once more, is."""
+    receipt = (await tips.post(issue(language="en"))).body["receipt"]
+    (row,) = await tips.rows("SELECT report_id, kind FROM report")
+    elsewhere = {"unit": "parking", "reason": "parking_wardens_check_parking"}
+    steps: list[tuple[Any, dict[str, Any]]] = [
+        (events.ReportRouted, {}),
+        (events.ReportDelivered, {}),
+        (events.ReportDelivered, {}),
+        (events.ReportAcknowledged, {}),
+        (events.ReportDelivered, {}),
+        (events.ReportRefused, {"reason": NOT_OURS}),
+        (events.ReportHandedOver, {"reason": NOT_OURS}),
+        (events.ReportRouted, elsewhere),
+        (events.ReportDelivered, {"unit": "parking"}),
+    ]
+    await apply(
+        tips,
+        [envelope(row, one, n, tips.clock.now, **more) for n, (one, more) in enumerate(steps, start=1)],
+    )
+    timeline = (await tips.mine(receipt)).body["report"]["timeline"]
+    assert [step["unit"]["id"] for step in timeline if step["status"] == "delivered"] == [
+        "public_space",
+        "parking",
+    ]
+    assert [step["status"] for step in timeline].count("acknowledged") == 1
+
+
 async def test_a_tips_steps_are_seen_to_the_hour(tips: Tips) -> None:
     """The times by which it must be done as well."""
     receipt = (await tips.post(tip())).body["receipt"]

@@ -15,7 +15,7 @@ __all__ = ["Answers", "Desk", "add_internal", "public_app"]
 
 def public_app(answers: Answers, desk: Desk, digests: Digests, link_secret: str) -> FastAPI:
     """The public application."""
-    app = web.new_app("notify")
+    app = web.new_app("notify", head=True)
     add_answering(app, answers)
     add_inbound(app, desk)
     add_digest_page(app, desk, digests, link_secret)

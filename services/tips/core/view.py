@@ -63,7 +63,7 @@ def view(
         "reopen_until": utc(until) if report.status in ("resolved", "refused") else None,
         "public": asdict(standing.public) if standing.public else None,
         "kept_until": standing.kept_until.isoformat() if standing.kept_until else None,
-        "timeline": [accepted, *map(words.entry, ordered, givers(ordered), _only_times(ordered))],
+        "timeline": [accepted, *words.entries(ordered)],
     }
 
 
@@ -86,6 +86,16 @@ def _only_times(ordered: Sequence[Step]) -> Iterator[bool]:
     for step in ordered:
         yield step.step == "routed" and last is not None and (last.step, last.unit) == ("routed", step.unit)
         last = step if step.step in _MOVES else last
+
+
+def _delivered_again(ordered: Sequence[Step]) -> Iterator[bool]:
+    """Of each step whether it is a delivery to a unit that has the report already, by another channel."""
+    has: str | None = None
+    for step in ordered:
+        delivered = step.step == "delivered"
+        yield delivered and has == step.unit
+        if delivered or step.step in _MOVES:
+            has = step.unit if delivered else None
 
 
 def _answered(ordered: Sequence[Step]) -> bool:
@@ -219,6 +229,11 @@ class Words:
         if backups_until is None:
             return self.of(texts.NOWHERE)
         return self.of(texts.IN_BACKUPS, day=self._day(backups_until))
+
+    def entries(self, ordered: Sequence[Step]) -> list[dict[str, Any]]:
+        """The lines of the timeline; a unit that has the report by two channels has it once."""
+        told = zip(ordered, givers(ordered), _only_times(ordered), _delivered_again(ordered), strict=True)
+        return [self.entry(step, giver, only_times) for step, giver, only_times, again in told if not again]
 
     def entry(self, step: Step, giver: str | None, only_times: bool = False) -> dict[str, Any]:
         """A line of the timeline; `giver` is who last passed the report on, by then, `only_times` where

@@ -245,6 +245,9 @@ class ReportErased(ReportEvent):
 
 # The reason of a ReportRouted that no rule of the folder chose: another unit named this one.
 NAMED_BY_UNIT = "named_by_unit"
+# The reason of a ReportHandedOver whose unit is in the folder no more, and of a ReportEscalated where only a
+# person can say who has it then.
+UNIT_LEFT = "unit_left"
 
 
 class ReportRouted(ReportEvent):

@@ -40,22 +40,28 @@ def domain_of(sender: str) -> str:
 async def hand_over(server: MailServer, message: bytes, sender: str, to: str, seconds: float) -> None:
     """Hand an e-mail over for one recipient, within so many seconds.
 
+    Once the server has taken it, it is handed over, however the connection ends.
+
     Raises aiosmtplib.SMTPRecipientsRefused where the server does not take it for this recipient; another
     aiosmtplib.SMTPException, OSError or TimeoutError for everything else.
     """
-    async with asyncio.timeout(seconds):
-        await aiosmtplib.send(
+    client = aiosmtplib.SMTP(
+        hostname=server.host,
+        port=server.port,
+        username=server.user or None,
+        password=server.password or None,
+        use_tls=server.tls == "tls",
+        start_tls=server.tls == "starttls",
+        # Looked up, it may take long, and it tells a name of this machine.
+        local_hostname=domain_of(sender),
+        timeout=seconds,
+    )
+    taken = False
+    try:
+        async with asyncio.timeout(seconds), client:
             # As bytes: the library would fold the headers its own way.
-            message,
-            sender=parseaddr(sender)[1],
-            recipients=[to],
-            hostname=server.host,
-            port=server.port,
-            username=server.user or None,
-            password=server.password or None,
-            use_tls=server.tls == "tls",
-            start_tls=server.tls == "starttls",
-            # Looked up, it may take long, and it tells a name of this machine.
-            local_hostname=domain_of(sender),
-            timeout=seconds,
-        )
+            await client.sendmail(parseaddr(sender)[1], [to], message)
+            taken = True
+    except (aiosmtplib.SMTPException, OSError, TimeoutError):
+        if not taken:
+            raise

@@ -9,16 +9,17 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from services.notify import queries, queries_deliveries
-from services.notify.core.acts import LINK, Act, transition
+from services.notify.core.acts import FOLDER, LINK, Act, transition
+from services.notify.core.clocks import Due
 from services.notify.core.deliveries import route_step
 from services.notify.core.responsible import MOVED_TOO_OFTEN, Responsible
-from services.notify.core.steps import Dispatch, advance
+from services.notify.core.steps import Dispatch, Moved, advance
 from services.notify.core.turns import MOVES_MOST
 from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from services.notify.telling import Telling
 from shared.cloudevents import Envelope, derived_id
-from shared.events import ReportAccepted, hour_of
+from shared.events import UNIT_LEFT, ReportAccepted, hour_of
 
 MOVES = ("refuse", "hand_over")
 # Far more than anybody needs for one report; whoever holds a link fills no table with it.
@@ -107,18 +108,40 @@ class Acting:
         after, events = advance(dispatch, act, now, self._municipality.version, to)
         if asked is not None and await queries.report_version(connection, report_id) > asked:
             after = after._replace(waits_since=dispatch.waits_since)
+        await self._write(connection, dispatch, (after, events), act_id, now, actor)
+        return Done(dispatch, after)
+
+    async def unit_left(self, connection: Any, dispatch: Dispatch) -> None:
+        """Its unit has left the folder: the report moves on as if that had refused it, in the caller's
+        transaction. The row is locked before."""
+        now = self._clock()
+        to = await self._after_leaving(connection, dispatch, _start(dispatch, now))
+        act = Act("hand_over", FOLDER, reason=UNIT_LEFT)
+        moved = advance(dispatch, act, now, self._municipality.version, to)
+        act_id = uuid.uuid5(dispatch.report_id, f"{UNIT_LEFT}/{dispatch.turn}")
+        await self._write(connection, dispatch, moved, act_id, now, None)
+
+    async def _write(
+        self,
+        connection: Any,
+        before: Dispatch,
+        moved: Moved,
+        act_id: uuid.UUID,
+        now: datetime,
+        actor: str | None,
+    ) -> None:
+        after, events = moved
         if events:
-            await self._dispatches.update(connection, [after], {report_id: dispatch})
+            await self._dispatches.update(connection, [after], {before.report_id: before})
             source = self._dispatches.source
             said = [
                 Envelope.of(event, id=derived_id(act_id, type(event)), source=source, now=now)
                 for event in events
             ]
             await say(connection, said, actor)
-        if after.turn != dispatch.turn:
-            await queries_deliveries.cancel_deliveries(connection, [report_id], "moved")
+        if after.turn != before.turn:
+            await queries_deliveries.cancel_deliveries(connection, [before.report_id], "moved")
             await self._telling.unit(connection, after, route_step(after.turn))
-        return Done(dispatch, after)
 
     async def look(
         self, connection: Any, report_id: uuid.UUID, unit: str, act: Act, act_id: uuid.UUID
@@ -153,8 +176,7 @@ class Acting:
             raise Unsuitable("to_unit", others, "this is no other unit")
 
     async def _next(self, connection: Any, dispatch: Dispatch, act: Act, now: datetime) -> Responsible:
-        # A tip's times are of the hour: when it moved on would tell when somebody read it.
-        start = hour_of(now) if dispatch.kind == "tip" else now
+        start = _start(dispatch, now)
         decided = dispatch.unit == self._responsibility.last
         if len(dispatch.past) >= MOVES_MOST and not decided:
             return self._responsibility.person(MOVED_TOO_OFTEN, dispatch.category, start)
@@ -166,6 +188,21 @@ class Acting:
         report = ReportAccepted.model_validate_json(stored.report)
         refused = {*dispatch.refused_by, dispatch.unit}
         return self._responsibility.after(report, refused, act.to_unit, start)
+
+    async def _after_leaving(self, connection: Any, dispatch: Dispatch, start: datetime) -> Responsible:
+        stored = await queries.routed(connection, dispatch.report_id)
+        if dispatch.category not in self._municipality.categories:
+            due = Due(dispatch.acknowledge_by, dispatch.answer_by, dispatch.resolve_by)
+            return self._responsibility.left_with(due)
+        if stored is None or stored.report is None:
+            return self._responsibility.person(UNIT_LEFT, dispatch.category, start)
+        report = ReportAccepted.model_validate_json(stored.report)
+        return self._responsibility.after(report, {*dispatch.refused_by, dispatch.unit}, None, start)
+
+
+def _start(dispatch: Dispatch, now: datetime) -> datetime:
+    # A tip's times are of the hour: when it moved on would tell when somebody read it.
+    return hour_of(now) if dispatch.kind == "tip" else now
 
 
 def _digest(unit: str, act: Act) -> bytes:

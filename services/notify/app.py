@@ -33,6 +33,7 @@ from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
 from services.notify.mornings import Mornings
 from services.notify.moving import Moves
 from services.notify.noticing import Notices
+from services.notify.reassigning import Reassigning
 from services.notify.subscribing import Subscribers
 from services.notify.subscription_calls import SubscriptionCalls
 from services.notify.subscription_worker import Manner, SubscriptionWorker
@@ -129,9 +130,15 @@ async def serve(settings: config.Settings, service: Service) -> None:
             await horizon.forget(service.pool, _now())
 
         service.consume(SUBSCRIPTIONS["notify"], _apply(Reports(dispatches, telling, clock=_now)), applied)
+        reassigning = Reassigning(service.pool, acting, tuple(municipality.units), routed)
         service.also("deliveries", worker.run)
         sweeper = Sweeper(service.pool, dispatches, metrics=metrics, clock=_now, appended=routed)
-        service.also("clocks", sweeper.run)
+
+        async def watch_clocks() -> None:
+            await reassigning.run()
+            await sweeper.run()
+
+        service.also("clocks", watch_clocks)
         digesting = Mornings(
             service.pool, municipality, dispatches.responsibility.calendars, _now, worker.wake
         )

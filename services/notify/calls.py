@@ -102,10 +102,12 @@ class Calls:
         """What there is to send besides the row: `words` of tips, or what is gathered for a unit."""
         about = about_of(delivery.step)
         if about == "notice":
-            return await self._notices.of(delivery.unit, partial(self._leaving, delivery)) or Gone()
+            return await self._notices.of(delivery.unit, partial(self._leaving, delivery)) or Gone(
+                tips_asked=False
+            )
         if about == "digest":
             digest = await self._digests.of(delivery.unit)
-            return Gone() if digest.empty else as_json(digest)
+            return Gone(tips_asked=False) if digest.empty else as_json(digest)
         if about == "route" and turn_of(delivery.step) > 1:
             return await self._moved(delivery, words=words)
         if not words:

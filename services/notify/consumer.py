@@ -1,7 +1,7 @@
 """What notify does with the reports that tips announces: each goes to a unit, once."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -88,6 +88,7 @@ class Reports:
                 if report_id in new
             ],
         )
+        await self._end_unseen(connection, new)
         for report_id in new:
             dispatch, event = routed[report_id]
             if event.kind == "issue":
@@ -96,14 +97,23 @@ class Reports:
 
     async def on_report_withdrawn(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit, but that it need do nothing more."""
-        await queries.end_dispatches(connection, report_ids, "withdrawn", self._clock().date())
-        await self._telling.readers(connection, report_ids, "withdrawn")
+        await self._end(connection, report_ids, "withdrawn")
 
     async def on_report_erased(self, connection: Any, report_ids: Sequence[uuid.UUID]) -> None:
         """Nothing more goes to the unit: there are no words left to send. Whoever was sent some is told, and
         asked to erase them."""
-        await queries.end_dispatches(connection, report_ids, "erased", self._clock().date())
-        await self._telling.readers(connection, report_ids, "erased")
+        await self._end(connection, report_ids, "erased")
+
+    async def _end(self, connection: Any, report_ids: Sequence[uuid.UUID], status: str) -> None:
+        today = self._clock().date()
+        await queries.end_dispatches(connection, report_ids, status, today)
+        await queries.note_ended_unseen(connection, report_ids, status, today)
+        await self._telling.readers(connection, report_ids, status)
+
+    async def _end_unseen(self, connection: Any, new: Iterable[uuid.UUID]) -> None:
+        """What was withdrawn or erased before its acceptance was applied ends as it did."""
+        for report_id, status in (await queries.take_ended_unseen(connection, new)).items():
+            await self._end(connection, [report_id], status)
 
     async def on_report_answered(
         self, connection: Any, dispatches: dict[uuid.UUID, Dispatch], envelope: Envelope[ReportAnswered]
@@ -114,7 +124,7 @@ class Reports:
         calendar = self._responsibility.calendars.get(dispatch.unit)
         if calendar is None:
             return dispatch, ()
-        return go_on(dispatch, calendar, self._clock(), self._municipality.version)
+        return go_on(dispatch, calendar, envelope.time, self._municipality.version)
 
     async def on_report_supplemented(
         self, connection: Any, dispatches: dict[uuid.UUID, Dispatch], envelope: Envelope[ReportSupplemented]

@@ -20,7 +20,6 @@ from services.notify.core.deliveries import (
     Delivered,
     Delivery,
     Failed,
-    Gone,
     Outcome,
     Retrying,
     settle,
@@ -176,7 +175,7 @@ class Worker:
 
     def _note_circuits(self, destination: str, outcome: Outcome) -> None:
         failed = outcome if isinstance(outcome, Failed) else None
-        if isinstance(outcome, Gone) or outcome.tips_asked:
+        if outcome.tips_asked:
             self._note_circuit(TIPS, self._tips, failed is None or failed.tips_up)
         if isinstance(outcome, Delivered):
             self._taking.add(destination)

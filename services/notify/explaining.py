@@ -60,16 +60,20 @@ async def simulate(
     say: Say,
 ) -> None:
     """Ask the rules of two folders about each report that was accepted between two moments, and say what
-    would go to another unit."""
+    would go to another unit; and of which categories that cannot be said, since `tips` announces of answers
+    those alone that a rule reads."""
     before, after = routes(now.rules), routes(changed.rules)
     moves: Counter[tuple[Route, Route]] = Counter()
     used: Counter[str] = Counter()
     named: list[str] = []
+    blind: Counter[str] = Counter()
     count = 0
     async for text in queries.reports_between(connection, first, end):
         report = ReportAccepted.model_validate_json(text)
         was, will = route(before, facts_of(report, now)), route(after, facts_of(report, changed))
         count += 1
+        if changed.answers_read(report.category) - now.answers_read(report.category):
+            blind[report.category] += 1
         used[will.rule] += 1
         if (was.unit, was.reason) != (will.unit, will.reason):
             moves[was, will] += 1
@@ -83,6 +87,12 @@ async def simulate(
         say(f"{number} {what}: {was.rule} ({was.unit}) -> {will.rule} ({will.unit}, {will.reason})")
     for line in named:
         say(line)
+    for category, number in sorted(blind.items()):
+        unread = changed.answers_read(category) - now.answers_read(category)
+        say(
+            f"cannot be said of {number} of {category}: the answers to {', '.join(sorted(unread))} are "
+            "announced once a rule that is in use reads them"
+        )
     for rule in after:
         if not used[rule.rule]:
             say(f"no report: {rule.rule}")

@@ -15,9 +15,10 @@ AT_ONCE = 500
 
 async def forget(pool: Any, now: datetime) -> int:
     """Delete what was erased so long ago; how many reports that was about."""
+    before = (now - timedelta(days=READABLE_DAYS)).date()
     async with pool.acquire() as connection:
         await queries_horizon.forget_notices(connection, (now - timedelta(days=MORNINGS_KEPT_DAYS)).date())
-    before = (now - timedelta(days=READABLE_DAYS)).date()
+        await queries_horizon.forget_ended_unseen(connection, before)
     return await in_batches(
         pool, lambda connection: queries_horizon.forget(connection, before, AT_ONCE), AT_ONCE
     )

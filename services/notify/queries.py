@@ -131,6 +131,45 @@ async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], statu
     )
 
 
+async def lock_of_others(connection: Any, units: Sequence[str], limit: int) -> list[Dispatch]:
+    """Read and lock open reports, also those that wait for their resident, that are with none of these
+    units."""
+    rows = await connection.fetch(
+        f"""SELECT {DISPATCH} FROM dispatch
+            WHERE status IN ('routed', 'delivered', 'acknowledged', 'planned') AND unit <> ALL($1)
+            ORDER BY report_id LIMIT $2 FOR UPDATE""",  # noqa: S608 - a constant
+        list(units),
+        limit,
+    )
+    return [dispatch_from(row) for row in rows]
+
+
+async def note_ended_unseen(
+    connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date
+) -> None:
+    """Remember that reports ended, `withdrawn` or `erased`, whose acceptance was not applied yet; of those
+    that are here nothing is stored. What is erased stays so."""
+    await connection.execute(
+        """INSERT INTO ended_unseen (report_id, status, on_day)
+           SELECT report_id, $2, $3 FROM unnest($1::uuid[]) AS r (report_id)
+           WHERE NOT EXISTS (SELECT FROM dispatch d WHERE d.report_id = r.report_id)
+           ORDER BY report_id
+           ON CONFLICT (report_id) DO UPDATE SET status = excluded.status, on_day = excluded.on_day
+           WHERE ended_unseen.status <> 'erased'""",
+        list(report_ids),
+        status,
+        today,
+    )
+
+
+async def take_ended_unseen(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Of which of these reports it is remembered how they ended; it is no more, afterwards."""
+    rows = await connection.fetch(
+        "DELETE FROM ended_unseen WHERE report_id = ANY($1) RETURNING report_id, status", list(report_ids)
+    )
+    return {row["report_id"]: row["status"] for row in rows}
+
+
 async def lock_dispatches(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Dispatch]:
     """Read and lock reports, always in the same order, so that nobody waits in a circle."""
     rows = await connection.fetch(

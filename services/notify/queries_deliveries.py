@@ -23,7 +23,8 @@ async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> Non
 
 
 class Reader(NamedTuple):
-    """Who was sent words of a report by a channel, or may have been: `sent` where that is recorded."""
+    """Who was sent words of a report by a channel, or may have been: `sent` where that is recorded. Until
+    `leased_until` (UTC) a worker may still be about to."""
 
     report_id: uuid.UUID
     kind: Kind
@@ -31,13 +32,15 @@ class Reader(NamedTuple):
     unit: str
     channel: str
     sent: bool
+    leased_until: datetime | None
 
 
 async def readers_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[Reader]:
     """Everything by which words of these reports were sent, or by which a report or message was under way:
     whoever refused it, did not answer in time, or was called by a worker that died, may have its words."""
     rows = await connection.fetch(
-        """SELECT report_id, p.kind, p.category, d.unit, d.channel, bool_or(d.words) AS sent
+        """SELECT report_id, p.kind, p.category, d.unit, d.channel, bool_or(d.words) AS sent,
+                  max(d.leased_until) AS leased_until
            FROM delivery d JOIN dispatch p USING (report_id)
            WHERE report_id = ANY($1) AND (d.words OR d.tried AND d.step ~ '^(route|message)([.]|$)')
            GROUP BY 1, 2, 3, 4, 5""",
@@ -47,11 +50,16 @@ async def readers_of(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[R
 
 
 async def cancel_deliveries(connection: Any, report_ids: Iterable[uuid.UUID], why: str) -> None:
-    """Cancel what has not gone yet of these reports."""
+    """Cancel what has not gone yet of these reports. A lease stays: a worker that holds it may have fetched
+    words, and sends them all the same. Of a tip it is the hour's end: no row tells when it was called."""
     await connection.execute(
-        """UPDATE delivery SET state = 'cancelled', last_failure = $2, due_at = NULL, next_attempt_at = NULL,
-                               leased_until = NULL
-           WHERE report_id = ANY($1) AND state = 'open'""",
+        """UPDATE delivery d
+           SET state = 'cancelled', last_failure = $2, due_at = NULL, next_attempt_at = NULL,
+               leased_until = CASE p.kind
+                   WHEN 'tip' THEN date_trunc('hour', d.leased_until, 'UTC') + interval '1 hour'
+                   ELSE d.leased_until END
+           FROM dispatch p
+           WHERE p.report_id = d.report_id AND d.report_id = ANY($1) AND d.state = 'open'""",
         list(report_ids),
         why,
     )
@@ -82,7 +90,8 @@ async def claim_deliveries(
                JOIN delivery d ON d.id = o.id AND d.state = 'open' AND d.next_attempt_at <= $4
                                   AND (d.leased_until IS NULL OR d.leased_until <= $4)
                ORDER BY o.next_attempt_at LIMIT $3 FOR UPDATE OF d SKIP LOCKED)
-           UPDATE delivery d SET leased_until = $5, tried = true
+           -- what a notice says is gathered when it goes: it has all that came until now
+           UPDATE delivery d SET leased_until = $5, tried = true, again = false
            FROM due LEFT JOIN dispatch p USING (report_id) WHERE d.id = due.id
            -- a notice is of no report, and nothing tells when it went but that it was late
            RETURNING d.id, coalesce(d.report_id, d.id) AS report_id, d.unit, d.channel, d.destination, d.step,

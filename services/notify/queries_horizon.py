@@ -35,6 +35,11 @@ async def forget(connection: Any, before: date, limit: int) -> int:
     return len(ids)
 
 
+async def forget_ended_unseen(connection: Any, before: date) -> None:
+    """Forget reports that ended before a day, and whose acceptance never came."""
+    await connection.execute("DELETE FROM ended_unseen WHERE on_day < $1", before)
+
+
 async def forget_notices(connection: Any, before: date) -> None:
     """Delete notices and digests that have gone or never will, and the mornings before a day."""
     await connection.execute("DELETE FROM delivery WHERE report_id IS NULL AND state <> 'open'")

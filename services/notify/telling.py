@@ -45,7 +45,7 @@ class Telling:
 
     async def readers(self, connection: Any, report_ids: Collection[uuid.UUID], what: str) -> None:
         """What has not gone of reports goes no more; whoever was sent words of them, or may have been, is
-        told."""
+        told: not before what a worker is about to send has come, or who has erased all would get it then."""
         await queries_deliveries.cancel_deliveries(connection, report_ids, what)
         now = self._clock()
         rows: list[NewDelivery] = []
@@ -53,6 +53,8 @@ class Telling:
             if one.sent or self._words_leave(one.category, one.channel):
                 # At once; but no row may tell the minute in which a tip was taken back.
                 due = first_due(one.kind, 0, now, 0.0)
+                if one.leased_until and one.leased_until > now:
+                    due = one.leased_until
                 rows += deliveries_of(one.report_id, one.unit, [one.channel], what, due)
         if rows:
             await queries_deliveries.insert_deliveries(connection, rows)

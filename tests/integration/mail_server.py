@@ -109,9 +109,12 @@ def mailbox(
 
 
 @asynccontextmanager
-async def hanging_up(port: int, at: bytes, allowed: Callable[[], bool]) -> AsyncIterator[list[bytes]]:
+async def hanging_up(
+    port: int, at: bytes, allowed: Callable[[], bool], *, hangs: bool = False
+) -> AsyncIterator[list[bytes]]:
     """A server that closes the connection when a command comes, or in the middle of an e-mail where that is
-    b"."; `allowed` is asked each time whether it may go through instead. Yields the e-mails that it took."""
+    b"."; or that says nothing more, where it `hangs`. `allowed` is asked each time whether it may go through
+    instead. Yields the e-mails that it took."""
     taken: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,6 +126,8 @@ async def hanging_up(port: int, at: bytes, allowed: Callable[[], bool]) -> Async
         while line := await reader.readline():
             command = line.strip().upper().split(b" ")[0].split(b":")[0]
             if command == at and not allowed():
+                if hangs:
+                    await reader.read()
                 break
             if command == b"DATA":
                 await say(b"354 go on")

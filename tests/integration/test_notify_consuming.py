@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from services.notify.horizon import forget
 from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
 from shared.events import (
+    READABLE_DAYS,
     Event,
     ReportAccepted,
     ReportAnswered,
@@ -201,3 +203,57 @@ async def test_totals_name_what_was_accepted_in_whatever_order(notify: Notify) -
         "open_deliveries": 5,
         "waiting": 5,
     }
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ([ReportErased], "erased"),
+        ([ReportWithdrawn], "withdrawn"),
+        ([ReportErased, ReportWithdrawn], "erased"),
+    ],
+)
+async def test_what_ended_before_its_acceptance_was_applied_goes_to_nobody(
+    notify: Notify, ends: list[Any], status: str
+) -> None:
+    """It was among the dead letters when its resident took it back; replayed it is counted, and ended."""
+    late = accepted(now=NOW)
+    about = ABOUT | {"report_id": late.event.report_id}
+    for number, one in enumerate(ends, start=2):
+        more = {"reason": "resident"} if one is ReportErased else {}
+        await notify.apply(later(one(**about, version=number, **more)))
+    await notify.apply(late)
+    rows = await notify.rows("SELECT status, erased_on IS NULL AS stays, clock_at FROM dispatch")
+    assert [tuple(row) for row in rows] == [(status, status != "erased", None)]
+    assert await notify.rows("SELECT FROM delivery WHERE state = 'open'") == []
+    assert await notify.rows("SELECT FROM ended_unseen") == []
+    assert (await notify.totals())["accepted"] == 1
+
+
+async def test_of_what_is_here_no_end_is_remembered_besides(notify: Notify) -> None:
+    """And of what never came it is forgotten with all else that is keyed by a report's id."""
+    here = accepted(now=NOW)
+    await notify.apply(here)
+    for report_id in (here.event.report_id, uuid.uuid4()):
+        erased = ReportErased(**ABOUT, report_id=report_id, version=2, reason="resident")
+        await notify.apply(later(erased))
+    assert len(await notify.rows("SELECT FROM ended_unseen")) == 1
+    await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS))
+    assert len(await notify.rows("SELECT FROM ended_unseen")) == 1
+    await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS + 1))
+    assert await notify.rows("SELECT FROM ended_unseen") == []
+
+
+async def test_a_tips_row_tells_no_minute_of_a_call_that_was_under_way_when_it_was_erased(
+    notify: Notify,
+) -> None:
+    """Whoever may still get its words is told at the end of the hour."""
+    tip = accepted("weapons", now=NOW)
+    await notify.apply(tip)
+    await notify.rows("UPDATE delivery SET tried = true, leased_until = $1", NOW + timedelta(seconds=30))
+    erased = ReportErased(report_id=tip.event.report_id, kind="tip", version=2, reason="resident")
+    await notify.apply(later(erased))
+    rows = await notify.rows("SELECT step, state, leased_until, due_at FROM delivery ORDER BY step DESC")
+    end = NOW.replace(hour=NOW.hour + 1, minute=0, second=0, microsecond=0)
+    assert {(row["step"], row["state"]) for row in rows} == {("route", "cancelled"), ("erased", "open")}
+    assert {row["leased_until"] or row["due_at"] for row in rows} == {end}

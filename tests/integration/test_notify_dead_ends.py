@@ -186,7 +186,7 @@ async def test_what_is_withdrawn_meanwhile_asks_nobody(
 
         notify.units.answers["public_space"] = slow
         (report_id,) = await send(tips, notify)
-        notify.work(retrying=Retrying(0.02, 0.05, 1))
+        notify.work(retrying=Retrying(0.02, 0.05, 1), lease_seconds=2)
         await notify.units.seen(1)
         gone = ReportWithdrawn(report_id=report_id, kind="issue", version=2)
         await notify.apply(Envelope.of(gone, id=uuid.uuid4(), source="/ibuurt/tips", now=notify.clock()))

@@ -648,7 +648,7 @@ async def test_a_report_withdrawn_while_it_is_under_way_is_said_nothing_more_abo
 
     notify.units.answers["public_space"] = slow
     (report_id,) = await send(tips, notify)
-    notify.work()
+    notify.work(lease_seconds=2)
     await notify.units.seen(1)
     about: dict[str, Any] = {"report_id": report_id, "kind": "issue", "version": 2, "reason": "resident"}
     erased = ReportErased(**about)

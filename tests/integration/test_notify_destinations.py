@@ -40,6 +40,7 @@ async def listening(folder: Path, made: datetime, taken: list[bytes]) -> AsyncIt
     """A unit that shows a certificate of an authority of its own, made at a moment; its address."""
     ca_key, ca = certificates.new_authority(made)
     key, certificate = certificates.new_certificate(ca_key, ca, ["127.0.0.1", "localhost"], made)
+    (folder / "ca").write_text(ca)
     (folder / "key").write_text(key)
     (folder / "crt").write_text(certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -70,17 +71,36 @@ async def failed(notify: Notify, tips: Tips) -> str:
     return said.reason
 
 
-@pytest.mark.parametrize("days_ago", [0, 3_650], ids=["foreign", "expired"])
+@pytest.mark.parametrize(
+    ("known", "days_ago", "is_taken"),
+    [(False, 0, False), (True, 3_650, False), (True, 0, True)],
+    ids=["foreign", "expired", "right"],
+)
 async def test_a_certificate_that_nobody_vouches_for_gets_no_words(
-    database: MakeDatabase, tips: Tips, tmp_path: Path, days_ago: int
+    database: MakeDatabase,
+    tips: Tips,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+    days_ago: int,
+    is_taken: bool,
 ) -> None:
-    """The connection ends before a byte of the report is sent, and the reason names it."""
+    """The connection ends before a byte of the report is sent, and the reason names it; with one of a known
+    authority that is still valid the unit has it."""
     taken: list[bytes] = []
     async with listening(tmp_path, datetime.now(UTC) - timedelta(days=days_ago), taken) as url:
+        if known:
+            trusting = ssl.create_default_context(cafile=tmp_path / "ca")
+            monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
         change = at(url)
         async with running_notify(await database("notify"), tips.internal_url, change=change) as notify:
-            assert await failed(notify, tips) == "tls"
-            assert taken == []
+            if is_taken:
+                await send(tips, notify)
+                notify.work()
+                await notify.settled()
+            else:
+                assert await failed(notify, tips) == "tls"
+            assert len(taken) == is_taken
 
 
 async def test_a_name_without_an_address_is_named_so(database: MakeDatabase, tips: Tips) -> None:

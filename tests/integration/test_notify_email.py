@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtplib import SMTPException
 
 from deploy.local.processes import free_port
 from services.notify.core.deliveries import Retrying
 from shared.cloudevents import Envelope
 from shared.events import DeliveryFailed, ReportDelivered, ReportErased, ReportEscalated
-from shared.mail import MailServer
+from shared.mail import MailServer, hand_over
 from shared.municipality import Channel, Desk, Email, Municipality
 from tests.conftest import MakeDatabase
 from tests.integration.mail_server import Mailbox, authority, hanging_up, mailbox
@@ -245,6 +246,25 @@ async def test_a_connection_that_breaks_is_tried_again_under_the_same_message_id
             (row,) = await notify.rows("SELECT id, attempts, last_failure FROM delivery")
             assert tuple(row)[1:] == (3, "smtp_disconnected")
             assert f"<{row['id']}@town.example>".encode() in taken[0]
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "hangs up"])
+@pytest.mark.parametrize(("at", "is_taken"), [(b"QUIT", True), (b"RCPT", False)])
+async def test_what_the_server_has_taken_is_handed_over_however_the_connection_ends(
+    at: bytes, is_taken: bool, hangs: bool
+) -> None:
+    """One that does not answer the end of the conversation has the e-mail: to send it again would double
+    it."""
+    port = free_port()
+    async with hanging_up(port, at, lambda: False, hangs=hangs) as taken:
+        server, message = MailServer("127.0.0.1", port, "none"), b"Subject: one\r\n\r\nOne\r\n"
+        sending = hand_over(server, message, "town@town.example", "unit@town.example", 0.5)
+        if is_taken:
+            await sending
+        else:
+            with pytest.raises((TimeoutError, SMTPException)):
+                await sending
+        assert len(taken) == is_taken
 
 
 async def test_a_server_that_is_not_there_holds_up_no_webhook(database: MakeDatabase, tips: Tips) -> None:

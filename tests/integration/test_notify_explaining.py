@@ -12,6 +12,17 @@ from tests.integration.notify_harness import IBUURT, accepted, running_notify
 from tests.integration.service_process import ask
 from tests.integration.test_notify_service import environment
 
+ANSWERS = """
+[[rules]]
+id = "guns"
+unit = "parking"
+reason = "front_desk_decides"
+[rules.when]
+category = ["weapons"]
+[rules.when.answers]
+what = ["firearm"]
+
+"""
 NOW = datetime(2026, 11, 12, 13, 37, 11, tzinfo=UTC)
 
 
@@ -91,6 +102,11 @@ async def test_changed_rules_are_tried_on_the_reports_of_a_period(
         assert await notify.rows("SELECT * FROM dispatch ORDER BY report_id") == before
         told = await ask("notify", env, "simulate", *period, "--folder", str(IBUURT))
         assert "3 reports; 0 would go to another unit" in told
+        with_answers = rules.replace("[[rules]]", ANSWERS + "[[rules]]", 1)
+        (changed / "routing.toml").write_text(with_answers, "utf-8")
+        told = await ask("notify", env, "simulate", *period, "--folder", str(changed))
+        assert "3 reports; 0 would go to another unit" in told
+        assert "cannot be said of 1 of weapons: the answers to what are announced once a rule" in told
         turned = ("simulate", "--from", "2026-11-13", "--to", "2026-11-12", "--folder", str(changed))
         assert "--from is 2026-11-13, after the last day, 2026-11-12; give" in await ask(
             "notify", env, *turned, code=1

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from services.notify.core.deliveries import Retrying
+from services.notify.core.deliveries import Delivery, Outcome, Retrying
+from services.notify.webhook import Webhooks
 from tests.integration.followed import Followed, followed
 from tests.integration.notify_harness import plain
 from tests.integration.test_notify_turns import LAST, UNIT, Town, town
@@ -25,7 +27,7 @@ async def _sent(town: Town, answer: Callable[[web.Request], Awaitable[web.Stream
     await town.notify.stop()
     town.notify.clock.go_on_from(town.tips.clock.now)
     town.notify.units.answers[UNIT] = answer
-    town.notify.work(retrying=Retrying(0.05, 0.1, 2))
+    town.notify.work(retrying=Retrying(0.05, 0.1, 2), lease_seconds=2)
     report = await followed(town.tips)
     await town.pass_on()
     first = (await town.notify.units.seen(1, UNIT))[0]
@@ -60,6 +62,32 @@ async def test_who_still_has_the_call_when_it_is_erased_is_told(town: Town) -> N
     report = await _sent(town, _never)
     await _erase(town, report)
     await _is_told(town, report)
+
+
+async def test_who_gets_the_words_after_all_is_told_of_it_after_that(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has fetched them, and is on its way when they are erased: whoever confirms that all is erased
+    has nothing of it afterwards."""
+    fetched, send = asyncio.Event(), Webhooks.send
+
+    async def slowly(webhooks: Webhooks, delivery: Delivery, *given: Any) -> Outcome:
+        if delivery.step == "route":
+            fetched.set()
+            await asyncio.sleep(1)
+        return await send(webhooks, delivery, *given)
+
+    monkeypatch.setattr(Webhooks, "send", slowly)
+    await town.notify.stop()
+    town.notify.clock.go_on_from(town.tips.clock.now)
+    town.notify.work(lease_seconds=3)
+    report = await followed(town.tips)
+    await town.pass_on()
+    await fetched.wait()
+    await _erase(town, report)
+    await _is_told(town, report)
+    arrived = [one.body["type"] for one in town.notify.units.arrivals]
+    assert arrived == ["ibuurt.report", "ibuurt.report.erased"]
 
 
 async def test_who_was_sent_nothing_is_told_nothing(town: Town) -> None:

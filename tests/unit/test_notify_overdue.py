@@ -82,9 +82,17 @@ def test_what_a_report_needs_is_the_worst_of_it(
 
 
 def test_a_unit_that_left_the_folder_has_no_clocks() -> None:
-    """Nobody is there to be told."""
+    """Nobody is there to be told: its reports go to others (reassigning.py)."""
     gone = dispatch()._replace(unit="closed_down")
     assert clocks().next(gone) is None
+
+
+def test_a_report_whose_category_left_the_folder_is_late_all_the_same() -> None:
+    """By the times that it has; nobody is reminded of it."""
+    one = dispatch()
+    levels = [moment for moment in clocks().due(one, HOUR + 5_000 * HOURS) if moment.level]
+    assert levels
+    assert clocks().due(one._replace(category="no_more"), HOUR + 5_000 * HOURS) == levels
 
 
 def test_who_is_told_besides_is_the_levels_unit() -> None:

@@ -61,3 +61,5 @@ def test_the_page_says_where_the_report_itself_is_to_be_read(
         told
     ]
     assert str(one.report_id) in content
+    facts = [TEXTS["en"][name] for name in ("category", "acknowledge_by", "resolve_by")]
+    assert [fact in content for fact in facts] == [email != "notice" and category in known] * 3

@@ -19,6 +19,8 @@ Step = Literal[
 ]
 # The way of what is done on the page behind a signed link.
 LINK = "link"
+# The way of what follows from a changed folder.
+FOLDER = "folder"
 # A day of work that lies further ahead is taken for a typing error.
 LATEST_DAY = timedelta(days=2 * 366)
 # What a unit does; a channel delivers, and a resident says that it is not solved.

@@ -182,7 +182,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The words were erased: there is nothing to deliver."""
+    """The words were erased, or there is nothing to tell any more; `tips_asked` where that is what tips
+    says."""
+
+    tips_asked: bool = True
 
 
 Outcome = Delivered | Failed | Gone

@@ -58,19 +58,28 @@ class Clocks:
 
     def _moments(self, dispatch: Dispatch) -> Iterator[Moment]:
         calendar = self._calendars.get(dispatch.unit)
-        category = self._categories.get(dispatch.category)
-        if calendar is None or category is None:
+        if calendar is None:
+            # Whoever starts with a folder without it gives its reports to others (reassigning.py).
             return
-        hours = {
-            "acknowledge": category.targets.acknowledge_hours,
-            "answer": category.targets.answer_hours or 0,
-            "resolve": category.targets.resolve_hours,
-        }
         for target, by in running(dispatch):
-            left = hours[target] * (1 - self._clocks.remind_at)
-            yield Moment(calendar.before(by, left), target, REMINDER)
+            if hours := self._hours(dispatch.category, target):
+                left = hours * (1 - self._clocks.remind_at)
+                yield Moment(calendar.before(by, left), target, REMINDER)
             for level, one in enumerate(self._clocks.levels, 1):
                 yield Moment(calendar.after(by, one.after_hours), target, level)
+
+    def _hours(self, category: str, target: Target) -> float:
+        """The target's hours of work; 0 for a category that has left the folder, of which nobody is
+        reminded."""
+        known = self._categories.get(category)
+        if known is None:
+            return 0
+        hours = {
+            "acknowledge": known.targets.acknowledge_hours,
+            "answer": known.targets.answer_hours or 0,
+            "resolve": known.targets.resolve_hours,
+        }
+        return hours[target]
 
 
 def running(dispatch: Dispatch) -> Iterator[tuple[Target, datetime]]:

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from services.notify.core.calendar import Calendar
-from services.notify.core.clocks import due
+from services.notify.core.clocks import Due, due
 from services.notify.core.routing import Facts, facts_of, route, routes
-from shared.events import NAMED_BY_UNIT, ReportAccepted
+from shared.events import NAMED_BY_UNIT, UNIT_LEFT, ReportAccepted
 from shared.municipality import Municipality
 
 # The rule of a unit that another one named.
@@ -86,6 +86,12 @@ class Responsibility:
         """The last rule's unit, where a person decides, and why."""
         last = self._routes[-1]
         return self._with(last.unit, last.rule, last.reason, category, now)._replace(person=why)
+
+    def left_with(self, due: Due) -> Responsible:
+        """The last rule's unit, where a person decides, by the times that a report has: its unit has left the
+        folder, and so has its category."""
+        last = self._routes[-1]
+        return Responsible(last.unit, last.rule, last.reason, *due, UNIT_LEFT)
 
     def handed(self, unit: str, category: str, now: datetime) -> Responsible:
         """The unit that another one names. Why that one does not have it any more is said of it, not of this

@@ -130,6 +130,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     },
 }
 _FACTS = ("number", "category", "unit", "acknowledge_by", "resolve_by", "day", "status")
+# Of a category of which nothing leaves by e-mail: whoever reads a mailbox opens the links in it.
+_LEAST = ("number", "unit", "day", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,9 @@ class Page:
             "day": self._date(dispatch.day) if dispatch.day else None,
             "status": escape(texts[dispatch.status]),
         }
+        shown = _LEAST if level_of(category, "email") == "notice" else _FACTS
         facts = "".join(
-            f"<dt>{escape(texts[fact])}</dt><dd>{values[fact]}</dd>" for fact in _FACTS if values[fact]
+            f"<dt>{escape(texts[fact])}</dt><dd>{values[fact]}</dd>" for fact in shown if values[fact]
         )
         forms = "".join(self._form(action, dispatch, today, opened) for action in possible(dispatch.status))
         said = f'<p role="status">{escape(texts[message])}</p>' if message else ""

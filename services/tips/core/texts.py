@@ -3,6 +3,8 @@ common words. `{unit}`, `{other}` (the unit that had it before) and `{day}` are 
 
 from collections.abc import Mapping
 
+from shared.events import NAMED_BY_UNIT, UNIT_LEFT
+
 Texts = Mapping[str, str]
 # A language that has no text here is answered in the municipality's default, and that failing in this one.
 LAST_RESORT = "en"
@@ -152,10 +154,17 @@ STEPS: Mapping[str, Texts] = {
     "withdrawn": {"nl": "U hebt uw melding ingetrokken.", "en": "You took your report back."},
 }
 
-# Why a unit is responsible that no rule of the folder chose; the folder may have its own text under the code.
-NAMED_BY_UNIT: Texts = {
-    "nl": "{unit} zegt dat dit team uw melding kan oppakken.",
-    "en": "{unit} says that this team can deal with your report.",
+# Why a unit has a report, or has it no more, where no rule of the folder and no unit says so; the folder may
+# have its own text under the code. `unit` is the one that had it before.
+REASONS: Mapping[str, Texts] = {
+    NAMED_BY_UNIT: {
+        "nl": "{unit} zegt dat dit team uw melding kan oppakken.",
+        "en": "{unit} says that this team can deal with your report.",
+    },
+    UNIT_LEFT: {
+        "nl": "Het team dat uw melding had, bestaat niet meer.",
+        "en": "The team that had your report does not exist any more.",
+    },
 }
 _A_PERSON_DECIDES: Texts = {
     "nl": "Een medewerker beslist nu welk team uw melding krijgt.",
@@ -169,6 +178,7 @@ ESCALATED: Mapping[str, Texts] = {
     },
     "refused_by_all": _A_PERSON_DECIDES,
     "moved_too_often": _A_PERSON_DECIDES,
+    UNIT_LEFT: _A_PERSON_DECIDES,
 }
 QUESTION: Texts = {
     "nl": "{unit} heeft u iets gevraagd. U kunt hier antwoorden.",

@@ -11,7 +11,6 @@ from services.tips.core.acts import Standing, Waiting, possible, reopen_until
 from services.tips.core.lifecycle import OPEN, Step, done_at, in_order, responsible
 from services.tips.core.report import Report
 from services.tips.core.texts import Texts
-from shared.events import NAMED_BY_UNIT
 from shared.municipality import Municipality
 
 # The steps that put a report before a unit.
@@ -270,4 +269,5 @@ class Words:
             return None
         if known := self._municipality.said(code):
             return {"code": code, "text": self._municipality.text(known, self._language)}
-        return {"code": code, "text": self.of(texts.NAMED_BY_UNIT, giver) if code == NAMED_BY_UNIT else None}
+        said = texts.REASONS.get(code)
+        return {"code": code, "text": self.of(said, giver) if said else None}

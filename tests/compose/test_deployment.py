@@ -62,6 +62,7 @@ def test_only_public_ports_are_published_and_only_here(deployment: Deployment) -
     assert {name: [port["target"] for port in found] for name, found in ports.items()} == {
         "tips": [8000],
         "notify": [8000],
+        "stats": [8000],
         "kafka": [9094],
         "prometheus": [9090],
     }

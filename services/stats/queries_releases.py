@@ -106,11 +106,13 @@ async def is_noted(connection: Any, command: str, detail: Mapping[str, Any]) -> 
 
 
 async def report_groups(connection: Any, begin: date, end: date) -> list[Group]:
-    """How many reports of each kind count in these days."""
+    """How many reports of each kind count in these days. `refused` are those that a unit refused and no unit
+    got since; one that went on to another unit is that unit's, and open until it resolves it."""
     rows = await connection.fetch(
         """SELECT area, counted_category AS category, acknowledged::text AS took,
                CASE WHEN withdrawn THEN 'withdrawn'
-                   WHEN refused_version > coalesce(resolved_version, 0) THEN 'refused'
+                   WHEN refused_version > greatest(coalesce(resolved_version, 0), coalesce(routed_version, 0))
+                       THEN 'refused'
                    WHEN resolved_version IS NULL OR reopened AND routed_version > resolved_version THEN 'open'
                    WHEN in_time THEN 'in_time' ELSE 'late' END AS outcome,
                count(*) AS count

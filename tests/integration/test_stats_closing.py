@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.notify.core.acts import TRANSITIONS
 from services.stats import queries_releases
 from services.stats.core.adjusting import margins
 from services.stats.core.release import NOTHING_BEFORE, digest
@@ -24,7 +25,9 @@ from shared.events import (
     DISPATCHES,
     INCIDENTS,
     REPORTS,
+    Event,
     ReportAcknowledged,
+    ReportHandedOver,
     ReportRefused,
     ReportReopened,
     ReportResolved,
@@ -138,9 +141,22 @@ async def test_a_month_that_is_out_has_a_final_edition_whose_tables_agree(stats:
     assert await on_topic(stats.bootstrap) == await stats.released()
 
 
+def refused(about: dict[str, Any], routed: dict[str, Any], version: int) -> list[Event]:
+    """What `notify` says where a unit refuses (services/notify/core/acts.py), from that version on."""
+    steps = next(one.steps for one in TRANSITIONS if one.action == "refuse")
+    made: dict[str, Event] = {
+        "refused": ReportRefused(**about, version=version, reason="other"),
+        "handed_over": ReportHandedOver(**about, version=version + 1, to_unit="care", reason="other"),
+        "routed": ReportRouted(**about | {"unit": "care"}, **routed, version=version + 2),
+    }
+    assert tuple(made) == steps
+    return list(made.values())
+
+
 async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
-    """As it stands thirty days after its end; each report in one cell of each table."""
-    lives = [report(NOON, category="graffiti") for _ in range(9)]
+    """As it stands thirty days after its end; each report in one cell of each table. What a unit refuses is
+    another's, as `notify` says in the same step, and open until that one is done."""
+    lives = [report(NOON, category="graffiti") for _ in range(10)]
     about: list[dict[str, Any]] = [
         {"report_id": one.report_id, "kind": "tip", "unit": "parks"} for one in lives
     ]
@@ -153,13 +169,22 @@ async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
             ReportAcknowledged(**about[0], version=1, by="desk", took="4h"),
             ReportResolved(**about[0], version=2, outcome="done", in_time=True),
             ReportResolved(**about[1], version=1, outcome="done", in_time=False),
-            ReportRefused(**about[2], version=1, reason="other"),
-            # Another unit solved it after all.
-            ReportRefused(**about[3], version=1, reason="other"),
-            ReportResolved(**about[3], version=2, outcome="done", in_time=True),
+            # A unit did not want it, and another has it.
+            ReportRouted(**about[2], **routed, version=1),
+            *refused(about[2], routed, 2),
+            # That one could do nothing: it is done, as each outcome of the folder is.
+            ReportRouted(**about[3], **routed, version=1),
+            *refused(about[3], routed, 2),
+            ReportResolved(**about[3], version=5, outcome="not_possible", in_time=True),
             # Solved, and refused when it came again.
-            ReportResolved(**about[4], version=1, outcome="done", in_time=True),
-            ReportRefused(**about[4], version=2, reason="other"),
+            ReportRouted(**about[4], **routed, version=1),
+            ReportResolved(**about[4], version=2, outcome="done", in_time=True),
+            ReportReopened(report_id=lives[4].report_id, kind="tip", version=2),
+            ReportRouted(**about[4], **routed, version=3),
+            *refused(about[4], routed, 4),
+            # It came to no unit since: the record of that was lost.
+            ReportRouted(**about[9], **routed, version=1),
+            ReportRefused(**about[9], version=2, reason="other"),
             ReportWithdrawn(report_id=lives[5].report_id, kind="tip", version=2),
             # Solved, it was said; the resident says no, and the unit has it again.
             ReportRouted(**about[6], **routed, version=1),
@@ -179,14 +204,14 @@ async def test_a_quarter_tells_how_long_and_how_it_ended(stats: Stats) -> None:
     assert {cell: count for cell, count in outcome.items() if count} == {
         ("graffiti", "in_time"): 2,
         ("graffiti", "late"): 2,
-        ("graffiti", "refused"): 2,
+        ("graffiti", "refused"): 1,
         ("graffiti", "withdrawn"): 1,
-        ("graffiti", "open"): 2,
+        ("graffiti", "open"): 4,
     }
     took = await stats.counts("reports.took", "2026-Q4")
     assert {cell: count for cell, count in took.items() if count} == {
         ("oakwood", "4h"): 1,
-        ("oakwood", "later"): 8,
+        ("oakwood", "later"): 9,
     }
 
 

@@ -235,6 +235,8 @@ async def test_codes_have_their_names_in_both_languages(stats: Public) -> None:
     assert {one["category"] for one in whole["figures"]} - {"other"} <= set(told["categories"])
     crime = await stats.json("/v1/statistics/recorded-crime/month?period=2025-03")
     assert {one["category"] for one in crime["figures"]} - {"other"} <= set(told["crimes"])
+    ended = await stats.json("/v1/statistics/answers/outcome?period=2025-Q1")
+    assert {one["outcome"] for one in ended["figures"]} == set(told["outcomes"])
 
 
 async def test_the_page_is_whole_in_both_languages(stats: Public) -> None:

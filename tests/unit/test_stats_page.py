@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.stats.core import spec
 from services.stats.core.release import NOTHING_BEFORE, Link
 from services.stats.core.spec import spec_of
+from services.stats.http.codes import OUTCOMES
 from services.stats.http.desk import Desk
 from services.stats.http.page import SHOWN, TEXTS, Page
 from shared.cloudevents import to_value
@@ -122,6 +124,16 @@ def test_a_period_is_said_by_its_days() -> None:
     (week,) = (view for view in SHOWN if view.released == "reports.week_part")
     one = next(each for each in RELEASED if each.period == "2025-W07-2025-02" and each.table == week.released)
     assert "10 tot en met 16 februari 2025" in page.section(week, row_of(one))
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_how_a_report_ended_is_told_as_it_is_counted(language: str) -> None:
+    """Each outcome by the name that the downloads have, and what "done" means once, beside that table."""
+    page = page_of(language, "")
+    heads = Table(page).rows[-1][1:]
+    assert {called[-1] for called, _ in heads} == {names[language] for names in OUTCOMES.values()}
+    assert set(OUTCOMES) == set(spec.OUTCOMES)
+    assert page.count(TEXTS[language]["ended"]) == 1
 
 
 def test_a_page_without_figures_says_so() -> None:

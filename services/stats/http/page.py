@@ -72,11 +72,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "72h": "binnen 3 dagen",
         "7d": "binnen 7 dagen",
         "later": "later, of niet",
-        "in_time": "op tijd klaar",
-        "late": "te laat klaar",
-        "refused": "niet gedaan",
-        "withdrawn": "ingetrokken",
-        "open": "nog niet klaar",
+        "ended": "Het team zegt zelf dat het klaar is. Meestal is het dan opgelost. Soms vond het team niets "
+        "meer, of kon het er niets aan doen. Is een melding niet voor een team, dan gaat ze naar een ander "
+        "team. Tot dat team klaar is, is de melding nog niet klaar.",
     },
     "en": {
         "name": "English",
@@ -128,11 +126,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "72h": "within 3 days",
         "7d": "within 7 days",
         "later": "later, or not",
-        "in_time": "done in time",
-        "late": "done late",
-        "refused": "not done",
-        "withdrawn": "taken back",
-        "open": "not done yet",
+        "ended": "The team itself says that it is done. Mostly it is solved then. Sometimes the team found "
+        "nothing any more, or could do nothing about it. If a report is not for a team, it goes to another "
+        "team. Until that team is done, the report is not done yet.",
     },
 }
 _HTML: dict[int | str, dict[str, Any]] = {
@@ -179,6 +175,7 @@ class Page:
         named = {one.id: one.names for one in town.area_sets[town.primary_area_set].areas.values()}
         named |= {one.id: one.names for one in town.categories.values()}
         named |= {one.id: one.names for one in town.statistics.incidents.categories}
+        named |= codes.OUTCOMES
         self._names = {code: town.text(names, language) for code, names in named.items()}
 
     def _name(self, code: str) -> str:
@@ -238,6 +235,7 @@ class Page:
         titles = "".join(f'<th role="columnheader" scope="col">{one}</th>' for one in heads)
         rows = "".join(self._row(columns, heads, one) for one in found[:MANY_ROWS])
         cut = f"<p>{says['cut']}</p>" if len(found) > MANY_ROWS else ""
+        cut += f"<p>{says['ended']}</p>" if "outcome" in view.columns else ""
         label = f"{says[view.topic]}, {says[view.name]}, {period}"
         where = f"{self._name(self._area)}, " if wanted else ""
         # The roles keep it a table for those who listen, where a narrow screen shows a row as a block.

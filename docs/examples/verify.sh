@@ -1,9 +1,9 @@
 #!/bin/sh
 # Verify every release of ibuurt.statistics.v1, one record's value a line on standard input:
 #   kcat ... -f '%s\n' > releases.jsonl && sh verify.sh KEY [KEY ...] < releases.jsonl
-# KEY is a public key of the municipality, 64 hexadecimal digits. Ends with 0 where all is right, with 1 where
-# something is not, or nothing came, said on standard error; what is no release is left, and the chain goes on
-# without it.
+# KEY is a public key of the municipality, 64 hexadecimal digits; name those before it too, in any order. Ends
+# with 0 where all is right, with 1 where something is not, or nothing came, said on standard error; what is no
+# release is left, and the chain goes on without it.
 set -u
 export LC_ALL=C
 [ $# -gt 0 ] || { echo "usage: verify.sh KEY [KEY ...]" >&2; exit 2; }
@@ -23,6 +23,8 @@ done
 sha256() { openssl dgst -sha256 -r "$1" | cut -c1-64; }
 wrong() { echo "record $record, number $number: $1" >&2; faults=$((faults + 1)); }
 
+# The key that signs, and those that another one has followed: whoever stole one of them signs with it still.
+current='' retired=''
 record=0 releases=0 faults=0 last=0000000000000000000000000000000000000000000000000000000000000000
 : > "$dir/seen"
 : > "$dir/periods"
@@ -50,6 +52,8 @@ while IFS= read -r value; do
     { echo "$digest record $record, number $number: it does not follow release $releases" >> "$dir/early"; continue; }
   period=$(jq -r '"\(.table) \(.period) \(.edition)"' "$dir/value")
   grep -qxF "$period" "$dir/periods" && { wrong "a second release of $period"; continue; }
+  case "$retired " in *" $key "*) wrong "its key was replaced, $key"; continue ;; esac
+  [ "$key" = "$current" ] || { retired="$retired $current"; current=$key; }
   releases=$number last=$digest
   echo "$whole" >> "$dir/seen"
   printf '%s\n' "$period" >> "$dir/periods"

@@ -15,12 +15,15 @@ import pytest
 import pytest_asyncio
 
 from services.stats import saying_again, verifying
+from services.stats.core.release import NOTHING_BEFORE, Link, noisy, unsigned
+from services.stats.signing import Signer
+from shared.cloudevents import to_value
 from shared.errors import Refusal
-from shared.events import STATISTICS
+from shared.events import STATISTICS, StatisticsReleased
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.stats_harness import ROOT, SECRET, Stats, on_topic, put, report, stats_of
 from tests.integration.test_stats_closing import CLOSED, NOON, OCTOBER_CLOSED, close
-from tests.integration.test_stats_reading import FORGED
+from tests.integration.test_stats_reading import FORGED, _next
 from tests.spine import delete_records, read_topic, until
 from tests.stats_town import SPEC
 
@@ -204,15 +207,15 @@ async def by_script(stats: Stats) -> subprocess.CompletedProcess[str]:
     """What docs/examples/verify.sh says of the topic, record by record, as kcat gives it."""
     records = await read_topic(stats.bootstrap, STATISTICS.name)
     return await scripted(
-        stats.signer.public,
+        [stats.signer.public],
         *(one.value.decode() for partition in records.values() for one in partition if one.value),
     )
 
 
-async def scripted(key: str, *values: str) -> subprocess.CompletedProcess[str]:
+async def scripted(keys: list[str], *values: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        ["sh", "docs/examples/verify.sh", key],
+        ["sh", "docs/examples/verify.sh", *keys],
         input="".join(f"{value}\n" for value in values),
         capture_output=True,
         text=True,
@@ -235,7 +238,7 @@ async def test_a_subscriber_with_jq_and_openssl_comes_to_the_same(stats: Stats) 
 @needs_tools
 async def test_a_script_that_was_given_nothing_has_verified_nothing() -> None:
     """As where the topic is empty, or was read by somebody who may not."""
-    said = await scripted("0" * 64)
+    said = await scripted(["0" * 64])
     assert (said.returncode, said.stdout) == (1, "")
     assert said.stderr.startswith(
         "no release came, so nothing is verified: read the topic from its beginning"
@@ -275,6 +278,45 @@ async def test_a_subscriber_sees_each_forgery(stats: Stats) -> None:
         assert f"record {at}, number {one.number}" in said.stderr
     end = f"{len(forged)} records are not right; up to them {len(releases)} releases follow one another"
     assert end in said.stderr
+
+
+def chain_of(*periods: tuple[Signer, str]) -> list[StatisticsReleased]:
+    """Releases that follow one another, each of its period and by its key."""
+    made: list[StatisticsReleased] = []
+    table = SPEC.table("reports.week_part")
+    for signer, period in periods:
+        after = Link(made[-1].number, made[-1].digest) if made else Link(0, NOTHING_BEFORE)
+        made.append(signer.sign(unsigned(SPEC, table, period, after, noisy(table, [4, 5, 6], [1, 0, -1]))))
+    return made
+
+
+@needs_tools
+async def test_a_key_that_was_replaced_signs_no_more() -> None:
+    """A thief of the old key makes the next release, before the municipality does: it is named, and the real
+    one is right. In whatever order the keys are given; also with a third key, where each before it is stolen,
+    and where all of it stands there again, as after a loss."""
+    old, new, third = Signer(SECRET), Signer("n" * 32), Signer("t" * 32)
+    weeks = [f"2026-W{week}-2026-10" for week in (40, 41, 42, 43)]
+    chain = chain_of((old, weeks[0]), (new, weeks[1]), (new, weeks[2]), (third, weeks[3]))
+    forged = chain_of((old, weeks[0]), (new, weeks[1]), (old, weeks[2]))[-1:]
+    forged += [signer.sign(_next(chain[3], "2026-W44-2026-10")) for signer in (old, new)]
+
+    def lines(*releases: StatisticsReleased) -> list[str]:
+        return [(to_value(one) or b"").decode() for one in releases]
+
+    keys = [old.public, new.public, third.public]
+    for given in (keys, keys[::-1]):
+        good = await scripted(given, *lines(*chain, *chain))
+        assert (good.returncode, good.stderr) == (0, "")
+        assert good.stdout == f"4 releases are right, the newest is {chain[3].digest}\n"
+        told = await scripted(given, *lines(*chain[:2], forged[0], *chain[2:], *forged[1:]))
+        assert told.returncode == 1
+        assert told.stderr.splitlines() == [
+            f"record 3, number 3: its key was replaced, {old.public}",
+            f"record 6, number 5: its key was replaced, {old.public}",
+            f"record 7, number 5: its key was replaced, {new.public}",
+            "3 records are not right; up to them 4 releases follow one another",
+        ]
 
 
 @needs_tools

@@ -44,6 +44,25 @@ async def best(
     return rows
 
 
+async def best_of_weeks(connection: Any, table: str, since: str, until: str) -> Sequence[Mapping[str, Any]]:
+    """The same of a table of week-parts: their month's final edition where that is out, which has
+    them too, and better. The name of a week-part ends with that of its month."""
+    rows: Sequence[Mapping[str, Any]] = await connection.fetch(
+        """SELECT p.period, coalesce(f.digest, p.digest) AS digest, coalesce(f.edition, p.edition) AS edition,
+               coalesce(f.state, p.state) AS state
+           FROM release p LEFT JOIN release f
+             ON f.shown_at IS NOT NULL AND f.edition = 'final' AND f.state = 'released'
+             AND f.table_id = replace(p.table_id, '.week_part', '.month') AND f.period = right(p.period, 7)
+           WHERE p.shown_at IS NOT NULL AND p.table_id = $1
+             AND p.period COLLATE "C" >= $2 AND p.period COLLATE "C" <= $3
+           ORDER BY p.period COLLATE "C" """,
+        table,
+        since,
+        until,
+    )
+    return rows
+
+
 async def newest(connection: Any, table: str) -> Mapping[str, Any] | None:
     """The newest period of a table, and its release that says most."""
     row: Mapping[str, Any] | None = await connection.fetchrow(

@@ -38,6 +38,7 @@ class Public:
     """A running stats, and what is released in it."""
 
     url: str
+    dsn: str
     session: aiohttp.ClientSession
     shown: list[StatisticsReleased]
     hidden: list[StatisticsReleased]
@@ -74,7 +75,7 @@ async def public(infrastructure: Infrastructure, dsn: str, folder: Path) -> Asyn
         running_process("stats", env, folder / "stats.log") as process,
         aiohttp.ClientSession() as session,
     ):
-        yield Public(process.url, session, shown, hidden)
+        yield Public(process.url, dsn, session, shown, hidden)
 
 
 @pytest.fixture
@@ -151,6 +152,45 @@ async def test_statistics_have_bounds_and_rates_and_nothing_that_is_not_shown(st
         all_of_it = await stats.json(f"/v1/statistics/{table}")
         assert all_of_it["figures"]
         assert not {each["release"] for each in all_of_it["figures"]} & {each.digest for each in stats.hidden}
+
+
+async def test_week_parts_are_those_of_their_months_final_edition_once_it_is_out(stats: Public) -> None:
+    """In JSON and CSV, with its margin and digest, so that weeks and districts add up; until then, and where
+    the final edition is withheld or not shown, those that were released for the week-part alone."""
+    february = stats.release("reports.month", "2025-02", "final")
+    connection = await postgres.connect(stats.dsn, "test")
+    await connection.execute(
+        "UPDATE release SET shown_at = NULL WHERE edition = 'final' AND period = '2025-03'"
+    )
+    await connection.execute(
+        "UPDATE release SET state = 'withheld' WHERE edition = 'final' AND period = '2025-01'"
+    )
+    await connection.close()
+    told = await stats.json("/v1/statistics/reports/week_part?area=oakwood")
+    parts = {one["period"]: one for one in told["figures"]}
+    assert len(parts) == len(told["figures"]) == 16
+    assert {period: one["edition"] for period, one in parts.items()} == {
+        period: "final" if period.endswith("2025-02") else "first" for period in parts
+    }
+    final = {
+        cell.cell[0]: (cell.tenths or 0) / 10
+        for cell in february.cells
+        if cell.table == "reports.week_part" and cell.cell[1] == "oakwood"
+    }
+    mine = {period: one for period, one in parts.items() if one["edition"] == "final"}
+    assert {period: one["value"] for period, one in mine.items()} == final
+    assert {one["release"] for one in mine.values()} == {february.digest}
+    assert {one["margin"] for one in mine.values()} == {february.margins["reports.week_part"] / 10}
+    assert all("week_part" not in one for one in parts.values())
+    area = await stats.json("/v1/statistics/reports/month_area?area=oakwood&period=2025-02")
+    assert sum(final.values()) == pytest.approx(area["figures"][0]["value"])
+    first = stats.release("reports.week_part", "2025-W10-2025-03")
+    assert parts[first.period]["release"] == first.digest
+    _, written, _ = await stats.get("/v1/statistics/reports/week_part?area=oakwood&format=csv")
+    rows = list(csv.DictReader(io.StringIO(written.decode())))
+    assert [(row["period"], float(row["value"]), row["release"]) for row in rows] == [
+        (one["period"], one["value"], one["release"]) for one in told["figures"]
+    ]
 
 
 async def test_head_is_answered_as_get_is_without_a_body(stats: Public) -> None:

@@ -138,7 +138,10 @@ def _cells_of(path: str, answer: Answer) -> Iterator[tuple[Cell, float]]:
         else:
             rows = json.loads(answer.body)["figures"]
         for row in rows:
-            place = tuple(sorted((column, row[column]) for column in view.columns))
+            named = {column: row[column] for column in view.columns}
+            if name == "week_part" and row["edition"] == "final":
+                named["week_part"] = row["period"]
+            place = tuple(sorted(named.items()))
             yield (row["release"], view.cells, place), float(row["value"])
 
 

@@ -67,8 +67,10 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
     content = {writing.JSON: {"schema": _SCHEMA}, writing.CSV: {"schema": {"type": "string"}}}
 
     async def get_statistics(request: Request) -> Response:
-        """Released figures, with the bound of each one's error, which holds in 95 % of all cells. Periods
-        that were withheld are named. Ten years at most: the newest, unless `from` and `until` say which."""
+        """Released figures, with the bound of each one's error, which holds in 95 % of all cells. Of a month
+        and its week-parts those of the month's final edition, once it is out: `edition` and `release` say
+        which. Periods that were withheld are named. Ten years at most: the newest, unless `from` and `until`
+        say which."""
         given = asked.query(request, names)
         wanted = {
             column: [code]
@@ -78,7 +80,11 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
         shape = asked.chosen(given, "format", asked.FORMATS, "json")
         span = asked.span(given, grain, datetime.now(desk.municipality.tz).date())
         async with connection(desk) as taken:
-            found = await queries_public.best(taken, view.released, *span, final=view.of_final)
+            found = (
+                await queries_public.best_of_weeks(taken, view.released, *span)
+                if grain == "week_part"
+                else await queries_public.best(taken, view.released, *span, final=view.of_final)
+            )
         etag = etag_of(
             view.cells,
             shape or "",
@@ -109,14 +115,29 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
 async def _of_each(
     desk: Desk, view: View, found: Rows, wanted: Mapping[str, Sequence[str]]
 ) -> AsyncIterator[tuple[Mapping[str, Any], list[Figure]]]:
-    """The figures of one release after another: never more than one is in memory."""
+    """The figures of one period after another: never more than one release is in memory, and none is read
+    twice, since the week-parts of a month follow one another."""
+    digest, of_release = "", list[Figure]()
     for one in found:
         if one["state"] == "withheld":
             continue
-        async with connection(desk) as taken:
-            content = await queries_public.content_of(taken, one["digest"])
-        release = figures.release_of(content or b"{}")
-        yield one, [each for each in figures.figures(release, wanted) if each.table == view.cells]
+        if one["digest"] != digest:
+            digest = one["digest"]
+            async with connection(desk) as taken:
+                content = await queries_public.content_of(taken, digest)
+            release = figures.release_of(content or b"{}")
+            of_release = [each for each in figures.figures(release, wanted) if each.table == view.cells]
+        yield one, [_of_part(each, view) for each in of_release if _is_of(each, one["period"])]
+
+
+def _is_of(figure: Figure, period: str) -> bool:
+    """Whether it is of this period: a month's final edition has those of all its week-parts."""
+    return figure.place.get("week_part", period) == period
+
+
+def _of_part(figure: Figure, view: View) -> Figure:
+    """The figure as a release of its week-part alone would have it: the period says which it is."""
+    return figure._replace(place={column: figure.place[column] for column in view.columns})
 
 
 async def _json(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.stats.core import spec
+from services.stats.core.figures import Figure, Rate
 from services.stats.core.release import NOTHING_BEFORE, Link
 from services.stats.core.spec import spec_of
 from services.stats.http.codes import OUTCOMES
@@ -134,6 +135,16 @@ def test_how_a_report_ended_is_told_as_it_is_counted(language: str) -> None:
     assert {called[-1] for called, _ in heads} == {names[language] for names in OUTCOMES.values()}
     assert set(OUTCOMES) == set(spec.OUTCOMES)
     assert page.count(TEXTS[language]["ended"]) == 1
+
+
+def test_the_bounds_that_are_shown_are_never_nearer_than_those_that_hold() -> None:
+    """Rounded outwards, below 0 too, and a bound that is whole already stays."""
+    page = Page(Desk(None, TOWN, (SPEC,)), "en", ("en",), "")
+    assert page._bounds(Rate(9, 1.236, 0.451), "up_to", 2) == "0.78 to 1.69"
+    assert page._bounds(Rate(9, 0.234, 1.351), "up_to", 2) == "\u22121.12 to 1.59"
+    assert page._bounds(Figure("t", {}, 12.3, 5.9), "and", 1) == "6.4 and 18.2"
+    assert page._bounds(Figure("t", {}, 3, 15.0), "and", 1) == "\u221212 and 18"
+    assert page._bounds(Rate(9, 2.5, 0.1), "up_to", 2) == "2.40 to 2.60"
 
 
 def test_a_page_without_figures_says_so() -> None:

@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,11 @@ def test_a_rates_bound_holds_as_often_as_the_counts(scale: int, count: int, livi
     for error in drawn:
         shown = rate(Figure("t", {"area": "oakwood"}, count + error, margin), {"oakwood": living})
         assert shown is not None
-        # The value is rounded too, by half of a thousandth at most.
-        held += abs(shown.value - count * 1000 / living) <= shown.margin + 0.0005
-        assert shown.margin >= margin * 1000 / living - 1e-9
-        assert shown.margin < margin * 1000 / living + 0.001 + 1e-9
+        # Exactly, by what a reader has: the two numbers as they are written.
+        value, bound = Fraction(str(shown.value)), Fraction(str(shown.margin))
+        held += value - bound <= Fraction(count * 1000, living) <= value + bound
+        # The value is rounded by half of a thousandth at most, and the margin up.
+        assert bound < Fraction(str(margin)) * 1000 / living + Fraction("0.0015")
     assert held == counts
     deviation = math.sqrt(0.05 * 0.95 / len(drawn))
     assert 0.95 - 5 * deviation < held / len(drawn) < 0.98

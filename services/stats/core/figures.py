@@ -3,7 +3,6 @@ what was published; nothing is counted here.
 """
 
 import json
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,6 +10,7 @@ Topic = Literal["recorded-crime", "reports", "answers"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
 COLUMNS = ("week_part", "area", "category", "took", "outcome")
 PER = 1000
+THOUSANDTHS = 1000
 
 
 class View(NamedTuple):
@@ -107,9 +107,13 @@ def figures(release: Mapping[str, Any], wanted: Mapping[str, Collection[str]]) -
 
 def rate(figure: Figure, inhabitants: Mapping[str, int]) -> Rate | None:
     """Per 1,000 inhabitants of its area; None where nobody is known to live there. The number of inhabitants
-    is taken to be exact, so that the error is the figure's own, and it is rounded up."""
+    is taken to be exact, so that the error is the figure's own, and what the value is rounded by; it is
+    rounded up."""
     living = inhabitants.get(figure.place.get("area", ""), 0)
     if not living:
         return None
-    margin = math.ceil(round(figure.margin * PER * PER / living, 6)) / PER
-    return Rate(living, round(figure.value * PER / living, 3), margin)
+    # In whole numbers, since a bound holds exactly or not: thousandths times those who live there.
+    value, margin = (round(10 * told) * PER * THOUSANDTHS // 10 for told in (figure.value, figure.margin))
+    shown = (2 * value + living) // (2 * living)
+    bound = -(-(margin + abs(shown * living - value)) // living)
+    return Rate(living, shown / THOUSANDTHS, bound / THOUSANDTHS)

@@ -1,5 +1,6 @@
 """A plain page of what was released last, in words of level B1. It works without JavaScript."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from html import escape
@@ -275,7 +276,14 @@ class Page:
         return f"{days} {said} {first.year}" if one.grain == "week_part" else f"{said} {first.year}"
 
     def _bounds(self, figure: Figure | figures.Rate, word: str, digits: int) -> str:
-        low, high = figure.value - figure.margin, figure.value + figure.margin
+        # Outwards: what is between the bounds as they are is between those that are shown.
+        low, high = (
+            away(round(bound * 10**digits, 6)) / 10**digits
+            for away, bound in (
+                (math.floor, figure.value - figure.margin),
+                (math.ceil, figure.value + figure.margin),
+            )
+        )
         return f"{self._number(low, digits)} {self._says[word]} {self._number(high, digits)}"
 
     def _number(self, value: float, digits: int = 1) -> str:

@@ -87,7 +87,7 @@ def _tabular(resource: Mapping[str, Any], text: str) -> list[str]:
         dialect["lineTerminator"]
     ):
         found.append("line ends")
-    keys = set()
+    keys, key = set(), schema.get("primaryKey", ())
     for row in rows:
         if len(row) != len(fields):
             found.append("a row's length")
@@ -99,8 +99,9 @@ def _tabular(resource: Mapping[str, Any], text: str) -> list[str]:
             elif field["type"] == "number" and not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
                 found.append(f"{field['name']} is no number")
         named = dict(zip(head, row, strict=True))
-        keys.add(tuple(named[name] for name in schema["primaryKey"]))
-    if len(keys) != len(rows):
+        keys.add(tuple(named[name] for name in key))
+        found += [f"{name} of the key is missing" for name in key if named[name] in schema["missingValues"]]
+    if key and len(keys) != len(rows):
         found.append("primary key")
     return found
 
@@ -120,7 +121,7 @@ def test_a_data_package_is_what_its_standard_and_its_own_description_say(release
 PLANTED: dict[str, tuple[Callable[[bytes], bytes], set[str]]] = {
     "a row twice": (
         lambda text: text + text.splitlines(keepends=True)[-1],
-        {"bytes", "hash", "rows", "primary key"},
+        {"bytes", "hash", "rows"},
     ),
     "a row gone": (lambda text: b"".join(text.splitlines(keepends=True)[:-1]), {"bytes", "hash", "rows"}),
     "other line ends": (lambda text: text.replace(b"\r\n", b"\n"), {"bytes", "hash", "line ends"}),
@@ -143,12 +144,28 @@ def test_a_package_with_a_fault_is_none(plant: str) -> None:
     assert found <= set(faults(writing.zipped(files)))
 
 
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [(("table", *COLUMNS), "category of the key is missing"), (("area",), "primary key")],
+)
+def test_a_key_that_is_none_is_a_fault(columns: tuple[str, ...], missing: str) -> None:
+    """One of columns that may be empty, and one that two rows have."""
+    release = next(one for one in RELEASED if (one.table, one.edition) == ("reports.month", "final"))
+    with zipfile.ZipFile(io.BytesIO(made(release, "package.zip"))) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    package = json.loads(files["datapackage.json"])
+    package["resources"][0]["schema"]["primaryKey"] = list(columns)
+    files["datapackage.json"] = writing.as_json(package)
+    assert missing in faults(writing.zipped(files))
+
+
 @pytest.mark.parametrize("release", KINDS, ids=NAMED)
 def test_every_figure_has_its_bound_in_every_form(release: StatisticsReleased) -> None:
-    """JSON and CSV say the same of all cells, in their order."""
+    """JSON and CSV say the same of all cells, in their order, each once."""
     told = json.loads(made(release, "figures.json"))["figures"]
     rows = list(csv.DictReader(io.StringIO(made(release, "figures.csv").decode())))
     assert len(told) == len(rows) == len(release.cells)
+    assert len({tuple(row[name] for name in ("table", *COLUMNS)) for row in rows}) == len(rows)
     for cell, one, row in zip(release.cells, told, rows, strict=True):
         value = cell.value if cell.tenths is None else cell.tenths / 10
         assert one["value"] == float(row["value"]) == value

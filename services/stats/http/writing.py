@@ -113,7 +113,7 @@ def data_package(release: Mapping[str, Any], files: Mapping[str, bytes], license
                 **_resource("figures", csv_file, CSV, files[csv_file]),
                 "rows": files[csv_file].count(b"\r\n") - 1,
                 "dialect": {"delimiter": ",", "lineTerminator": "\r\n", "quoteChar": '"', "header": True},
-                "schema": {"fields": fields, "missingValues": [""], "primaryKey": ["table", *COLUMNS]},
+                "schema": {"fields": fields, "missingValues": [""]},
             },
             {
                 "profile": "data-resource",

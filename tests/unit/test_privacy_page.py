@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.privacy.generated import ATTACKS, ELSEWHERE, parts, rewritten
+from services.stats import noise
 from services.stats.core.facts import facts
 from services.stats.core.spec import Spec
 from shared.errors import Refusal
@@ -49,6 +50,26 @@ def test_a_page_without_a_marker_is_refused(broken: str) -> None:
         rewritten(PAGE.replace(broken, "<!-- gone: generated"), parts())
     with pytest.raises(Refusal, match="each marker once"):
         rewritten(PAGE + PAGE[PAGE.index("<!-- times") :], parts())
+
+
+@pytest.mark.parametrize(("reports", "points"), [(100, 40), (300, 11), (1_000, 4)])
+def test_what_few_reports_say_of_how_long_it_took_is_as_the_page_says(reports: int, points: int) -> None:
+    """By simulation, of the share within a day, which is three of six figures; the worst of many shares."""
+    said = {
+        100: "with 100 it is 40",
+        300: "at most 11 points off where there were 300",
+        1_000: "1,000 it is 4",
+    }
+    assert said[reports] in PAGE
+    drawn = noise.draw(7, 6 * 20_000)
+    places = [drawn[first : first + 6] for first in range(0, len(drawn), 6)]
+    centile = []
+    for share in (0.1, 0.5, 0.9):
+        off = sorted(
+            abs((reports * share + sum(one[:3])) / max(1, reports + sum(one)) - share) for one in places
+        )
+        centile.append(100 * off[int(0.95 * len(off))])
+    assert 0.7 * points < max(centile) < points + 0.5
 
 
 @pytest.mark.parametrize("scale", [2, 3, 10])

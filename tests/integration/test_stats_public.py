@@ -148,6 +148,11 @@ async def test_statistics_have_bounds_and_rates_and_nothing_that_is_not_shown(st
     city = await stats.json("/v1/statistics/recorded-crime/month_city?period=2025-03")
     areas = await stats.json("/v1/statistics/recorded-crime/month_area?period=2025-03")
     assert city["figures"][0]["value"] == pytest.approx(sum(each["value"] for each in areas["figures"]))
+    assert city["figures"][0]["inhabitants"] == sum(each.get("inhabitants", 0) for each in areas["figures"])
+    topics = await stats.json("/v1/statistics/reports/month_category?period=2025-03")
+    assert all(
+        each["per_1000"] == pytest.approx(each["value"] / 56.5, abs=0.0005) for each in topics["figures"]
+    )
     for table in ("reports/week_part", "answers/took", "answers/outcome", "reports/month"):
         all_of_it = await stats.json(f"/v1/statistics/{table}")
         assert all_of_it["figures"]
@@ -191,6 +196,31 @@ async def test_week_parts_are_those_of_their_months_final_edition_once_it_is_out
     assert [(row["period"], float(row["value"]), row["release"]) for row in rows] == [
         (one["period"], one["value"], one["release"]) for one in told["figures"]
     ]
+
+
+async def test_csv_names_what_was_withheld_as_json_does(stats: Public) -> None:
+    """By a line of its own among the others, without figures."""
+    connection = await postgres.connect(stats.dsn, "test")
+    await connection.execute(
+        "UPDATE release SET state = 'withheld' WHERE table_id = 'reports.month' AND period = '2025-02'"
+    )
+    await connection.close()
+    for table in ("month", "month_city"):
+        path = f"/v1/statistics/reports/{table}"
+        told = await stats.json(path)
+        assert told["withheld"] == ["2025-02"]
+        assert "2025-02" not in {one["period"] for one in told["figures"]}
+        _, written, _ = await stats.get(f"{path}?format=csv")
+        rows = list(csv.DictReader(io.StringIO(written.decode())))
+        assert [row["period"] for row in rows] == sorted(row["period"] for row in rows)
+        (withheld,) = (row for row in rows if row["state"] != "released")
+        assert {name: value for name, value in withheld.items() if value} == {
+            "period": "2025-02",
+            "edition": "final",
+            "state": "withheld",
+            "release": stats.release("reports.month", "2025-02", "final").digest,
+        }
+        assert len(rows) == len(told["figures"]) + 1
 
 
 async def test_head_is_answered_as_get_is_without_a_body(stats: Public) -> None:

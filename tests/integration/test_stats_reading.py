@@ -296,6 +296,8 @@ async def test_a_spec_is_for_its_version(stats: Stats) -> None:
     with pytest.raises(Refusal, match=r"town-2 begins on 2026-10-01, but .* has its noise already"):
         await settled(id="town-2", tables=tables)
     later = tuple(table.model_copy(update={"since": date(2027, 1, 1)}) for table in tables)
+    with pytest.raises(Refusal, match=r"town-2 begins on 2026-10-01, but incidents\."):
+        await settled(id="town-2", tables=(*later[:4], *tables[4:]))
     both = await settled(id="town-2", tables=later)
     assert [spec.id for spec in both] == ["town-1", "town-2"]
     renewed = Stats(stats.bootstrap, stats.dsn, stats.pool, both, SECRET)

@@ -21,6 +21,7 @@ from services.stats.core.figures import COLUMNS, VIEWS, Figure, figures, rate, r
 from services.stats.core.release import NOTHING_BEFORE, Link, unsigned
 from services.stats.core.spec import spec_of
 from services.stats.http import writing
+from services.stats.http.desk import Desk
 from services.stats.http.releases import _made
 from shared.cloudevents import to_value
 from shared.events import StatisticsReleased
@@ -225,6 +226,19 @@ def test_where_nobody_is_known_to_live_there_is_no_rate() -> None:
     """No division by nothing, and no rate of a place that is not one."""
     for place in ({}, {"area": "unknown"}, {"area": "harbour"}):
         assert rate(Figure("t", place, 3, 6), {"oakwood": 10, "harbour": 0}) is None
+
+
+def test_a_rate_of_the_whole_town_needs_the_inhabitants_of_every_area() -> None:
+    """Otherwise it would be of some of them, and too high."""
+    town = read(Path(__file__).parents[2] / "deploy/municipalities/ibuurt")
+    known = Desk(None, town, ()).inhabitants
+    whole = sum(town.statistics.inhabitants.values())
+    assert known == {**town.statistics.inhabitants, "": whole}
+    assert (shown := rate(Figure("t", {"category": "noise"}, 113, 6), known)) is not None
+    assert (shown.inhabitants, shown.value) == (whole, 2.0)
+    some = {area: number for area, number in town.statistics.inhabitants.items() if area != "harbour"}
+    statistics = town.statistics.model_copy(update={"inhabitants": some})
+    assert "" not in Desk(None, town.model_copy(update={"statistics": statistics}), ()).inhabitants
 
 
 def test_a_member_or_table_that_is_not_known_is_left_out() -> None:

@@ -106,9 +106,9 @@ def figures(release: Mapping[str, Any], wanted: Mapping[str, Collection[str]]) -
 
 
 def rate(figure: Figure, inhabitants: Mapping[str, int]) -> Rate | None:
-    """Per 1,000 inhabitants of its area; None where nobody is known to live there. The number of inhabitants
-    is taken to be exact, so that the error is the figure's own, and what the value is rounded by; it is
-    rounded up."""
+    """Per 1,000 inhabitants of its area, or of "", the whole town; None where nobody is known to live there.
+    The number of inhabitants is taken to be exact, so that the error is the figure's own, and what the value
+    is rounded by; it is rounded up."""
     living = inhabitants.get(figure.place.get("area", ""), 0)
     if not living:
         return None

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -31,9 +32,13 @@ class Desk:
     specs: tuple[Spec, ...]
     license: str = "CC0-1.0"
 
-    @property
+    @cached_property
     def inhabitants(self) -> Mapping[str, int]:
-        return self.municipality.statistics.inhabitants
+        """By area, and by "" of all of them, where it is known of each."""
+        town = self.municipality
+        known = town.statistics.inhabitants
+        areas = town.area_sets[town.primary_area_set].areas
+        return {**known, "": sum(known.values())} if known.keys() >= areas.keys() else known
 
     def codes(self, table: str, column: str) -> tuple[str, ...]:
         """What a column of a table can be, by every spec."""

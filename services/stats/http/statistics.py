@@ -19,6 +19,7 @@ from shared.documented import problems
 from shared.web import ANYWHERE, etag_of, has
 
 URL = "/v1/statistics"
+_BEFORE = ("period", "edition", "state")
 _AFTER = ("value", "margin", "inhabitants", "per_1000", "per_1000_margin", "release")
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -69,8 +70,9 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
     async def get_statistics(request: Request) -> Response:
         """Released figures, with the bound of each one's error, which holds in 95 % of all cells. Of a month
         and its week-parts those of the month's final edition, once it is out: `edition` and `release` say
-        which. Periods that were withheld are named. Ten years at most: the newest, unless `from` and `until`
-        say which."""
+        which. Periods that were withheld are named: in `withheld`, and as CSV by a line without figures whose
+        `state` says so. Rates are per 1,000 inhabitants of the area, or of the whole town. Ten years at most:
+        the newest, unless `from` and `until` say which."""
         given = asked.query(request, names)
         wanted = {
             column: [code]
@@ -115,11 +117,12 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
 async def _of_each(
     desk: Desk, view: View, found: Rows, wanted: Mapping[str, Sequence[str]]
 ) -> AsyncIterator[tuple[Mapping[str, Any], list[Figure]]]:
-    """The figures of one period after another: never more than one release is in memory, and none is read
-    twice, since the week-parts of a month follow one another."""
+    """The figures of one period after another, none of what was withheld: never more than one release is in
+    memory, and none is read twice, since the week-parts of a month follow one another."""
     digest, of_release = "", list[Figure]()
     for one in found:
         if one["state"] == "withheld":
+            yield one, []
             continue
         if one["digest"] != digest:
             digest = one["digest"]
@@ -163,9 +166,13 @@ async def _json(
 async def _csv(
     desk: Desk, view: View, found: Rows, wanted: Mapping[str, Sequence[str]]
 ) -> AsyncIterator[bytes]:
-    yield writing.rows_as_csv(("period", "edition", *view.columns, *_AFTER), ())
+    yield writing.rows_as_csv((*_BEFORE, *view.columns, *_AFTER), ())
+    empty = [""] * (len(view.columns) + len(_AFTER) - 1)
     async for one, of_it in _of_each(desk, view, found, wanted):
-        yield writing.rows_as_csv(None, [_row(desk, view, one, each) for each in of_it])
+        rows = [_row(desk, view, one, each) for each in of_it]
+        if one["state"] == "withheld":
+            rows = [[*_about(one), *empty, one["digest"]]]
+        yield writing.rows_as_csv(None, rows)
 
 
 def _row(desk: Desk, view: View, one: Mapping[str, Any], figure: Figure) -> list[Any]:
@@ -175,4 +182,8 @@ def _row(desk: Desk, view: View, one: Mapping[str, Any], figure: Figure) -> list
     )
     places = [figure.place[column] for column in view.columns]
     counted = [writing.plain(figure.value), writing.plain(figure.margin)]
-    return [one["period"], one["edition"], *places, *counted, *rated, one["digest"]]
+    return [*_about(one), *places, *counted, *rated, one["digest"]]
+
+
+def _about(one: Mapping[str, Any]) -> list[str]:
+    return [one[name] for name in _BEFORE]

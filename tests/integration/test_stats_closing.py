@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import struct
 import sys
 from collections import Counter
@@ -555,6 +556,38 @@ async def test_what_comes_after_the_last_day_of_an_imported_past_is_withheld(
         "what ends after 2026-10-31 is withheld, until close-history names a later day or none",
         "dry run: nothing was changed; with --by NAME they are",
     ]
+
+
+async def test_a_month_with_one_withheld_week_part_has_no_figures_in_its_final_edition(stats: Stats) -> None:
+    """Also where the month itself is released: the import was said to end within October, and then, after
+    one week-part was withheld by that, not to. Its totals would be worked out of a part that is not there."""
+
+    async def say(until: str | None) -> None:
+        await stats.pool.execute(
+            "INSERT INTO mending (at, who, command, detail) VALUES ($1, 'ann', 'close-history', $2)",
+            stats.now,
+            json.dumps({"subject": "incidents", "periods": 0, "until": until}),
+        )
+
+    await stats.count([incident(NOON)])
+    async with stats.serving():
+        await say("2026-10-11")
+        # The week-part from the 12th to the 18th closes on 22 November, and the next a week later.
+        await close(stats, datetime(2026, 11, 25, tzinfo=UTC))
+        await say(None)
+        await close(stats, datetime(2026, 12, 6, tzinfo=UTC))
+    october = {
+        (one.table, one.period, one.edition): one
+        for one in await stats.released()
+        if (one.table or "").startswith("incidents.") and (one.period or "").endswith("2026-10")
+    }
+    parts = {key[1]: one.state for key, one in october.items() if key[0] == "incidents.week_part"}
+    assert len(parts) == 5
+    assert [name for name, state in parts.items() if state == "withheld"] == ["2026-W42-2026-10"]
+    assert october["incidents.month", "2026-10", "first"].state == "released"
+    final = october["incidents.month", "2026-10", "final"]
+    assert (final.state, final.reason, final.cells) == ("withheld", "incomplete", ())
+    assert await on_topic(stats.bootstrap) == await stats.released()
 
 
 async def test_a_release_of_a_large_city_goes_out(

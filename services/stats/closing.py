@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -44,6 +44,13 @@ LOST = "records lost"
 log = structlog.get_logger()
 
 
+class Held(NamedTuple):
+    """How far the topics reached, not before `at`: all that was in time for what had closed by then."""
+
+    at: datetime
+    ends: Mapping[Place, int]
+
+
 class Closing:
     """Closes periods by the specs, oldest first. `run` ends by cancellation or by a Refusal."""
 
@@ -66,8 +73,8 @@ class Closing:
         self._source = source
         self._clock = clock
         self._appended = appended
-        # How far the topics reached when something was found to be due; None while nothing waits for it.
-        self._awaited: Mapping[Place, int] | None = None
+        # What a freeze waits for; None while nothing does.
+        self._held: Held | None = None
 
     async def run(self, checked: asyncio.Event) -> None:
         """Adopt what is on the topic once the relay has found it in order, then close what falls due."""
@@ -167,30 +174,34 @@ class Closing:
 
     async def freeze(self) -> bool:
         """Freeze what has closed, once everything was applied that had been written by then; returns whether
-        nothing waits for that. Periods of one end are frozen together: a month and its last week-part have
-        the same late reports."""
-        async with self._pool.acquire() as connection:
-            due = await queries_releases.due(connection, self._clock())
-        if due and self._awaited is None:
-            # Of a partition that holds nothing nothing will come.
-            extents = await self._extents()
-            self._awaited = {place: extent.stop for place, extent in extents.items() if extent}
-        while due:
-            if not await self._freeze_next():
-                return False
-            async with self._pool.acquire() as connection:
-                due = await queries_releases.due(connection, self._clock())
-        self._awaited = None
+        nothing waits for that. What closes while that is waited for is waited for anew. Periods of one end
+        are frozen together: a month and its last week-part have the same late reports."""
+        while await self._due(now := self._clock()):
+            held = self._held = self._held or await self._hold(now)
+            while await self._due(held.at):
+                if not await self._freeze_next(held):
+                    return False
+            self._held = None
         return True
 
-    async def _freeze_next(self) -> bool:
+    async def _due(self, at: datetime) -> bool:
+        async with self._pool.acquire() as connection:
+            return bool(await queries_releases.due(connection, at))
+
+    async def _hold(self, at: datetime) -> Held:
+        """What the topics hold now; `at` was before that."""
+        # Of a partition that holds nothing nothing will come.
+        extents = await self._extents()
+        return Held(at, {place: extent.stop for place, extent in extents.items() if extent})
+
+    async def _freeze_next(self, held: Held) -> bool:
         now = self._clock()
         async with self._pool.acquire() as connection, connection.transaction():
             await queries_releases.hold_closed(connection)
             applied = await queries_releases.offsets(connection, GROUP)
-            if any(applied.get(place, 0) < end for place, end in (self._awaited or {}).items()):
+            if any(applied.get(place, 0) < end for place, end in held.ends.items()):
                 return False
-            due = await queries_releases.due(connection, now)
+            due = await queries_releases.due(connection, held.at)
             for one in [one for one in due if one["ends"] == due[0]["ends"]]:
                 await self._freeze(connection, one, applied, now)
         return True

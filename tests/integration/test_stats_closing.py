@@ -280,6 +280,26 @@ async def test_a_freeze_waits_for_all_that_the_topics_held(stats: Stats) -> None
     assert f'"{REPORTS.name}/' in offsets
 
 
+async def test_a_freeze_waits_also_for_what_was_written_while_another_waited(stats: Stats) -> None:
+    """Eight days behind: what the topics held when the first period had closed says nothing of the one that
+    closed since. Its reports are in time, also where they are read long after."""
+    async with Writer(stats.bootstrap) as writer:
+        await writer.send([report(NOON)])
+        stats.now = CLOSED
+        await stats.closing.step()
+        async with stats.serving():
+            await until(lambda: stats.value("SELECT count(*) = 1 FROM lifecycle"))
+        await writer.send([report(NOON + days(5)) for _ in range(20)])
+    stats.now = CLOSED + days(8)
+    await stats.closing.step()
+    frozen = "SELECT name FROM period WHERE frozen_at IS NOT NULL"
+    assert await stats.rows(frozen) == [(FIRST,)]
+    async with stats.serving():
+        await close(stats, stats.now)
+    assert (await stats.counts("reports.week_part", FIRST))["oakwood",] == 1
+    assert (await stats.counts("reports.week_part", "2026-W41-2026-10"))["oakwood",] == 20
+
+
 async def test_a_freeze_waits_for_what_is_being_counted_and_what_comes_then_is_late(stats: Stats) -> None:
     """A report that was told its week-part is open is in it when that is frozen; the next one is told that it
     is closed."""

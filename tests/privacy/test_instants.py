@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.stats.closing import Closing
+from services.stats.closing import Closing, Held
 from services.stats.core.periods import Period, periods
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.stats_harness import Stats, report, stats_of
@@ -47,7 +47,7 @@ async def instants(stats: Stats, crowded: dict[Period, bool]) -> list[float]:
             def clock(moment: datetime = moment, began: float = began) -> datetime:
                 return moment + timedelta(seconds=time.perf_counter() - began)
 
-            stats.closing._awaited = {}
+            stats.closing._held = Held(closed, {})
             stats.closing._clock = clock
             await stats.closing.step()
         await stats.pool.execute("UPDATE release SET shown_at = released_at")

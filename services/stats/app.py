@@ -55,7 +55,9 @@ async def serve(settings: Settings, service: Service) -> None:
     )
     service.also(
         "horizon",
-        lambda: repeat("horizon", lambda: horizon.forget(service.pool, _now()), horizon.EVERY_SECONDS),
+        lambda: repeat(
+            "horizon", lambda: horizon.forget(service.pool, closing.draw, _now()), horizon.EVERY_SECONDS
+        ),
     )
     service.answer(queries.totals)
     await service.run(public_app(Desk(service.pool, town, tuple(known), settings.data_license)))

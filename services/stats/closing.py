@@ -75,6 +75,8 @@ class Closing:
         self._appended = appended
         # What a freeze waits for; None while nothing does.
         self._held: Held | None = None
+        # The horizon has it drawn too: two at once would do all the work twice.
+        self._drawing = asyncio.Lock()
 
     async def run(self, checked: asyncio.Event) -> None:
         """Adopt what is on the topic once the relay has found it in order, then close what falls due."""
@@ -142,7 +144,10 @@ class Closing:
 
     async def draw(self) -> None:
         """Draw the noise of every period that opens within DRAW_AHEAD, and of those of the past."""
-        now = self._clock()
+        async with self._drawing:
+            await self._draw_missing(self._clock())
+
+    async def _draw_missing(self, now: datetime) -> None:
         async with self._pool.acquire() as connection:
             known = await queries_releases.known_periods(connection)
             stored = {row["id"]: row["stored_at"] for row in await queries_releases.specs(connection)}

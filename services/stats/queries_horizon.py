@@ -3,7 +3,8 @@
 from datetime import date
 from typing import Any
 
-# Nothing that is not released yet counts what counts in that week-part.
+# No period that is drawn and not released yet counts what counts in that week-part. One that is not drawn has
+# no row and is not seen here: the caller has them drawn before.
 _RELEASED = """NOT EXISTS (
     SELECT FROM period p
     WHERE starts_with(p.table_id, '{subject}.') AND p.begins <= {row}.counted_in AND {row}.counted_in < p.ends

@@ -224,6 +224,7 @@ class Kept(NamedTuple):
 
     digest: str
     shown: bool
+    spec: str
     table: str
     period: str
     edition: str
@@ -234,7 +235,8 @@ class Kept(NamedTuple):
 async def kept(connection: Any) -> dict[int, Kept]:
     """Every release, by its number, in order."""
     rows = await connection.fetch(
-        """SELECT number, digest, shown_at IS NOT NULL AS shown, table_id, period, edition, state, released_at
+        """SELECT number, digest, shown_at IS NOT NULL AS shown, spec, table_id, period, edition, state,
+               released_at
            FROM release ORDER BY number"""
     )
     return {row["number"]: Kept(*tuple(row)[1:]) for row in rows}

@@ -1,6 +1,6 @@
 """Topic, database and ledger held against each other."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import aclosing
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from services.stats import queries_releases, signing
 from services.stats.core.auditing import Left, Read, chain, spent, unfit
 from services.stats.core.spec import Debit, Spec, overspent
 from services.stats.reading import on_topic
-from shared.cloudevents import from_record
+from shared.cloudevents import from_record, to_value
 from shared.cluster import Where
 from shared.errors import Poison, Refusal
 from shared.events import STATISTICS, StatisticsReleased
@@ -38,7 +38,8 @@ async def verify(connection: Any, where: Where, say: Say, known_left: int = 0) -
     read, unread = await read_topic(where)
     releases, left = chain(read, known.keys)
     none_of_it = [*unread, *_left(left)]
-    disagree = [*_held(releases, known), *_ledger(releases, known)]
+    otherwise = [one async for one in _shown(connection, releases, known)]
+    disagree = [*_held(releases, known), *otherwise, *_ledger(releases, known)]
     for fault in (*none_of_it, *disagree):
         say(fault)
     under_way = sum(number > len(releases) for number in known.releases)
@@ -89,6 +90,19 @@ def _held(releases: list[StatisticsReleased], known: Known) -> Iterator[str]:
     for number, kept in known.releases.items():
         if number > len(releases) and kept.shown:
             yield f"release {number} was shown and is not on the topic: `outbox resend`"
+
+
+async def _shown(connection: Any, releases: list[StatisticsReleased], known: Known) -> AsyncIterator[str]:
+    """What everybody is shown, each release by itself: together they are the memory of the topic again."""
+    for release in releases:
+        kept = known.releases.get(release.number)
+        if kept is None or kept.digest != release.digest:
+            continue
+        content, _ = await queries_releases.content(connection, release.number)
+        named = (kept.spec, kept.table, kept.period, kept.edition, kept.state)
+        published = (release.spec, release.table, release.period, release.edition, release.state)
+        if content != to_value(release) or named != published:
+            yield f"release {release.number} is shown otherwise than it was published: restore the database"
 
 
 def _ledger(releases: list[StatisticsReleased], known: Known) -> Iterator[str]:

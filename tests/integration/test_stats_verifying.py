@@ -91,6 +91,24 @@ async def _another_digest(database: Any) -> None:
     await database.execute("UPDATE release SET digest = repeat('a', 64) WHERE number = 2")
 
 
+async def _another_figure(database: Any) -> None:
+    content = await database.fetchval("SELECT content FROM release WHERE number = 1")
+    value = json.loads(content)["cells"][0]["value"]
+    forged = content.replace(f'"value":{value}'.encode(), f'"value":{value + 1}'.encode(), 1)
+    assert forged != content
+    await database.execute("UPDATE release SET content = $1 WHERE number = 1", forged)
+
+
+async def _one_word_more(database: Any) -> None:
+    await database.execute(
+        r"""UPDATE release SET content = '{"note":"x",'::bytea || substr(content, 2) WHERE number = 1"""
+    )
+
+
+async def _another_period(database: Any) -> None:
+    await database.execute("UPDATE release SET period = '2026-W39-2026-09' WHERE number = 1")
+
+
 async def _one_less(database: Any) -> None:
     await database.execute(
         """DELETE FROM ledger
@@ -126,6 +144,9 @@ async def _other_spec(database: Any) -> None:
 
 DISAGREE = (
     (_another_digest, "release 2 is another in the database: it is of another time"),
+    (_another_figure, "release 1 is shown otherwise than it was published: restore the database"),
+    (_one_word_more, "release 1 is shown otherwise than it was published: restore the database"),
+    (_another_period, "release 1 is shown otherwise than it was published: restore the database"),
     (_one_less, "the ledger says 0 of "),
     (_one_more, "the ledger has spent something on reports.month 2026-09, and there is no such release"),
     (_dearer, "the ledger says 1 of reports.month 2026-10, its release says 1/2"),

@@ -70,19 +70,24 @@ async def _make_role(connection: Any, role: str, secret: str) -> None:
 
 
 async def _grant(password: str, where: str, service: str) -> None:
-    """The service reads and writes its rows and changes no table; what the owner makes later included."""
     connection = await _connect(password, where, service)
     try:
-        await connection.execute(f"""
-            ALTER SCHEMA public OWNER TO "{service}_owner";
-            REVOKE ALL ON SCHEMA public FROM PUBLIC;
-            GRANT USAGE ON SCHEMA public TO "{service}";
-            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "{service}";
-            GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "{service}";
-            ALTER DEFAULT PRIVILEGES FOR ROLE "{service}_owner" IN SCHEMA public
-                GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{service}";
-            ALTER DEFAULT PRIVILEGES FOR ROLE "{service}_owner" IN SCHEMA public
-                GRANT USAGE, SELECT ON SEQUENCES TO "{service}";
-        """)
+        await connection.execute(rights(service))
     finally:
         await connection.close()
+
+
+def rights(service: str) -> str:
+    """The SQL by which the service reads and writes its rows and changes no table, what the owner makes later
+    included. It may have a table written anew (MAINTAIN), which stats destroys noise by; never emptied."""
+    return f"""
+        ALTER SCHEMA public OWNER TO "{service}_owner";
+        REVOKE ALL ON SCHEMA public FROM PUBLIC;
+        GRANT USAGE ON SCHEMA public TO "{service}";
+        GRANT SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON ALL TABLES IN SCHEMA public TO "{service}";
+        GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "{service}";
+        ALTER DEFAULT PRIVILEGES FOR ROLE "{service}_owner" IN SCHEMA public
+            GRANT SELECT, INSERT, UPDATE, DELETE, MAINTAIN ON TABLES TO "{service}";
+        ALTER DEFAULT PRIVILEGES FOR ROLE "{service}_owner" IN SCHEMA public
+            GRANT USAGE, SELECT ON SEQUENCES TO "{service}";
+    """

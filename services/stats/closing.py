@@ -318,17 +318,20 @@ class Closing:
         )
 
     async def destroy(self) -> None:
-        """Destroy noise and frozen counts of what was released KEEP ago; later, where a backup reads them."""
+        """Destroy noise and frozen counts of what was released KEEP ago. They leave the table's file later,
+        where a backup, or whatever else has a transaction open, may still read them."""
         now = self._clock()
         before = now - KEEP
         async with self._pool.acquire() as connection:
             if not (await queries_releases.late(connection, now, before)).destroyed:
                 return
+            await queries_releases.empty(connection, before)
             try:
-                async with connection.transaction():
-                    await queries_releases.destroy(connection, before)
+                gone = await queries_releases.rewrite(connection)
             except LockNotAvailableError:
-                log.warning("not_destroyed_yet", reason="somebody reads the table of periods")
+                gone = False
+        if not gone:
+            log.warning("not_destroyed_yet", reason="a transaction that is open may still read them")
 
     async def _may_release(self) -> bool:
         async with self._pool.acquire() as connection:

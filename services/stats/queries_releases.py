@@ -353,27 +353,44 @@ async def late(connection: Any, now: datetime, before: datetime) -> Late:
                   (SELECT min(released_at) FROM release WHERE shown_at IS NULL),
                   (SELECT min(r.released_at) FROM release r
                    JOIN period p ON r.table_id = p.table_id AND r.period = p.name
-                   WHERE r.edition = 'first' AND (p.noise IS NOT NULL OR p.counts IS NOT NULL))"""
+                   WHERE r.edition = 'first'
+                     AND (p.noise IS NOT NULL OR p.counts IS NOT NULL OR p.emptied))"""
     )
     since = zip(row, (now, now, before), strict=True)
     return Late(*(max(0.0, (until - due).total_seconds()) if due else 0.0 for due, until in since))
 
 
-async def destroy(connection: Any, before: datetime) -> None:
-    """Destroy noise and frozen counts of what was released before then, in the caller's transaction. Old
-    versions of rows stay in a table's file, readable, so the table gets a new one. Raises
-    LockNotAvailableError where somebody reads the table for more than a second, such as a backup."""
-    await connection.execute("SET LOCAL lock_timeout = '1s'")
-    await connection.execute("LOCK TABLE period IN ACCESS EXCLUSIVE MODE")
+async def empty(connection: Any, before: datetime) -> None:
+    """Take noise and frozen counts out of what was released before then. Old versions of the rows stay in the
+    table's file, readable, until `rewrite`."""
     await connection.execute(
-        """UPDATE period p SET noise = NULL, counts = NULL, offsets = NULL FROM release r
+        """UPDATE period p SET noise = NULL, counts = NULL, offsets = NULL, emptied = true FROM release r
            WHERE r.table_id = p.table_id AND r.period = p.name AND r.edition = 'first'
              AND r.released_at < $1 AND (p.noise IS NOT NULL OR p.counts IS NOT NULL)""",
         before,
     )
-    kept = await connection.fetch("SELECT * FROM period ORDER BY begins, table_id")
-    await connection.execute("TRUNCATE period")
-    await connection.copy_records_to_table("period", records=kept)
+
+
+async def rewrite(connection: Any) -> bool:
+    """Give the table of periods a new file, outside a transaction; returns whether no version of a row from
+    before it was emptied is left. What a transaction that is still open may see stays: a dump that had begun
+    would have no periods otherwise. Raises LockNotAvailableError where somebody reads the table for more than
+    a second."""
+    file = await connection.fetchval("SELECT pg_relation_filenode('period')")
+    await connection.execute("SET lock_timeout = '1s'")
+    try:
+        await connection.execute("VACUUM (FULL) period")
+    finally:
+        await connection.execute("RESET lock_timeout")
+    # What ended before relfrozenxid was left out. Whoever has not the right to do it is only warned, and the
+    # file is the same.
+    await connection.execute(
+        """UPDATE period p SET emptied = false FROM pg_class c
+           WHERE c.oid = 'period'::regclass AND pg_relation_filenode(c.oid) <> $1
+             AND p.emptied AND age(p.xmin) > age(c.relfrozenxid)""",
+        file,
+    )
+    return not await connection.fetchval("SELECT EXISTS (SELECT FROM period WHERE emptied)")
 
 
 async def history(connection: Any, subject: str) -> list[date]:

@@ -26,7 +26,8 @@ POINTS: dict[str, tuple[Any, str]] = {
     "before the event": (outbox, "append"),
     "before a commit": (Transaction, "_Transaction__commit"),
     "between the steps": (queries_releases, "next_frozen"),
-    "before the destruction": (queries_releases, "destroy"),
+    "before the destruction": (queries_releases, "empty"),
+    "before the table's new file": (queries_releases, "rewrite"),
 }
 
 

@@ -5,15 +5,20 @@ import itertools
 import json
 import struct
 import sys
+import uuid
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from asyncpg import InsufficientPrivilegeError
 from prometheus_client import CollectorRegistry
 
+from deploy.operator.databases import rights
 from services.notify.core.acts import TRANSITIONS
 from services.stats import queries_releases
+from services.stats.closing import KEEP, Closing
 from services.stats.core.adjusting import margins
 from services.stats.core.release import NOTHING_BEFORE, digest
 from services.stats.core.spec import Table
@@ -21,6 +26,7 @@ from services.stats.history import close_history
 from services.stats.measuring import measure
 from services.stats.metrics import ReleaseMetrics
 from services.stats.signing import is_signed
+from shared import postgres
 from shared.errors import Refusal
 from shared.events import (
     DISPATCHES,
@@ -452,33 +458,112 @@ async def test_a_process_that_dies_between_the_steps_leaves_each_done_or_undone(
     assert await stats.value("SELECT count(*) FROM ledger") == 9
 
 
-async def test_noise_and_frozen_counts_are_destroyed_after_thirty_days(stats: Stats) -> None:
-    """The release stays as it is: of a later leak nobody learns more than was published. No file of the
-    database has them any more, in an old version of a row either; a backup that reads them is waited for."""
-    noise = [1_111_111, -2_222_222, 3_333_333]
+NOISE = [1_111_111, -2_222_222, 3_333_333]
+
+
+async def _released_with_noise(stats: Stats) -> None:
     await stats.pool.execute(
-        "UPDATE period SET noise = $1 WHERE table_id = 'reports.week_part' AND name = $2", noise, FIRST
+        "UPDATE period SET noise = $1 WHERE table_id = 'reports.week_part' AND name = $2", NOISE, FIRST
     )
     async with stats.serving():
         await close(stats, CLOSED)
-        assert await _files_with(stats, noise)
-        stats.now = CLOSED + days(30.1)
-        async with stats.pool.acquire() as backup, backup.transaction():
-            before = await backup.fetch("SELECT noise FROM period")
-            await stats.closing.destroy()
-            assert await backup.fetch("SELECT noise FROM period") == before
-        for now, kept in ((CLOSED + days(29.9), True), (CLOSED + days(30.1), False)):
-            stats.now = now
-            await stats.closing.step()
-            row = await stats.rows(
-                """SELECT noise, counts, offsets FROM period
-                   WHERE table_id = 'reports.week_part' AND name = $1""",
-                FIRST,
-            )
-            assert (row[0] != (None, None, None)) is kept
-        assert await _files_with(stats, noise) == []
-        assert await stats.value("SELECT count(*) FROM period WHERE noise IS NOT NULL")
+    assert await _files_with(stats, NOISE)
+
+
+async def _destroyed(stats: Stats, closing: Closing | None = None) -> None:
+    """Wait until it is, in the row, in every file of the database, and by what the operator is told."""
+
+    async def gone() -> bool:
+        await (closing or stats.closing).destroy()
+        async with stats.pool.acquire() as connection:
+            return not (await queries_releases.late(connection, stats.now, stats.now - KEEP)).destroyed
+
+    await until(gone)
+    assert await stats.rows(KEPT, FIRST) == [(None, None, None)]
+    assert await _files_with(stats, NOISE) == []
+    # What is not released yet has its noise.
+    assert await stats.value("SELECT count(*) FROM period WHERE noise IS NOT NULL")
+
+
+KEPT = "SELECT noise, counts, offsets FROM period WHERE table_id = 'reports.week_part' AND name = $1"
+
+
+async def test_noise_and_frozen_counts_are_destroyed_after_thirty_days(stats: Stats) -> None:
+    """The release stays as it is: of a later leak nobody learns more than was published. No file of the
+    database has them any more, in an old version of a row either."""
+    await _released_with_noise(stats)
+    stats.now = CLOSED + days(29.9)
+    await stats.closing.step()
+    assert None not in (await stats.rows(KEPT, FIRST))[0]
+    stats.now = CLOSED + days(30.1)
+    await _destroyed(stats)
     assert (await stats.released())[0].cells
+
+
+@pytest.mark.parametrize("reads", ["before", "after"])
+async def test_a_backup_that_had_begun_has_every_period_as_it_was(stats: Stats, reads: str) -> None:
+    """pg_dump sees all as of its first moment and comes to each table later: while it may still read the
+    noise that is in the files, and is not told as destroyed."""
+    await _released_with_noise(stats)
+    stats.now = CLOSED + days(30.1)
+    await stats.closing.draw()
+    periods = "SELECT table_id, name, noise, counts FROM period ORDER BY 1, 2"
+    async with stats.pool.acquire() as backup, backup.transaction(isolation="repeatable_read", readonly=True):
+        await backup.fetch("SELECT number FROM release" if reads == "after" else periods)
+        before = await stats.rows(periods)
+        assert len(before) > 5
+        for _ in range(2):
+            await stats.closing.destroy()
+        assert [tuple(row) for row in await backup.fetch(periods)] == before
+        assert await stats.rows(KEPT, FIRST) == [(None, None, None)]
+        assert await _files_with(stats, NOISE)
+        async with stats.pool.acquire() as connection:
+            assert (await queries_releases.late(connection, stats.now, stats.now - KEEP)).destroyed > 0
+    await _destroyed(stats)
+
+
+async def test_what_died_before_the_files_were_rid_of_noise_is_done_by_the_next(stats: Stats) -> None:
+    """Also where autovacuum has been there meanwhile: it cleans rows and leaves their bytes."""
+    await _released_with_noise(stats)
+    stats.now = CLOSED + days(30.1)
+    async with stats.pool.acquire() as connection:
+        await queries_releases.empty(connection, stats.now - KEEP)
+        await connection.execute("VACUUM (FREEZE) period")
+    assert await stats.rows(KEPT, FIRST) == [(None, None, None)]
+    await _destroyed(stats)
+
+
+async def test_the_role_of_the_deployment_may_destroy_and_no_table_is_emptied(
+    stats: Stats, infrastructure: Infrastructure
+) -> None:
+    """It owns nothing. Without the right it says that nothing is destroyed, and goes on."""
+    await _released_with_noise(stats)
+    stats.now = CLOSED + days(30.1)
+    role = f"town_{uuid.uuid4().hex}"
+    for name in (role, f"{role}_owner"):
+        await stats.pool.execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'secret'")
+    await stats.pool.execute(rights(role))
+    there = urlsplit(stats.dsn)
+    pool = await postgres.open_pool(
+        there._replace(netloc=f"{role}:secret@{there.hostname}:{there.port}").geturl(), "test"
+    )
+    try:
+        closing = Closing(
+            pool, infrastructure.bootstrap, [SPEC], stats.signer, source="/town", clock=lambda: stats.now
+        )
+        with pytest.raises(InsufficientPrivilegeError):
+            await pool.execute("TRUNCATE period")
+        await stats.pool.execute(f'REVOKE MAINTAIN ON period FROM "{role}"')
+        await closing.destroy()
+        assert await _files_with(stats, NOISE)
+        await stats.pool.execute(f'GRANT MAINTAIN ON period TO "{role}"')
+        await _destroyed(stats, closing)
+    finally:
+        await pool.close()
+        for name in (role, f"{role}_owner"):
+            await stats.pool.execute(f'REASSIGN OWNED BY "{name}" TO CURRENT_USER')
+            await stats.pool.execute(f'DROP OWNED BY "{name}"')
+            await stats.pool.execute(f'DROP ROLE "{name}"')
 
 
 async def test_how_late_a_release_is_goes_by_the_clock_and_not_by_what_is_counted(stats: Stats) -> None:

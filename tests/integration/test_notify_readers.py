@@ -90,6 +90,19 @@ async def test_who_gets_the_words_after_all_is_told_of_it_after_that(
     assert arrived == ["ibuurt.report", "ibuurt.report.erased"]
 
 
+async def test_who_erased_what_was_lost_with_a_database_is_asked_once(town: Town) -> None:
+    """There is no certificate that its confirmation could go to."""
+    report = await _sent(town, plain())
+    await town.notify.settled()
+    await town.notify.stop()
+    await _erase(town, report)
+    await town.tips.rows("DELETE FROM erasure")
+    town.notify.work()
+    await town.notify.settled()
+    (row,) = await town.notify.rows("SELECT state, attempts FROM delivery WHERE step = 'erased'")
+    assert tuple(row) == ("done", 1)
+
+
 async def test_who_was_sent_nothing_is_told_nothing(town: Town) -> None:
     """It is erased before anybody took it."""
     await town.notify.stop()

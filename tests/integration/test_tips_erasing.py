@@ -154,6 +154,15 @@ async def test_only_those_who_were_sent_words_confirm_and_only_an_erasure(tips: 
     assert (await confirm(mine, WEBHOOK, "confirmed", at)).code == "report-unknown"
 
 
+async def test_who_confirms_the_erasure_of_what_was_lost_need_not_ask_again(tips: Tips) -> None:
+    """A report that is known by its events alone, since its database was restored, has no certificate."""
+    mine = await lived(tips, issue())
+    await mine.mine("DELETE")
+    await tips.rows("DELETE FROM erasure")
+    answer = await confirm(mine, WEBHOOK, "confirmed", "2026-11-14T15:20:01Z")
+    assert (answer.status, answer.code) == (410, "report-erased")
+
+
 def decision() -> dict[str, str]:
     """A new one of an officer: it is spam."""
     return {"by": "officer:k.jansen", "decision_id": str(uuid.uuid4())}

@@ -17,7 +17,7 @@ from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
 from services.tips.http.mine import certificate_of
 from services.tips.http.receipt import STATUS_URL, lock_of_receipt, receipt_sent
-from services.tips.http.unsealing import locked
+from services.tips.http.unsealing import erased, locked
 from services.tips.queries import erasures
 from services.tips.queries.holds import Hold
 from services.tips.schemas import CertificateAnswer, ConfirmationView
@@ -70,7 +70,7 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
     @internal.put(
         "/internal/v1/reports/{report_id}/erasure-confirmations/{destination}",
         response_model=ConfirmationView,
-        responses=problems(*INSIDE, *BODY, 409),
+        responses=problems(*INSIDE, *BODY, 409, 410),
         dependencies=TOKEN,
         openapi_extra=body(Confirmed),
     )
@@ -78,13 +78,14 @@ def add_erasures(internal: FastAPI, desk: Desk, notify_token: str) -> None:
         report_id: uuid.UUID, request: Request, destination: str = Path(pattern=READER)
     ) -> Response:
         """What a reader that was sent words says of its copy: gone, or it cannot be erased there.
-        `destination` is the reader as it fetched the words. What is confirmed stays confirmed."""
+        `destination` is the reader as it fetched the words. What is confirmed stays confirmed. 410 where the
+        report was lost with a database: nobody has a receipt to it, and there is no certificate."""
         web.caller(request, tokens)
         sent = await web.read_json(request, Confirmed)
         async with connection(desk) as taken, taken.transaction():
             report, _ = await locked(taken, report_id)
             if await erasures.erasure_of(taken, report_id) is None:
-                raise _not_erased(report)
+                raise erased() if report.status == "erased" else _not_erased(report)
             if destination not in destinations(await erasures.readings_of(taken, report_id)):
                 raise Problem(
                     404,

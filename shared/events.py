@@ -145,6 +145,11 @@ Status = Literal["accepted", "routed", "acknowledged", "planned", "resolved", "r
 Version = Annotated[int, Field(ge=1)]
 
 
+def time_of(kind: Kind, moment: datetime) -> datetime:
+    """The moment as it may be kept of a report of that kind: a tip's is cut to the hour."""
+    return hour_of(moment) if kind == "tip" else moment
+
+
 class Event(BaseModel):
     """What happened, about one key of one topic. `type` is the CloudEvents type, its version at the end;
     `keyed_by` names the field that is the record's key; its value has no more than `max_bytes`. `unknown` is

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import ssl
 import sys
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -133,12 +132,13 @@ async def admin(where: Where) -> AsyncIterator[AIOKafkaAdminClient]:
 async def _know_the_controller(client: AIOKafkaAdminClient) -> None:
     """Wait until the brokers say who leads them: one that has just started names nobody yet, and aiokafka's
     administrator then fails with an AttributeError. Raises KafkaTimeoutError."""
-    end = time.monotonic() + REQUEST_TIMEOUT_MS / 1000
-    while client._client.cluster.controller is None:
-        if time.monotonic() > end:
-            raise KafkaTimeoutError("no broker says who the controller is; are all of them up?")
-        await client._client.force_metadata_update()
-        await asyncio.sleep(METADATA_PAUSE_SECONDS)
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
+            while client._client.cluster.controller is None:
+                await client._client.force_metadata_update()
+                await asyncio.sleep(METADATA_PAUSE_SECONDS)
+    except TimeoutError:
+        raise KafkaTimeoutError("no broker says who the controller is; are all of them up?") from None
 
 
 async def check_access(where: Where) -> None:

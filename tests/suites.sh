@@ -2,10 +2,9 @@
 # Runs test suites, each named with its budget in minutes: `sh tests/suites.sh unit:3 e2e:3`. A suite that
 # mostly waits is named with a number of workers besides, each with a Kafka and a PostgreSQL of its own:
 # `integration:14:2`.
-#
-# What they write goes to memory where 4 GiB of it are free and TMPDIR is not set: each test has a database of
-# its own, and the files of one are made there in a tenth of the time that a disk's journal takes.
 set -u
+# Each test has a database of its own, whose files are made in memory in a tenth of the time that a disk takes:
+# what is written goes there where so much is free, unless whoever runs this has said where.
 MEMORY=/dev/shm
 ENOUGH_KIB=4194304
 free_kib=$(df -Pk "$MEMORY" 2>/dev/null | awk 'NR == 2 { print $4 }')

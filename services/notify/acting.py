@@ -19,7 +19,7 @@ from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from services.notify.telling import Telling
 from shared.cloudevents import Envelope, derived_id
-from shared.events import UNIT_LEFT, ReportAccepted, hour_of
+from shared.events import UNIT_LEFT, ReportAccepted, time_of
 
 MOVES = ("refuse", "hand_over")
 # Far more than anybody needs for one report; whoever holds a link fills no table with it.
@@ -115,7 +115,7 @@ class Acting:
         """Its unit has left the folder: the report moves on as if that had refused it, in the caller's
         transaction. The row is locked before."""
         now = self._clock()
-        to = await self._after_leaving(connection, dispatch, _start(dispatch, now))
+        to = await self._after_leaving(connection, dispatch, time_of(dispatch.kind, now))
         act = Act("hand_over", FOLDER, reason=UNIT_LEFT)
         moved = advance(dispatch, act, now, self._municipality.version, to)
         act_id = uuid.uuid5(dispatch.report_id, f"{UNIT_LEFT}/{dispatch.turn}")
@@ -176,33 +176,35 @@ class Acting:
             raise Unsuitable("to_unit", others, "this is no other unit")
 
     async def _next(self, connection: Any, dispatch: Dispatch, act: Act, now: datetime) -> Responsible:
-        start = _start(dispatch, now)
+        # A tip's times are of the hour: when it moved on would tell when somebody read it.
+        start = time_of(dispatch.kind, now)
         decided = dispatch.unit == self._responsibility.last
         if len(dispatch.past) >= MOVES_MOST and not decided:
             return self._responsibility.person(MOVED_TOO_OFTEN, dispatch.category, start)
         if act.to_unit and (act.action == "hand_over" or decided):
             return self._responsibility.handed(act.to_unit, dispatch.category, start)
-        stored = await queries.routed(connection, dispatch.report_id)
-        if stored is None or stored.report is None:
+        found = await self._by_rules(connection, dispatch, act.to_unit, start)
+        if found is None:
             raise NotHere
-        report = ReportAccepted.model_validate_json(stored.report)
-        refused = {*dispatch.refused_by, dispatch.unit}
-        return self._responsibility.after(report, refused, act.to_unit, start)
+        return found
 
     async def _after_leaving(self, connection: Any, dispatch: Dispatch, start: datetime) -> Responsible:
-        stored = await queries.routed(connection, dispatch.report_id)
         if dispatch.category not in self._municipality.categories:
             due = Due(dispatch.acknowledge_by, dispatch.answer_by, dispatch.resolve_by)
             return self._responsibility.left_with(due)
+        found = await self._by_rules(connection, dispatch, None, start)
+        return found or self._responsibility.person(UNIT_LEFT, dispatch.category, start)
+
+    async def _by_rules(
+        self, connection: Any, dispatch: Dispatch, named: str | None, start: datetime
+    ) -> Responsible | None:
+        """Who is responsible after its unit, which `named` somebody or nobody; None where it is not known any
+        more what the rules are to be asked of."""
+        stored = await queries.routed(connection, dispatch.report_id)
         if stored is None or stored.report is None:
-            return self._responsibility.person(UNIT_LEFT, dispatch.category, start)
+            return None
         report = ReportAccepted.model_validate_json(stored.report)
-        return self._responsibility.after(report, {*dispatch.refused_by, dispatch.unit}, None, start)
-
-
-def _start(dispatch: Dispatch, now: datetime) -> datetime:
-    # A tip's times are of the hour: when it moved on would tell when somebody read it.
-    return hour_of(now) if dispatch.kind == "tip" else now
+        return self._responsibility.after(report, {*dispatch.refused_by, dispatch.unit}, named, start)
 
 
 def _digest(unit: str, act: Act) -> bytes:

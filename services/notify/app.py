@@ -33,7 +33,7 @@ from services.notify.metrics import DeliveryMetrics, SubscriptionMetrics
 from services.notify.mornings import Mornings
 from services.notify.moving import Moves
 from services.notify.noticing import Notices
-from services.notify.reassigning import Reassigning
+from services.notify.reassigning import reassign
 from services.notify.subscribing import Subscribers
 from services.notify.subscription_calls import SubscriptionCalls
 from services.notify.subscription_worker import Manner, SubscriptionWorker
@@ -49,7 +49,7 @@ from shared.mending.recover import Recover
 from shared.municipality import Municipality
 from shared.municipality.coverage import sorts_of
 from shared.municipality.references import overlaps
-from shared.repeating import repeat
+from shared.repeating import once, repeat
 from shared.service import Service
 
 log = structlog.get_logger()
@@ -130,12 +130,12 @@ async def serve(settings: config.Settings, service: Service) -> None:
             await horizon.forget(service.pool, _now())
 
         service.consume(SUBSCRIPTIONS["notify"], _apply(Reports(dispatches, telling, clock=_now)), applied)
-        reassigning = Reassigning(service.pool, acting, tuple(municipality.units), routed)
         service.also("deliveries", worker.run)
         sweeper = Sweeper(service.pool, dispatches, metrics=metrics, clock=_now, appended=routed)
 
         async def watch_clocks() -> None:
-            await reassigning.run()
+            units = tuple(municipality.units)
+            await once("reassigning", lambda: reassign(service.pool, acting, units, routed))
             await sweeper.run()
 
         service.also("clocks", watch_clocks)

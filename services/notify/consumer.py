@@ -1,7 +1,7 @@
 """What notify does with the reports that tips announces: each goes to a unit, once."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -105,10 +105,18 @@ class Reports:
         await self._end(connection, report_ids, "erased")
 
     async def _end(self, connection: Any, report_ids: Sequence[uuid.UUID], status: str) -> None:
-        today = self._clock().date()
-        await queries.end_dispatches(connection, report_ids, status, today)
-        await queries.note_ended_unseen(connection, report_ids, status, today)
+        await queries.end_dispatches(connection, report_ids, status, self._clock().date())
         await self._telling.readers(connection, report_ids, status)
+
+    async def _note_unseen(
+        self,
+        connection: Any,
+        dispatches: Mapping[uuid.UUID, Dispatch],
+        ended: Iterable[uuid.UUID],
+        status: str,
+    ) -> None:
+        if unseen := [report_id for report_id in ended if report_id not in dispatches]:
+            await queries.note_ended_unseen(connection, unseen, status, self._clock().date())
 
     async def _end_unseen(self, connection: Any, new: Iterable[uuid.UUID]) -> None:
         """What was withdrawn or erased before its acceptance was applied ends as it did."""
@@ -161,8 +169,10 @@ class Reports:
         await self._on_conversation(connection, dispatches, envelopes)
         if withdrawn := [event.report_id for event in events if isinstance(event, ReportWithdrawn)]:
             await self.on_report_withdrawn(connection, withdrawn)
+            await self._note_unseen(connection, dispatches, withdrawn, "withdrawn")
         if erased := [event.report_id for event in events if isinstance(event, ReportErased)]:
             await self.on_report_erased(connection, erased)
+            await self._note_unseen(connection, dispatches, erased, "erased")
 
     async def _on_conversation(
         self,

@@ -66,14 +66,11 @@ async def simulate(
     moves: Counter[tuple[Route, Route]] = Counter()
     used: Counter[str] = Counter()
     named: list[str] = []
-    blind: Counter[str] = Counter()
-    count = 0
+    categories: Counter[str] = Counter()
     async for text in queries.reports_between(connection, first, end):
         report = ReportAccepted.model_validate_json(text)
         was, will = route(before, facts_of(report, now)), route(after, facts_of(report, changed))
-        count += 1
-        if changed.answers_read(report.category) - now.answers_read(report.category):
-            blind[report.category] += 1
+        categories[report.category] += 1
         used[will.rule] += 1
         if (was.unit, was.reason) != (will.unit, will.reason):
             moves[was, will] += 1
@@ -81,18 +78,18 @@ async def simulate(
             if report.kind == "issue" and was.unit != will.unit and len(named) < NAMED:
                 named.append(f"  {report.report_id}: {was.unit} -> {will.unit}")
     elsewhere = sum(number for (was, will), number in moves.items() if was.unit != will.unit)
-    say(f"{count} reports; {elsewhere} would go to another unit")
+    say(f"{categories.total()} reports; {elsewhere} would go to another unit")
     for (was, will), number in sorted(moves.items(), key=lambda move: (-move[1], move[0][0].rule)):
         what = "another unit" if was.unit != will.unit else "another reason"
         say(f"{number} {what}: {was.rule} ({was.unit}) -> {will.rule} ({will.unit}, {will.reason})")
     for line in named:
         say(line)
-    for category, number in sorted(blind.items()):
-        unread = changed.answers_read(category) - now.answers_read(category)
-        say(
-            f"cannot be said of {number} of {category}: the answers to {', '.join(sorted(unread))} are "
-            "announced once a rule that is in use reads them"
-        )
+    for category, number in sorted(categories.items()):
+        if unread := changed.answers_read(category) - now.answers_read(category):
+            say(
+                f"cannot be said of {number} of {category}: the answers to {', '.join(sorted(unread))} are "
+                "announced once a rule that is in use reads them"
+            )
     for rule in after:
         if not used[rule.rule]:
             say(f"no report: {rule.rule}")

@@ -21,6 +21,8 @@ class Reused(Exception):  # noqa: N818 - an outcome
 DISPATCH = """report_id, kind, category, unit, rule, reason, accepted_at, acknowledge_by, resolve_by, status,
                version, came_at, clocks_until, answer_by, turn, refused_by, level, reminded, day, seen_at,
                answered_at, waits_since, delivered_at, acknowledged_at, resolved_at, past"""
+# Of a dispatch that a unit has not done with.
+IS_OPEN = "status IN ('routed', 'delivered', 'acknowledged', 'planned')"
 _PAST = TypeAdapter(tuple[Turn, ...])
 
 # When the clocks of a dispatch tell something next; None where they do not, KEPT as it is.
@@ -135,9 +137,8 @@ async def lock_of_others(connection: Any, units: Sequence[str], limit: int) -> l
     """Read and lock open reports, also those that wait for their resident, that are with none of these
     units."""
     rows = await connection.fetch(
-        f"""SELECT {DISPATCH} FROM dispatch
-            WHERE status IN ('routed', 'delivered', 'acknowledged', 'planned') AND unit <> ALL($1)
-            ORDER BY report_id LIMIT $2 FOR UPDATE""",  # noqa: S608 - a constant
+        f"""SELECT {DISPATCH} FROM dispatch WHERE {IS_OPEN} AND unit <> ALL($1)
+            ORDER BY report_id LIMIT $2 FOR UPDATE""",  # noqa: S608 - constants
         list(units),
         limit,
     )
@@ -147,12 +148,11 @@ async def lock_of_others(connection: Any, units: Sequence[str], limit: int) -> l
 async def note_ended_unseen(
     connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date
 ) -> None:
-    """Remember that reports ended, `withdrawn` or `erased`, whose acceptance was not applied yet; of those
-    that are here nothing is stored. What is erased stays so."""
+    """Remember that reports ended, `withdrawn` or `erased`, whose acceptance was not applied yet. What is
+    erased stays so."""
     await connection.execute(
         """INSERT INTO ended_unseen (report_id, status, on_day)
-           SELECT report_id, $2, $3 FROM unnest($1::uuid[]) AS r (report_id)
-           WHERE NOT EXISTS (SELECT FROM dispatch d WHERE d.report_id = r.report_id)
+           SELECT DISTINCT report_id, $2, $3::date FROM unnest($1::uuid[]) AS r (report_id)
            ORDER BY report_id
            ON CONFLICT (report_id) DO UPDATE SET status = excluded.status, on_day = excluded.on_day
            WHERE ended_unseen.status <> 'erased'""",

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from services.notify.core.steps import Dispatch
-from services.notify.queries import DISPATCH, Listed, dispatch_from, listed_from
+from services.notify.queries import DISPATCH, IS_OPEN, Listed, dispatch_from, listed_from
 
-_OPEN = "status IN ('routed', 'delivered', 'acknowledged', 'planned') AND waits_since IS NULL"
+_RUNNING = f"{IS_OPEN} AND waits_since IS NULL"
 
 
 async def lock_due(connection: Any, now: datetime, limit: int) -> list[Dispatch]:
@@ -25,7 +25,7 @@ async def lock_due(connection: Any, now: datetime, limit: int) -> list[Dispatch]
 async def lock_open(connection: Any, after: uuid.UUID | None, limit: int) -> list[Dispatch]:
     """Lock a page of the open reports, in the order of their ids."""
     rows = await connection.fetch(
-        f"""SELECT {DISPATCH} FROM dispatch WHERE {_OPEN} AND ($1::uuid IS NULL OR report_id > $1)
+        f"""SELECT {DISPATCH} FROM dispatch WHERE {_RUNNING} AND ($1::uuid IS NULL OR report_id > $1)
             ORDER BY report_id LIMIT $2 FOR UPDATE""",  # noqa: S608 - constants
         after,
         limit,
@@ -72,7 +72,7 @@ async def told_about(connection: Any, unit: str, levels: Sequence[int]) -> list[
                       AND o.state IN ('open', 'done')))
             SELECT {DISPATCH}, areas, language, u.unheard FROM dispatch
             LEFT JOIN (SELECT report_id, unit, true AS unheard FROM unheard) u USING (report_id, unit)
-            WHERE ({_OPEN} OR u.unheard AND status NOT IN ('withdrawn', 'erased'))
+            WHERE ({_RUNNING} OR u.unheard AND status NOT IN ('withdrawn', 'erased'))
               AND (unit = $1 AND (reminded OR level > 0)
                    OR unit <> $1 AND level >= (SELECT min(l) FROM unnest($2::integer[]) AS l))
             ORDER BY resolve_by, report_id""",  # noqa: S608 - constants

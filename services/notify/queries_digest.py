@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from services.notify.core.deliveries import DIGEST
 from services.notify.core.steps import Dispatch
-from services.notify.queries import DISPATCH, dispatch_from
+from services.notify.queries import DISPATCH, IS_OPEN, dispatch_from
 from shared.events import IssueChanged
 
 OPEN = ("accepted", "routed", "acknowledged", "planned")
@@ -70,9 +70,8 @@ async def open_reports(
     """The open reports of a unit in these categories, with their areas."""
     rows = await connection.fetch(
         f"""SELECT {DISPATCH}, areas FROM dispatch
-            WHERE unit = $1 AND kind = 'issue' AND category = ANY($2)
-              AND status IN ('routed', 'delivered', 'acknowledged', 'planned')
-            ORDER BY report_id""",  # noqa: S608 - a constant
+            WHERE unit = $1 AND kind = 'issue' AND category = ANY($2) AND {IS_OPEN}
+            ORDER BY report_id""",  # noqa: S608 - constants
         unit,
         list(categories),
     )

@@ -10,12 +10,12 @@ from services.tips import erasing
 from services.tips.core import lifecycle
 from services.tips.core.chain import Entry
 from services.tips.core.lifecycle import OWN_STEPS, STEPS, seen, step_of
-from services.tips.core.report import Report, time_of
+from services.tips.core.report import Report
 from services.tips.queries import disclosures, emails, erasures, keeping, reports, steps
 from services.tips.receipts import LOOKUP_BYTES
 from services.tips.recovery_issues import take_back_issues
 from shared.cloudevents import Envelope, derived_id
-from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent
+from shared.events import Kind, ReportAccepted, ReportErased, ReportEvent, time_of
 from shared.mending.recover import History, Recovered
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from services.notify.reassigning import Reassigning
+from services.notify import reassigning
 from shared.events import ReportEscalated, ReportHandedOver, ReportRouted
 from tests.conftest import MakeDatabase
 from tests.integration.notify_harness import Notify, accepted, running_notify
@@ -34,9 +34,7 @@ async def left_with(notify: Notify, *categories: str) -> list[uuid.UUID]:
 
 
 async def reassign(notify: Notify, appended: Any = lambda: None) -> int:
-    return await Reassigning(
-        notify.pool, notify.acting, tuple(notify.municipality.units), appended
-    ).reassign()
+    return await reassigning.reassign(notify.pool, notify.acting, tuple(notify.municipality.units), appended)
 
 
 async def test_its_open_reports_go_to_whom_the_rules_name_and_are_chased_there(notify: Notify) -> None:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from services.notify.core.clocks import backoff
-from shared.events import Kind, hour_of
+from shared.events import Kind, time_of
 from shared.municipality import Category, Channel, Extent, Unit
 
 # What a delivery is about.
@@ -78,7 +78,7 @@ def first_due(kind: Kind, wait_minutes: int, now: datetime, chance: float) -> da
     due since the hour began: its row would tell its minute for as long as its unit is away."""
     if wait_minutes:
         return now + timedelta(minutes=wait_minutes * chance)
-    return hour_of(now) if kind == "tip" else now
+    return time_of(kind, now)
 
 
 # The failures of which what was called may have been away: what was given up for one of them is revived when

@@ -25,7 +25,7 @@ from shared.events import (
     ReportRefused,
     ReportResolved,
     ReportRouted,
-    hour_of,
+    time_of,
 )
 
 # Why a report is told to the next level, where its clocks are not the reason and nobody has to decide.
@@ -153,7 +153,7 @@ def go_on(dispatch: Dispatch, calendar: Calendar, now: datetime, rules_version: 
     where nobody waited."""
     if dispatch.waits_since is None or dispatch.status not in ("acknowledged", "planned"):
         return dispatch, ()
-    at = _time(dispatch, now)
+    at = time_of(dispatch.kind, now)
     waited = calendar.between(dispatch.waits_since, at)
     dispatch = dispatch._replace(waits_since=None)
     if not waited:
@@ -173,7 +173,7 @@ def follow(dispatch: Dispatch, event: ReportEvent, at: datetime) -> Dispatch:
         return dispatch
     changes: dict[str, Any] = {}
     if change := _SAID.get(type(event)):
-        changes = change(dispatch, event, _time(dispatch, at))
+        changes = change(dispatch, event, time_of(dispatch.kind, at))
     return dispatch._replace(version=event.version, **changes)
 
 
@@ -183,10 +183,6 @@ def _with_its_times(dispatch: Dispatch, to: Responsible) -> Responsible:
         return to
     by = dispatch.acknowledge_by, dispatch.answer_by, dispatch.resolve_by
     return Responsible(to.unit, to.rule, to.reason, *by, to.person)
-
-
-def _time(dispatch: Dispatch, moment: datetime) -> datetime:
-    return hour_of(moment) if dispatch.kind == "tip" else moment
 
 
 def _event(

@@ -8,8 +8,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from services.tips.core.report import Report, time_of
-from shared.events import Kind
+from services.tips.core.report import Report
+from shared.events import Kind, time_of
 
 CHAINS: tuple[Kind, ...] = ("issue", "tip")
 NOTHING = bytes(32)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from services.tips.core.report import time_of
 from shared import events
 from shared.cloudevents import Envelope
-from shared.events import Kind, ReportEvent
+from shared.events import Kind, ReportEvent, time_of
 
 # The step that each dispatch makes, in the order in which they usually come.
 STEPS: Mapping[type[ReportEvent], str] = {

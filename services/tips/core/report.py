@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.events import Kind, ReportAccepted, hour_of
+from shared.events import Kind, ReportAccepted, hour_of, time_of
 from shared.municipality import Category
 
 # A lost answer is asked for again within a day; whole hours, so that the row tells no tip's minute.
@@ -37,14 +37,13 @@ def accept(
 ) -> tuple[Report, ReportAccepted]:
     """A new report and its event. `areas` maps area sets to areas, as far as they are known; `answers` are
     those that a rule reads."""
-    tip = category.kind == "tip"
     report = Report(
         report_id=report_id,
         kind=category.kind,
         category=category.id,
         areas=dict(areas),
         language=language,
-        accepted_at=hour_of(now) if tip else now,
+        accepted_at=time_of(category.kind, now),
         status="accepted",
         version=1,
     )
@@ -68,8 +67,3 @@ def accept(
 def drop_after(now: datetime) -> datetime:
     """Until when a submission that comes `now` is known again: 24 to 25 hours, a whole hour."""
     return hour_of(now) + SUBMISSION_KEPT
-
-
-def time_of(kind: Kind, moment: datetime) -> datetime:
-    """The moment as it may be kept of a report of that kind: a tip's is cut to the hour."""
-    return hour_of(moment) if kind == "tip" else moment

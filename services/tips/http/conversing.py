@@ -20,7 +20,7 @@ from services.tips.core.conversation import (
     message_id,
     open_question,
 )
-from services.tips.core.report import Report, time_of
+from services.tips.core.report import Report
 from services.tips.core.view import utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, EMERGENCY, KEY_HEADER, MINE, RECEIPT, body, problems
@@ -32,7 +32,7 @@ from services.tips.queries import disclosures, keeping, messages
 from services.tips.schemas import Conversation, MessageAnswer
 from services.tips.sealing import Sealed
 from shared import web
-from shared.events import ReportAnswered, ReportSupplemented
+from shared.events import ReportAnswered, ReportSupplemented, time_of
 from shared.web import Problem
 
 MESSAGES_URL = f"{STATUS_URL}/messages"

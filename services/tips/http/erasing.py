@@ -11,7 +11,7 @@ from services.tips.body_following import READER, Confirmed
 from services.tips.core import texts
 from services.tips.core.acts import Waiting
 from services.tips.core.certificate import Confirmation, destinations
-from services.tips.core.report import Report, time_of
+from services.tips.core.report import Report
 from services.tips.core.view import Words, utc
 from services.tips.http.desk import Desk, connection
 from services.tips.http.documented import BODY, INSIDE, MINE, RECEIPT, TOKEN, body, problems
@@ -22,6 +22,7 @@ from services.tips.queries import erasures
 from services.tips.queries.holds import Hold
 from services.tips.schemas import CertificateAnswer, ConfirmationView
 from shared import web
+from shared.events import time_of
 from shared.web import Problem
 
 

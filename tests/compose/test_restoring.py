@@ -173,7 +173,7 @@ def _two_ports() -> tuple[int, int]:
 def test_two_of_stats(deployment: Deployment, town: Town) -> None:
     """They share the partitions; one of them suffices. Each answers the public on a port of its own."""
     first, second = _two_ports()
-    command = "IBUURT_STATS_PORT=8003-8004 docker compose up -d --scale stats=2"
+    command = "IBUURT_STATS_PORT=8003-8004 docker compose up -d --wait --scale stats=2"
     typed(deployment, command, **{"8003": str(first), "8004": str(second)})
     for _ in range(10):
         town.report()

@@ -4,12 +4,14 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tarfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,17 @@ class Deployment:
         )
         assert done.returncode == 0 or not check, f"{command}\n{done.stdout[-3000:]}"
         return done.stdout
+
+    def two_of_stats(self) -> tuple[int, int]:
+        """A second replica of stats, as the page says; the public ports of both. `up` ends it."""
+        while True:
+            first = free_port()
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", first + 1))
+                break
+        command = "IBUURT_STATS_PORT=8003-8004 docker compose up -d --wait --scale stats=2"
+        typed(self, command, **{"8003": str(first), "8004": str(first + 1)})
+        return first, first + 1
 
     def agree(self, seconds: float = 300.0) -> dict[str, dict[str, Any]]:
         """Wait until the three services agree and nothing is on its way; their totals."""

@@ -2,14 +2,12 @@
 between and after; in the end the three services agree."""
 
 import re
-import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.processes import free_port
 from tests.compose.deployment import PAGE, ROOT, SERVICES, Deployment, long, typed
 from tests.compose.town import Town
 
@@ -158,27 +156,13 @@ def test_an_upgrade_that_a_job_refuses(
     deployment.typed(UPGRADE)
 
 
-def _two_ports() -> tuple[int, int]:
-    """Two free ports, one after the other."""
-    while True:
-        first = free_port()
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", first + 1))
-            except OSError:
-                continue
-        return first, first + 1
-
-
 def test_two_of_stats(deployment: Deployment, town: Town) -> None:
     """They share the partitions; one of them suffices. Each answers the public on a port of its own."""
-    first, second = _two_ports()
-    command = "IBUURT_STATS_PORT=8003-8004 docker compose up -d --wait --scale stats=2"
-    typed(deployment, command, **{"8003": str(first), "8004": str(second)})
+    ports = deployment.two_of_stats()
     for _ in range(10):
         town.report()
     deployment.agree()
-    for port in (first, second):
+    for port in ports:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/releases", timeout=60) as answer:
             assert answer.status == 200
     typed(deployment, UP)

@@ -31,16 +31,13 @@ def started(watch: Watch, service: str) -> str | None:
 
 def test_prometheus_finds_each_service_and_each_replica_by_name(deployment: Deployment, watch: Watch) -> None:
     """By the names that compose gives; one that is gone again is no longer looked for."""
-    for replicas, wanted in (
-        (1, ["notify", "stats", "tips"]),
-        (2, ["notify", "stats", "stats", "tips"]),
-        (1, ["notify", "stats", "tips"]),
-    ):
-        typed(deployment, "docker compose up -d --scale stats=2", **{"stats=2": f"stats={replicas}"})
+    deployment.two_of_stats()
+    for wanted in (["notify", "stats", "stats", "tips"], ["notify", "stats", "tips"]):
         end = time.monotonic() + SOON
         while targets(watch) != wanted:
             assert time.monotonic() < end, targets(watch)
             time.sleep(1)
+        typed(deployment, "docker compose up -d --wait")
 
 
 def test_a_service_that_is_down(watch: Watch, deployment: Deployment) -> None:

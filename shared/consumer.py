@@ -75,12 +75,13 @@ class Consumer:
         self._metrics = metrics
         self._fences: dict[Place, Fence] = {}
         self._early: dict[Place, Early] = {}
-        self._sought = True
+        # How often reading had to start over, and the last time for which the fences were sought.
+        self._started_over = self._sought = 0
         self._doubted = asyncio.Event()
         # The batch that is dealt with, and what it comes to.
         self._work: asyncio.Task[None] | None = None
         self._plan: Plan | None = None
-        # A batch, a rebalance and the watch have the fences one after the other.
+        # A batch and the watch have the fences one after the other.
         self._turn = asyncio.Lock()
         self._cap = PoisonCap()
         self._dead_letters = DeadLetters(bootstrap, group)
@@ -172,6 +173,7 @@ class Consumer:
             self._ended.set_exception(error)
 
     async def _deal_with(self, records: Sequence[ConsumerRecord], plan: Plan | None, beside: bool) -> None:
+        self._forget_where_started_over()
         if plan and self._fits(plan):
             if not (renewed := _renewed(plan)):
                 await self._apply_plan(plan)
@@ -218,12 +220,13 @@ class Consumer:
     async def _seek_to_fences(self, batches: Mapping[Place, range]) -> dict[Place, Fence]:
         """Read the stored fences and read on from them, or behind a batch at hand that begins there; a
         partition that does not hold what its fence says was applied is left out, and paused."""
+        started_over = self._started_over
         stored = await self._load(self._subscription.assigned() | batches.keys())
         for place, at in stored.items():
             batch = batches.get(place)
             follows = batch is not None and batch.start == at.next_offset
             self._subscription.seek(place, batch.stop if batch and follows else at.next_offset)
-        self._sought = True
+        self._sought = started_over
         return stored
 
     async def _load(self, places: Collection[Place]) -> dict[Place, Fence]:
@@ -290,20 +293,25 @@ class Consumer:
             self._metrics.gap.labels(*place).set(0)
 
     async def _rebalanced(self) -> None:
+        """Waits for nothing: while partitions are handed out the group hears nothing of this consumer, and
+        after ten seconds gives them to others."""
         self.joined.set()
-        async with self._turn:
-            await self._start_over()
+        self._subscription.pause(self._subscription.assigned())
+        self._start_over()
 
-    async def _start_over(self) -> None:
-        """Read every fence anew before the next batch, and read on from where it stands."""
+    def _start_over(self) -> None:
+        """Have every fence read anew before the next batch, and read on from where it stands."""
+        self._started_over += 1
+        self._doubted.set()
+
+    def _forget_where_started_over(self) -> None:
+        if self._sought == self._started_over:
+            return
         self._fences.clear()
         for place in self._early:
             self._metrics.gap.labels(*place).set(0)
         self._early.clear()
         self._standing.doubt(self._subscription.assigned())
-        # Not here: while partitions are handed over the group hears nothing of this consumer.
-        self._sought = False
-        self._doubted.set()
 
     async def _watch(self) -> None:
         """Raise the alarm for a number that did not come, and read on where a person accepted it; and look
@@ -312,11 +320,12 @@ class Consumer:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._doubted.wait(), WATCH_SECONDS)
             self._doubted.clear()
-            if self._sought and not self._early and not self._standing.unsure():
+            if self._sought == self._started_over and not self._early and not self._standing.unsure():
                 continue
             try:
                 async with self._turn:
-                    if not self._sought:
+                    self._forget_where_started_over()
+                    if self._sought != self._started_over:
                         await self._seek_to_fences({})
                     for place in list(self._early):
                         await self._look_at_gap(place)
@@ -346,7 +355,7 @@ class Consumer:
                 )
                 log.error("gap", group=self._group, topic=place[0], partition=place[1], mend=mend)
         if moved:
-            await self._start_over()
+            self._start_over()
         elif overdue:
             self._metrics.gap.labels(*place).set(1)
         elif waited >= GAP_SECONDS / 2 and not early.looked_back:

@@ -28,6 +28,9 @@ from shared.errors import Refusal
 from shared.events import DEAD_LETTER_BYTES, Topic, all_topics
 from shared.settings import KafkaSettings
 
+# How long a broker waits for more to come before it answers a reader: what is looked for is there or is not,
+# and of each partition two such answers are waited for.
+LOOK_MS = 50
 # A broker that hangs must not hold up a stop for longer than a process is given to stop in.
 REQUEST_TIMEOUT_MS = 10_000
 MAX_BATCH_BYTES = 262_144
@@ -74,6 +77,7 @@ def reader(where: Where, client_id: str) -> AIOKafkaConsumer:
         client_id=client_id,
         group_id=None,
         enable_auto_commit=False,
+        fetch_max_wait_ms=LOOK_MS,
         auto_offset_reset="earliest",
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )

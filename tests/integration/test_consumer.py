@@ -12,11 +12,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from deploy.local.tap import offsets_committed
 from shared import consumer as consumer_module
 from shared import fence, subscription
+from shared import standing as standing_module
 from shared.cloudevents import Envelope
 from shared.consumer import Consumer
 from shared.errors import Poison, Superseded
 from shared.events import REPORTS, Event
 from shared.examine import Plan
+from shared.standing import look
 from tests.conftest import Infrastructure, Server
 from tests.spine import (
     Database,
@@ -33,6 +35,8 @@ from tests.spine import (
 )
 
 DEAD = REPORTS.dead_letters("notify")
+# After which a group gives a silent member's partitions to others: what aiokafka asks for.
+SESSION_SECONDS = 10
 
 
 @pytest.fixture
@@ -286,6 +290,32 @@ async def test_a_rebalance_under_load_doubles_nothing(
         order[partition].append(number)
     assert all(numbers == list(range(1, 251)) for numbers in order.values())
     assert sum(reader.total("consumer_applied_total") for reader in readers) == 3000
+
+
+async def test_who_looks_long_for_what_was_applied_keeps_its_place_in_the_group(
+    infrastructure: Infrastructure, spine: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine, with many partitions, that takes longer than a group waits for a silent member. Two
+    that look so long share the partitions all the same, and apply what comes; they used to throw each other
+    out of the group for ever."""
+
+    async def slow(*arguments: Any) -> Any:
+        await asyncio.sleep(SESSION_SECONDS + 2)
+        return await look(*arguments)
+
+    async with writing(infrastructure.bootstrap) as writer:
+        async with running(reading(infrastructure.bootstrap, spine).consumer.run()):
+            for partition in range(12):
+                await writer.events(partition, [1])
+            await spine.applied(12)
+        monkeypatch.setattr(standing_module, "look", slow)
+        readers = [reading(infrastructure.bootstrap, spine).consumer for _ in range(2)]
+        async with running(readers[0].run()), running(readers[1].run()):
+            await until(lambda: sorted(len(one.assigned()) for one in readers) == [6, 6], 30)
+            for partition in range(12):
+                await writer.events(partition, [2])
+            await spine.applied(24, 60)
+            assert sorted(len(one.assigned()) for one in readers) == [6, 6]
 
 
 class Held(Consumer):

@@ -15,7 +15,7 @@ from asyncpg import LockNotAvailableError
 
 from services.stats import noise, queries_releases, reading
 from services.stats.core import adjusting, margins
-from services.stats.core.periods import named, periods
+from services.stats.core.periods import Period, named, period, periods
 from services.stats.core.release import Link, noisy, unsigned
 from services.stats.core.spec import Spec, Table, tally
 from services.stats.signing import Signer
@@ -155,10 +155,17 @@ class Closing:
             until = (now + DRAW_AHEAD).astimezone(spec.tz).date() + timedelta(days=1)
             for table in spec.tables:
                 rows = [
-                    (table.id, one.name, spec.id, one.begin, one.end, closes, closes <= stored[spec.id])
+                    (
+                        table.id,
+                        one.name,
+                        spec.id,
+                        one.begin,
+                        one.end,
+                        one.closes(spec.tz, table.closes_after),
+                        _began_unknown(spec, table, one, stored[spec.id]),
+                    )
                     for one in periods(table.grain, table.since, min(until, self._replaced(spec, table)))
                     if (table.id, one.name) not in known
-                    for closes in [one.closes(spec.tz, table.closes_after)]
                 ]
                 await self._draw(table, rows)
 
@@ -344,6 +351,13 @@ class Closing:
         envelope = Envelope.of(signed, id=event_id, source=self._source, now=now)
         await queries_releases.insert_release(connection, signed, to_value(signed) or b"", now)
         await outbox.append(connection, [envelope])
+
+
+def _began_unknown(spec: Spec, table: Table, one: Period, stored: datetime) -> bool:
+    """Whether the first week-part of a period had closed before its spec was stored. What comes of then counts
+    in a week-part that waits; a month or quarter that closed meanwhile would never count it."""
+    after = spec.table(f"{table.subject}.week_part").closes_after
+    return period("week_part", one.begin).closes(spec.tz, after) <= stored
 
 
 def _counted_from(table: Table) -> Sequence[Topic]:

@@ -20,7 +20,7 @@ async def close_history(
         raise Refusal(f"{until} is not over yet: name the last day that is imported, or leave --until out")
     async with kept_for(connection, who):
         waiting = await queries_releases.history(connection, subject)
-        if not waiting and await queries_releases.known_until(connection, subject) in (None, until):
+        if not waiting and await queries_releases.known_until(connection, subject) == until:
             raise Refusal(
                 f"no past of {subject} waits to be closed; what comes for a closed period counts "
                 "in the next that is open"
@@ -34,7 +34,7 @@ async def close_history(
         await queries_releases.close_history(connection, subject)
         if waiting:
             say(
-                f"{len(complete)} periods of {subject} that had closed before stats knew of them are "
+                f"{len(complete)} periods of {subject} that began before stats knew of them are "
                 f"released, {len(waiting) - len(complete)} withheld"
             )
         if until:

@@ -394,7 +394,7 @@ async def rewrite(connection: Any) -> bool:
 
 
 async def history(connection: Any, subject: str) -> list[date]:
-    """The ends of the periods of a subject that had closed before they were known of and still wait."""
+    """The ends of the periods of a subject that began before they were known of and still wait."""
     rows = await connection.fetch(
         "SELECT ends FROM period WHERE history AND starts_with(table_id, $1)", f"{subject}."
     )

@@ -604,17 +604,45 @@ async def _files_with(stats: Stats, noise: list[int]) -> list[str]:
 async def test_the_past_waits_until_somebody_says_that_it_is_complete(
     infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
 ) -> None:
-    """What had closed before stats knew of it: an import of years must not count as late."""
+    """What began before stats knew of it: an import of years must not count as late."""
     now = datetime(2026, 12, 20, tzinfo=UTC)
     async with stats_of(infrastructure.bootstrap, await database("stats"), now=now) as stats, stats.serving():
         await close(stats, now)
         assert await stats.released() == []
         await stats.count([incident(NOON), incident(NOON)])
         async with stats.pool.acquire() as connection:
-            assert await queries_releases.close_history(connection, "incidents") == 8
+            assert await queries_releases.close_history(connection, "incidents") == 9
         await close(stats, now)
         assert {one.table for one in await stats.released()} == {"incidents.week_part", "incidents.month"}
         assert (await stats.counts("incidents.month", "2026-10"))["oakwood", "burglary"] == 2
+
+
+async def test_a_month_that_had_begun_waits_with_its_week_parts_for_its_past(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """It ends after the first start, and its past is imported later still: it counts all that its week-parts
+    count, which it would not if it closed while they wait."""
+    start = datetime(2026, 12, 20, tzinfo=UTC)
+    async with (
+        stats_of(infrastructure.bootstrap, await database("stats"), now=start) as stats,
+        stats.serving(),
+    ):
+        await close(stats, start)
+        await close(stats, datetime(2027, 1, 10, tzinfo=UTC))
+        await stats.count([incident(datetime(2026, 11, 3, 12, tzinfo=UTC))])
+        async with stats.pool.acquire() as connection:
+            await queries_releases.close_history(connection, "incidents")
+        await close(stats, datetime(2027, 1, 11, tzinfo=UTC))
+        assert (await stats.counts("incidents.month", "2026-11"))["oakwood", "burglary"] == 1
+        assert (await stats.counts("incidents.week_part", "2026-W45-2026-11"))["oakwood",] == 1
+        parts = await stats.rows(
+            """SELECT p.frozen_at IS NULL
+               FROM period m JOIN period p ON p.begins >= m.begins AND p.ends <= m.ends
+               WHERE m.table_id = 'incidents.month' AND p.table_id = 'incidents.week_part'
+                 AND m.frozen_at IS NOT NULL"""
+        )
+        assert parts
+        assert not any(waits for (waits,) in parts)
 
 
 async def test_what_comes_after_the_last_day_of_an_imported_past_is_withheld(
@@ -657,10 +685,29 @@ async def test_what_comes_after_the_last_day_of_an_imported_past_is_withheld(
     assert states["incidents.week_part", "2026-W44-2026-11", "first"] == "withheld"
     assert said[-1] == "what of incidents closes from now on is released"
     assert said[:3] == [
-        "6 periods of incidents that had closed before stats knew of them are released, 2 withheld",
+        "6 periods of incidents that began before stats knew of them are released, 3 withheld",
         "what ends after 2026-10-31 is withheld, until close-history names a later day or none",
         "dry run: nothing was changed; with --by NAME they are",
     ]
+
+
+async def test_a_feed_that_has_stopped_is_said_to_end_though_no_past_waits(stats: Stats) -> None:
+    """What ends after its last day is withheld: nothing is known of it."""
+    said = list[str]()
+    await stats.count([incident(NOON)])
+    async with stats.serving():
+        async with stats.pool.acquire() as connection:
+            await close_history(
+                connection, "incidents", date(2026, 10, 31), "ann", date(2026, 11, 9), said.append
+            )
+        await close(stats, datetime(2027, 1, 10, tzinfo=UTC))
+    months = {
+        one.period: one.state
+        for one in await stats.released()
+        if one.table == "incidents.month" and one.edition == "first"
+    }
+    assert months == {"2026-10": "released", "2026-11": "withheld"}
+    assert said == ["what ends after 2026-10-31 is withheld, until close-history names a later day or none"]
 
 
 async def test_a_month_with_one_withheld_week_part_has_no_figures_in_its_final_edition(stats: Stats) -> None:

@@ -8,6 +8,7 @@ from services.stats import horizon, measuring, noise, queries, queries_releases,
 from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
+from services.stats.core.release import check_size
 from services.stats.core.spec import spec_of
 from services.stats.http.desk import Desk
 from services.stats.http.public import public_app
@@ -28,6 +29,7 @@ async def serve(settings: Settings, service: Service) -> None:
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
     spec = spec_of(town)
+    check_size(spec)
     for table in spec.tables:
         noise.check(table.scale)
     signer = _signer(settings)
@@ -60,7 +62,7 @@ async def serve(settings: Settings, service: Service) -> None:
         ),
     )
     service.answer(queries.totals)
-    await service.run(public_app(Desk(service.pool, town, tuple(known), settings.data_license)))
+    await service.run(public_app(Desk(service.pool, town, tuple(known))))
 
 
 def applying(settings: Settings) -> Apply:

@@ -354,8 +354,8 @@ class Closing:
 
 
 def _began_unknown(spec: Spec, table: Table, one: Period, stored: datetime) -> bool:
-    """Whether the first week-part of a period had closed before its spec was stored. What comes of then counts
-    in a week-part that waits; a month or quarter that closed meanwhile would never count it."""
+    """Whether the first week-part of a period had closed before its spec was stored. What comes of then
+    counts in a week-part that waits; a month or quarter that closed meanwhile would never count it."""
     after = spec.table(f"{table.subject}.week_part").closes_after
     return period("week_part", one.begin).closes(spec.tz, after) <= stored
 

@@ -18,12 +18,6 @@ class Settings(ServiceSettings):
         "", description="public keys of releases that were signed with an earlier secret, with commas between"
     )
 
-    data_license: str = Field(
-        "CC0-1.0",
-        pattern=r"^[A-Za-z0-9.+-]+$",
-        description="the license of what is downloaded, by its SPDX identifier",
-    )
-
     @field_validator("former_signing_keys")
     @classmethod
     def _public(cls, keys: str) -> str:

@@ -92,6 +92,11 @@ class Statistics(Part):
         description="a whole number, one more than before whenever "
         "anything here, or an area or a category, is changed",
     )
+    license: str = Field(
+        "CC0-1.0",
+        pattern=r"^[A-Za-z0-9.+-]{1,64}$",
+        description="the license of what is downloaded, by its SPDX identifier, such as CC-BY-4.0",
+    )
     reports: ReportStatistics = Field(description="a table [reports] with since and a scale for each table")
     incidents: IncidentStatistics = Field(
         description="a table [incidents] with since, a scale for each table and categories"

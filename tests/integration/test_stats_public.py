@@ -286,6 +286,12 @@ REFUSED: list[tuple[str, int, str, str | None]] = [
 ]
 
 
+async def test_a_range_of_long_ago_is_empty(stats: Public) -> None:
+    """The ten years before the year 1000 too."""
+    for table, until in (("reports/month", "1000-01"), ("answers/took", "1001-Q1")):
+        assert (await stats.json(f"/v1/statistics/{table}?until={until}"))["figures"] == []
+
+
 async def test_what_there_is_not_is_refused_with_what_there_is(stats: Public) -> None:
     """Each refusal names its code and what would do, and repeats nothing of what was sent."""
     for path, status, code, allowed in REFUSED:

@@ -11,9 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.stats.core.release import NOTHING_BEFORE, Link, canonical, digest, fault, noisy, unsigned
+from services.stats.core.release import (
+    NOTHING_BEFORE,
+    Link,
+    canonical,
+    check_size,
+    digest,
+    fault,
+    noisy,
+    unsigned,
+)
+from services.stats.core.spec import Spec, Table
 from services.stats.signing import Signer, is_signed
 from shared.cloudevents import attributes, from_record, to_value
+from shared.errors import Refusal
 from shared.events import ReleasedCell, StatisticsReleased
 from tests.stats_town import SPEC
 
@@ -36,6 +47,29 @@ def test_a_release_is_counts_with_noise_in_the_specs_order() -> None:
         (("harbour",), 2),
         (("unknown",), 7),
     ]
+
+
+def sized(areas: int, categories: int) -> Spec:
+    codes = {
+        "area": tuple(f"neighbourhood_{number:03d}" for number in range(areas)),
+        "category": tuple(f"category_{number:02d}" for number in range(categories)),
+    }
+
+    def large(table: Table) -> Table:
+        values = (codes.get(column, own) for column, own in zip(table.columns, table.codes, strict=True))
+        return table.model_copy(update={"codes": tuple(values)})
+
+    return SPEC.model_copy(update={"tables": tuple(map(large, SPEC.tables))})
+
+
+def test_a_spec_of_which_a_release_would_be_too_large_is_refused_before_anything_is_released() -> None:
+    """It would stop all releases when its first month closes. The largest that is taken is no smaller than a
+    large city: its final edition with the most figures that there can be fits in a record."""
+    check_size(sized(140, 20))
+    check_size(sized(140, 35))
+    for areas, categories in ((140, 100), (250, 50), (9_000, 1)):
+        with pytest.raises(Refusal, match="and the topic takes 900000: count by fewer areas or categories"):
+            check_size(sized(areas, categories))
 
 
 def test_the_same_release_has_one_id_whoever_makes_it() -> None:

@@ -28,18 +28,22 @@ from shared.events import StatisticsReleased
 from shared.municipality import read
 from tests.released import releases
 
-SPEC = spec_of(read(Path(__file__).parents[2] / "deploy/municipalities/boston"))
+LICENSE = "CC-BY-4.0"
+TOWN = read(Path(__file__).parents[2] / "deploy/municipalities/boston")
+SPEC = spec_of(TOWN).model_copy(update={"license": LICENSE})
+# Another license is another version, and what is out keeps its own.
+NEXT = SPEC.model_copy(update={"id": "boston-2", "license": "CC0-1.0"})
+DESK = Desk(None, TOWN, (SPEC, NEXT))
 RELEASED = list(releases(SPEC, date(2025, 1, 1), date(2025, 4, 1), Link(0, NOTHING_BEFORE)))
 WITHHELD = unsigned(SPEC, SPEC.tables[0], "2025-W14-2025-03", Link(0, NOTHING_BEFORE), (), withheld=True)
 # One of each kind, and one without figures.
 KINDS = [*{(one.table, one.edition): one for one in RELEASED}.values(), WITHHELD]
-LICENSE = "CC-BY-4.0"
 NAME = re.compile(r"[-a-z0-9._/]+")
 NAMED = [f"{one.table}.{one.edition}.{one.state}" for one in KINDS]
 
 
 def made(release: StatisticsReleased, file: str, area: str = "") -> bytes:
-    return _made(to_value(release) or b"", file, area, LICENSE)
+    return _made(to_value(release) or b"", file, area, DESK)
 
 
 def faults(packed: bytes) -> list[str]:

@@ -24,9 +24,9 @@ class Period(NamedTuple):
         match self.grain:
             case "week_part":
                 year, week, _ = self.begin.isocalendar()
-                return f"{year:04d}-W{week:02d}-{self.begin:%Y-%m}"
+                return f"{year:04d}-W{week:02d}-{self.begin.isoformat()[:7]}"
             case "month":
-                return f"{self.begin:%Y-%m}"
+                return self.begin.isoformat()[:7]
             case "quarter":
                 return f"{self.begin.year:04d}-Q{(self.begin.month + 2) // 3}"
 

@@ -8,13 +8,23 @@ import hashlib
 import json
 import uuid
 from collections.abc import Collection
+from datetime import date
+from itertools import product
 from typing import Literal, NamedTuple
 
+from services.stats.core import adjusting
+from services.stats.core.periods import periods
 from services.stats.core.spec import Spec, Table
+from shared.errors import Refusal
 from shared.events import ReleasedCell, StatisticsReleased
 
 # What the first release names as the digest of the one before.
 NOTHING_BEFORE = "0" * 64
+# A count that none is above, in a month of as many week-parts as there can be.
+MOST = 9_999_999
+SIX_PARTS = date(2026, 8, 1), date(2026, 9, 1)
+# Digest, key, signature and margins.
+SIGNED_BYTES = 1_000
 _NAMESPACE = uuid.UUID("6f9d6b1e-5b5a-4c0e-9d0b-7f5a6e1c2d3f")
 _UNHASHED = ("digest", "signing_key", "signature")
 Edition = Literal["first", "final"]
@@ -89,6 +99,25 @@ def fault(
     if release.signing_key not in known:
         return "unknown_signing_key"
     return "retired_signing_key" if release.signing_key in retired else None
+
+
+def check_size(spec: Spec) -> None:
+    """Raise Refusal where the largest release of the spec is more than its topic takes."""
+    for table in spec.tables:
+        cells = noisy(table, [MOST] * len(table.cells()), [0] * len(table.cells()))
+        if table.grain == "month":
+            parts = [part.name for part in periods("week_part", *SIX_PARTS)]
+            week_part = spec.table(adjusting.names_of(table).week_part)
+            whole = dict.fromkeys(table.cells(), MOST)
+            weeks: dict[adjusting.Cell, int] = dict.fromkeys(product(parts, week_part.codes[0]), MOST)
+            cells = adjusting.cells_of(adjusting.adjust(table, week_part, whole, weeks))
+        size = len(unsigned(spec, table, "x" * 20, Link(MOST, NOTHING_BEFORE), cells).model_dump_json())
+        if size + SIGNED_BYTES > StatisticsReleased.max_bytes:
+            raise Refusal(
+                f"a release of {table.id} would have {len(cells)} figures in {size} bytes, and the topic "
+                f"takes {StatisticsReleased.max_bytes}: count by fewer areas or categories, or give them "
+                "shorter ids"
+            )
 
 
 def noisy(table: Table, counts: list[int], noise: list[int]) -> tuple[ReleasedCell, ...]:

@@ -67,6 +67,8 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     zone: str
+    # Of what is downloaded, by its SPDX identifier: its files are kept for ever.
+    license: str = "CC0-1.0"
     tables: tuple[Table, ...]
 
     @property
@@ -100,6 +102,7 @@ def spec_of(town: Municipality) -> Spec:
     spec = Spec(
         id=f"{town.slug}-{asked.version}",
         zone=town.zone,
+        license=asked.license,
         tables=(
             of_reports("week_part", "week_part", reports.week_part, close, area=areas),
             of_reports("month", "month", reports.month, close, area=areas, category=categories),

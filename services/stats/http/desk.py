@@ -24,13 +24,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Desk:
-    """`specs` are all that there ever were, the newest last; `license` is that of what is downloaded, by its
-    SPDX identifier."""
+    """`specs` are all that there ever were, the newest last."""
 
     pool: Any
     municipality: Municipality
     specs: tuple[Spec, ...]
-    license: str = "CC0-1.0"
 
     @cached_property
     def inhabitants(self) -> Mapping[str, int]:
@@ -39,6 +37,10 @@ class Desk:
         known = town.statistics.inhabitants
         areas = town.area_sets[town.primary_area_set].areas
         return {**known, "": sum(known.values())} if known.keys() >= areas.keys() else known
+
+    def license_of(self, spec: str) -> str | None:
+        """The license of what a spec has published; None for a spec that is not known."""
+        return next((one.license for one in self.specs if one.id == spec), None)
 
     def codes(self, table: str, column: str) -> tuple[str, ...]:
         """What a column of a table can be, by every spec."""

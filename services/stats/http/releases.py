@@ -123,7 +123,7 @@ def add_releases(app: FastAPI, desk: Desk) -> None:
         made = kept.get((digest, file, area))
         if made is None:
             content = await _content(desk, digest)
-            body = await asyncio.to_thread(_made, content, file, area, desk.license)
+            body = await asyncio.to_thread(_made, content, file, area, desk)
             made = Made(body, etag_of(file, body))
             kept.put((digest, file, area), made)
         more = {}
@@ -148,7 +148,7 @@ async def _content(desk: Desk, digest: str) -> bytes:
     )
 
 
-def _made(content: bytes, file: str, area: str, license_id: str) -> bytes:
+def _made(content: bytes, file: str, area: str, desk: Desk) -> bytes:
     if file == "release.json":
         return content
     release = figures.release_of(content)
@@ -161,7 +161,7 @@ def _made(content: bytes, file: str, area: str, license_id: str) -> bytes:
     if file == "figures.csv":
         return written
     files = {"figures.csv": written, "release.json": content}
-    package = writing.as_json(writing.data_package(release, files, license_id))
+    package = writing.as_json(writing.data_package(release, files, desk.license_of(release["spec"])))
     if file == "datapackage.json":
         return package
     return writing.zipped({"datapackage.json": package, **files})

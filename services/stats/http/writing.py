@@ -85,7 +85,9 @@ def release_as_csv(release: Mapping[str, Any], figures: Iterable[Figure]) -> byt
     )
 
 
-def data_package(release: Mapping[str, Any], files: Mapping[str, bytes], license_id: str) -> dict[str, Any]:
+def data_package(
+    release: Mapping[str, Any], files: Mapping[str, bytes], license_id: str | None
+) -> dict[str, Any]:
     """The description of a release's `figures.csv` and `release.json` (Frictionless Data Package 1.0), with
     their license by its SPDX identifier."""
     fields: list[dict[str, Any]] = [
@@ -106,7 +108,7 @@ def data_package(release: Mapping[str, Any], files: Mapping[str, bytes], license
         "id": release["digest"],
         "title": f"{release['table']}, {release['period']}, {release['edition']} edition",
         "description": "Counts with noise of differential privacy. No figure is exact: see `margin`.",
-        "licenses": [{"name": license_id, "path": f"https://spdx.org/licenses/{license_id}.html"}],
+        **_licensed(license_id),
         "resources": [
             {
                 "profile": "tabular-data-resource",
@@ -122,6 +124,12 @@ def data_package(release: Mapping[str, Any], files: Mapping[str, bytes], license
             },
         ],
     }
+
+
+def _licensed(license_id: str | None) -> dict[str, Any]:
+    if license_id is None:
+        return {}
+    return {"licenses": [{"name": license_id, "path": f"https://spdx.org/licenses/{license_id}.html"}]}
 
 
 def _resource(name: str, path: str, media_type: str, content: bytes) -> dict[str, Any]:

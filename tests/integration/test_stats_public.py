@@ -189,6 +189,11 @@ async def test_week_parts_are_those_of_their_months_final_edition_once_it_is_out
     assert all("week_part" not in one for one in parts.values())
     area = await stats.json("/v1/statistics/reports/month_area?area=oakwood&period=2025-02")
     assert sum(final.values()) == pytest.approx(area["figures"][0]["value"])
+    (january,) = {
+        (one["edition"], one["release"])
+        for one in (await stats.json("/v1/statistics/reports/month?period=2025-01"))["figures"]
+    }
+    assert january == ("first", stats.release("reports.month", "2025-01").digest)
     first = stats.release("reports.week_part", "2025-W10-2025-03")
     assert parts[first.period]["release"] == first.digest
     _, written, _ = await stats.get("/v1/statistics/reports/week_part?area=oakwood&format=csv")

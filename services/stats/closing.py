@@ -104,8 +104,10 @@ class Closing:
         if adopted:
             log.info("adopted", releases=adopted)
         async with self._pool.acquire() as connection:
-            retired = await queries_releases.retired_keys(connection)
-        if self._signer.public in retired:
+            await self._refuse_retired(connection)
+
+    async def _refuse_retired(self, connection: Any) -> None:
+        if self._signer.public in await queries_releases.retired_keys(connection):
             raise Refusal(
                 f"the signing key {self._signer.public} is an earlier one, and nobody takes any more what it "
                 "signs: put the newest secret signing_key back, or have another made by `operator rotate "
@@ -345,6 +347,9 @@ class Closing:
             return await queries_releases.unshown(connection) < ON_THEIR_WAY
 
     async def _publish(self, connection: Any, release: StatisticsReleased) -> None:
+        """Add to the chain, which the caller holds. Raises Refusal where a replica signs by a later key
+        meanwhile: what followed that by this key would break the chain for ever."""
+        await self._refuse_retired(connection)
         now = self._begun()
         signed = self._signer.sign(release)
         event_id = derived_id(signed.release_id, StatisticsReleased)

@@ -199,6 +199,30 @@ async def test_a_key_that_another_has_followed_signs_no_more(stats: Stats) -> No
         await stats.closing.adopt()
 
 
+async def test_a_replica_whose_key_another_follows_meanwhile_releases_nothing_more(
+    stats: Stats, infrastructure: Infrastructure
+) -> None:
+    """A key is rotated and one of two replicas goes on with the old one: no release by it follows one by the
+    new key, neither a first edition nor a final one, and the chain is whole."""
+    refused = "is an earlier one, and nobody takes any more what it signs"
+    async with stats_of(infrastructure.bootstrap, stats.dsn, secret="n" * 32) as renewed, renewed.serving():
+        await close(stats, CLOSED)
+        await close(renewed, CLOSED + days(7))
+        with pytest.raises(Refusal, match=refused):
+            await close(stats, CLOSED + days(14))
+        renewed.now = stats.now = OCTOBER_CLOSED
+        await until(renewed.closing.freeze)
+        await renewed.closing.release()
+        with pytest.raises(Refusal, match=refused):
+            await stats.closing.release_final()
+        await close(renewed, OCTOBER_CLOSED)
+    released = await stats.released()
+    assert released[-1].edition == "final"
+    assert [one.signing_key for one in released] == [OURS.public] + [renewed.signer.public] * 6
+    read = [Read(at, one, True) for at, one in enumerate(await on_topic(stats.bootstrap))]
+    assert chain(read, {OURS.public, renewed.signer.public}) == (released, [])
+
+
 async def test_who_starts_on_an_empty_database_adopts_before_anything_else(
     stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
 ) -> None:

@@ -100,7 +100,8 @@ class Closing:
         one that another has followed."""
         async with self._pool.acquire() as connection:
             known = await queries_releases.keys(connection)
-        adopted = await reading.adopt(self._pool, self._where, known, self._clock())
+        specs = [*self._specs.values()]
+        adopted = await reading.adopt(self._pool, self._where, known, specs, self._clock())
         if adopted:
             log.info("adopted", releases=adopted)
         async with self._pool.acquire() as connection:

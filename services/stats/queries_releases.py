@@ -6,6 +6,7 @@ from datetime import date, datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from services.stats.core.periods import begin_of
 from services.stats.core.release import NOTHING_BEFORE, Link
 from services.stats.core.spec import Debit, Group
 from services.stats.queries import CLOSING_LOCK
@@ -38,11 +39,17 @@ async def specs(connection: Any) -> list[Mapping[str, Any]]:
 
 
 async def last_drawn(connection: Any, spec_id: str) -> dict[str, date]:
-    """By table, the first day of its last period that is drawn or released under another spec than this."""
+    """By table, the first day of its last period that is drawn or released under another spec than this. What
+    was adopted is released and not drawn here."""
     rows = await connection.fetch(
-        "SELECT table_id, max(begins) AS begins FROM period WHERE spec <> $1 GROUP BY table_id", spec_id
+        """SELECT table_id, name FROM period WHERE spec <> $1
+           UNION SELECT table_id, period FROM release WHERE spec <> $1""",
+        spec_id,
     )
-    return {row["table_id"]: row["begins"] for row in rows}
+    last: dict[str, date] = {}
+    for table, name in rows:
+        last[table] = max(begin_of(name), last.get(table, date.min))
+    return last
 
 
 async def known_periods(connection: Any) -> set[tuple[str, str]]:

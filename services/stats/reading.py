@@ -3,7 +3,7 @@
 A database that was restored, or is empty, takes over what is there as it is, and never works it out anew.
 """
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from fractions import Fraction
@@ -13,8 +13,10 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from services.stats import queries_releases, signing
+from services.stats.core.auditing import unfit
 from services.stats.core.periods import begin_of
 from services.stats.core.release import fault
+from services.stats.core.spec import Spec
 from shared import kafka
 from shared.cloudevents import from_record, to_value
 from shared.cluster import Where
@@ -54,17 +56,18 @@ async def take(
     return None
 
 
-async def adopt(pool: Any, where: Where, known: Collection[str], now: datetime) -> int:
+async def adopt(pool: Any, where: Where, known: Collection[str], specs: Sequence[Spec], now: datetime) -> int:
     """Read the topic to its end and adopt what this database does not have; returns how many that were.
 
     What is no release of ours is left, and said. Raises Refusal where a release of ours is another in this
-    database than on the topic, and where one is signed by a key that is not known; KafkaError.
+    database than on the topic, where one is signed by a key that is not known, and where one is not what its
+    spec promises; KafkaError.
     """
     before = await _count(pool)
     seen: set[int] = set()
     async with aclosing(on_topic(where, "stats-adopting")) as records:
         async for record in records:
-            await _adopt(pool, record, known, now, seen)
+            await _adopt(pool, record, known, specs, now, seen)
     return await _count(pool) - before
 
 
@@ -81,7 +84,12 @@ async def on_topic(where: Where, client_id: str) -> AsyncGenerator[ConsumerRecor
 
 
 async def _adopt(
-    pool: Any, record: ConsumerRecord, known: Collection[str], now: datetime, seen: set[int]
+    pool: Any,
+    record: ConsumerRecord,
+    known: Collection[str],
+    specs: Sequence[Spec],
+    now: datetime,
+    seen: set[int],
 ) -> None:
     try:
         envelope = from_record(record.topic, record.key, record.value, record.headers)
@@ -102,8 +110,23 @@ async def _adopt(
         )
     if found:
         log.error("release_left", reason=found, offset=record.offset)
-    else:
-        seen.add(release.number)
+        return
+    seen.add(release.number)
+    _refuse_unfit(release, specs)
+
+
+def _refuse_unfit(release: StatisticsReleased, specs: Sequence[Spec]) -> None:
+    """Raise Refusal where a release is not what its spec promises. An empty database takes the folder's spec
+    at its word: that it has changed under its version only what was published tells."""
+    why = unfit(release, specs)
+    if why is None or release.spec not in {spec.id for spec in specs}:
+        return
+    raise Refusal(
+        f"release {release.number} ({release.table} {release.period}) is published, and {why}: "
+        "statistics.toml, an area or a category has changed since under one version, and this database has "
+        "kept the change; put them back as they were, restore the backup that belongs to the topic, or an "
+        "empty one, and restart"
+    )
 
 
 async def refuse_unknown(connection: Any, release: StatisticsReleased, found: str | None) -> None:

@@ -14,7 +14,7 @@ async def settle(connection: Any, spec: Spec, public_keys: list[str], now: datet
     first.
 
     Raises Refusal where the spec of this id was another before, where it begins among periods that another
-    has drawn the noise of, and where the ledger has spent more than a report may.
+    has drawn the noise of or released, and where the ledger has spent more than a report may.
     """
     await queries_releases.hold_chain(connection)
     drawn = await queries_releases.last_drawn(connection, spec.id)

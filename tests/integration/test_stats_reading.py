@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 
@@ -331,6 +332,47 @@ async def test_a_spec_is_for_its_version(stats: Stats) -> None:
     assert by_period["2026-W53-2026-12"].margins == {"reports.week_part": 150}
     assert by_period["2026-W53-2027-01"].spec == "town-2"
     assert by_period["2026-W53-2027-01"].margins == {"reports.week_part": 180}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scale": 6}, "its scale is 5, and town-1 promises 6"),
+        ({"codes": (("oakwood", "unknown"),)}, "its cells are not those of reports.week_part"),
+    ],
+)
+async def test_a_spec_that_changed_under_its_version_is_seen_by_what_was_published(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase, changes: dict[str, Any], said: str
+) -> None:
+    """An empty database knows of no other: it refuses at each start, whoever has taken the releases over.
+    Another one goes on with the folder as it was."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+    changed = (SPEC.tables[0].model_copy(update=changes), *SPEC.tables[1:])
+    bootstrap, spec = infrastructure.bootstrap, SPEC.model_copy(update={"tables": changed})
+    refused = rf"release 1 \(reports.week_part {FIRST}\) is published, and {said}: statistics.toml"
+    async with stats_of(bootstrap, await database("stats"), spec) as empty:
+        await recovered(empty)
+        for _ in range(2):
+            with pytest.raises(Refusal, match=refused):
+                await empty.closing.adopt()
+    async with stats_of(bootstrap, await database("stats")) as empty:
+        await empty.closing.adopt()
+        assert await empty.chain() == await stats.chain()
+
+
+async def test_a_version_begins_among_no_periods_that_another_has_released(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """Also where they were adopted: a database that was lost has drawn none of them."""
+    async with stats.serving():
+        await close(stats, CLOSED)
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as empty:
+        await empty.closing.adopt()
+        await empty.pool.execute("TRUNCATE period, spec")
+        async with empty.pool.acquire() as connection, connection.transaction():
+            with pytest.raises(Refusal, match=r"town-2 begins on 2026-10-01, but reports\.week_part of"):
+                await specs.settle(connection, SPEC.model_copy(update={"id": "town-2"}), [], CLOSED)
 
 
 async def test_a_ledger_that_has_spent_too_much_is_refused(stats: Stats) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from services.stats import horizon, measuring, noise, queries, queries_releases, reading, specs
+from services.stats import former, horizon, measuring, noise, queries, queries_releases, reading, specs
 from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
@@ -30,11 +30,14 @@ async def serve(settings: Settings, service: Service) -> None:
     service.municipality = f"{town.slug} {town.version}"
     spec = spec_of(town)
     check_size(spec)
-    for table in spec.tables:
-        noise.check(table.scale)
+    earlier = former.read(settings.municipality, spec)
+    for one in (*earlier, spec):
+        for table in one.tables:
+            noise.check(table.scale)
     signer = _signer(settings)
     async with service.pool.acquire() as connection, connection.transaction():
-        known = await specs.settle(connection, spec, [signer.public, *settings.former_keys], _now())
+        keys = [signer.public, *settings.former_keys]
+        known = await specs.settle(connection, spec, keys, _now(), earlier)
         await specs.count_earlier(connection, spec)
     relay = service.send()
     closing = Closing(

@@ -1,5 +1,5 @@
-"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `privacy`, `close-history`,
-`say-again`, `disown-key` and `import-incidents`."""
+"""The commands that only `stats` has: `releases`, `ledger`, `verify`, `privacy`, `spec`,
+`close-history`, `say-again`, `disown-key` and `import-incidents`."""
 
 import argparse
 import asyncio
@@ -28,6 +28,12 @@ def extend(commands: Any) -> None:
     left = "so many records of the topic, looked at before, are no release; all else must agree"
     verify.add_argument("--left", type=int, default=0, metavar="N", help=left)
     add_command(commands, "privacy", "say what is published and what it spends, as Markdown", _privacy)
+    keeps = (
+        "print the folder's spec as one line of JSON, to be kept in statistics-former before it is changed"
+    )
+    add_command(commands, "spec", keeps, _spec).add_argument(
+        "--folder", type=Path, help="another than the municipality's, such as that folder as it was"
+    )
     closing = add_mending(
         commands, "close-history", "release the past, once all of it is imported", _close_history
     )
@@ -95,6 +101,10 @@ def _ledger(program: Program, _given: argparse.Namespace) -> None:
 def _privacy(program: Program, _given: argparse.Namespace) -> None:
     for line in facts(spec_of(municipality.read(program.settings.read().municipality))):
         say(line)
+
+
+def _spec(program: Program, given: argparse.Namespace) -> None:
+    say(spec_of(municipality.read(given.folder or program.settings.read().municipality)).model_dump_json())
 
 
 def _verify(program: Program, given: argparse.Namespace) -> None:

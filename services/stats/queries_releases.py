@@ -35,16 +35,17 @@ async def insert_spec(connection: Any, spec_id: str, digest: str, content: str, 
 
 async def specs(connection: Any) -> list[Mapping[str, Any]]:
     """Every spec that there ever was, oldest first."""
-    return list(await connection.fetch("SELECT * FROM spec ORDER BY stored_at, id"))
+    # By their numbers: after a loss an earlier one may be kept later.
+    return list(await connection.fetch("SELECT * FROM spec ORDER BY substring(id FROM '[0-9]+$')::integer"))
 
 
-async def last_drawn(connection: Any, spec_id: str) -> dict[str, date]:
-    """By table, the first day of its last period that is drawn or released under another spec than this. What
-    was adopted is released and not drawn here."""
+async def last_drawn(connection: Any, spared: Sequence[str]) -> dict[str, date]:
+    """By table, the first day of its last period that is drawn or released under another spec than these.
+    What was adopted is released and not drawn here."""
     rows = await connection.fetch(
-        """SELECT table_id, name FROM period WHERE spec <> $1
-           UNION SELECT table_id, period FROM release WHERE spec <> $1""",
-        spec_id,
+        """SELECT table_id, name FROM period WHERE spec <> ALL($1)
+           UNION SELECT table_id, period FROM release WHERE spec <> ALL($1)""",
+        spared,
     )
     last: dict[str, date] = {}
     for table, name in rows:

@@ -17,10 +17,11 @@ from services.stats.core.auditing import unfit
 from services.stats.core.periods import begin_of
 from services.stats.core.release import fault
 from services.stats.core.spec import Spec
+from services.stats.former import FOLDER
 from shared import kafka
 from shared.cloudevents import from_record, to_value
 from shared.cluster import Where
-from shared.errors import Poison, Refusal
+from shared.errors import Poison, Refusal, typed
 from shared.events import STATISTICS, StatisticsReleased
 
 log = structlog.get_logger()
@@ -60,8 +61,8 @@ async def adopt(pool: Any, where: Where, known: Collection[str], specs: Sequence
     """Read the topic to its end and adopt what this database does not have; returns how many that were.
 
     What is no release of ours is left, and said. Raises Refusal where a release of ours is another in this
-    database than on the topic, where one is signed by a key that is not known, and where one is not what its
-    spec promises; KafkaError.
+    database than on the topic, where one is signed by a key that is not known, and where its spec is not
+    known or promises otherwise; KafkaError.
     """
     before = await _count(pool)
     seen: set[int] = set()
@@ -116,10 +117,18 @@ async def _adopt(
 
 
 def _refuse_unfit(release: StatisticsReleased, specs: Sequence[Spec]) -> None:
-    """Raise Refusal where a release is not what its spec promises. An empty database takes the folder's spec
-    at its word: that it has changed under its version only what was published tells."""
+    """Raise Refusal where the spec of a release is lost, or promises otherwise. An empty database takes the
+    folder's at its word: that it has changed under its version only what was published tells."""
+    if release.spec not in {spec.id for spec in specs}:
+        raise Refusal(
+            f"release {release.number} ({release.table} {release.period}) is one of {release.spec}, which "
+            "neither the municipality's folder nor this database knows: what is left of its periods would "
+            "never be released; print it from the folder as it was then, as version control has it, by "
+            f"{typed('stats', 'spec --folder FOLDER')} into {FOLDER}/{release.spec}.json of the folder that "
+            "is in use, and restart"
+        )
     why = unfit(release, specs)
-    if why is None or release.spec not in {spec.id for spec in specs}:
+    if why is None:
         return
     raise Refusal(
         f"release {release.number} ({release.table} {release.period}) is published, and {why}: "

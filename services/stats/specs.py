@@ -1,38 +1,34 @@
 """The spec of the municipality's folder, held against what this database has published before."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from services.stats import queries, queries_releases
 from services.stats.core.periods import part_of
 from services.stats.core.spec import Spec, overspent
+from services.stats.former import FOLDER
 from shared.errors import Refusal
 
 
-async def settle(connection: Any, spec: Spec, public_keys: list[str], now: datetime) -> list[Spec]:
-    """Keep the spec and the keys, in the caller's transaction; returns every spec that there ever was, oldest
-    first.
+async def settle(
+    connection: Any, spec: Spec, public_keys: list[str], now: datetime, former: Sequence[Spec] = ()
+) -> list[Spec]:
+    """Keep the spec, the former ones that the folder has and the keys, in the caller's transaction; returns
+    every spec that there ever was, oldest first.
 
     Raises Refusal where the spec of this id was another before, where it begins among periods that another
     has drawn the noise of or released, and where the ledger has spent more than a report may.
     """
     await queries_releases.hold_chain(connection)
-    drawn = await queries_releases.last_drawn(connection, spec.id)
     stored = {row["id"]: row["digest"] for row in await queries_releases.specs(connection)}
-    if stored.get(spec.id, spec.digest()) != spec.digest():
-        raise Refusal(
-            f"statistics.toml, an area or a category has changed, and {spec.id} has promised otherwise; put "
-            "them back, or write the next version with a since that is still to come"
-        )
-    if spec.id not in stored:
-        for table in spec.tables:
-            last = drawn.get(table.id)
-            if last and last >= table.since:
-                raise Refusal(
-                    f"{spec.id} begins on {table.since}, but {table.id} of the period that begins on {last} "
-                    "has its noise already; write a since after that in statistics.toml"
-                )
-    await queries_releases.insert_spec(connection, spec.id, spec.digest(), spec.model_dump_json(), now)
+    asked = [*former, spec]
+    for place, one in enumerate(asked):
+        if one.id not in stored:
+            await _refuse_among(connection, one, [later.id for later in asked[place:]])
+        elif stored[one.id] != one.digest():
+            raise Refusal(_changed(one, spec))
+        await queries_releases.insert_spec(connection, one.id, one.digest(), one.model_dump_json(), now)
     for key in public_keys:
         await queries_releases.insert_key(connection, key)
     if spent := overspent((await queries_releases.spent(connection)).values()):
@@ -43,6 +39,30 @@ async def settle(connection: Any, spec: Spec, public_keys: list[str], now: datet
             "protection officer if more was published than the topic's first releases"
         )
     return [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]
+
+
+async def _refuse_among(connection: Any, spec: Spec, spared: list[str]) -> None:
+    """Raise Refusal where it begins among periods of others than are spared."""
+    drawn = await queries_releases.last_drawn(connection, spared)
+    for table in spec.tables:
+        last = drawn.get(table.id)
+        if last and last >= table.since:
+            raise Refusal(
+                f"{spec.id} begins on {table.since}, but {table.id} of the period that begins on {last} "
+                "has its noise already; write a since after that in statistics.toml"
+            )
+
+
+def _changed(one: Spec, spec: Spec) -> str:
+    if one is not spec:
+        return (
+            f"{FOLDER}/{one.id}.json is not the {one.id} that this database has kept; take the file away, or "
+            "print it again from the folder as it was at that version"
+        )
+    return (
+        f"statistics.toml, an area or a category has changed, and {spec.id} has promised otherwise; put "
+        "them back, or write the next version with a since that is still to come"
+    )
 
 
 async def count_earlier(connection: Any, spec: Spec) -> None:

@@ -4,7 +4,7 @@ consumer, on real Kafka and PostgreSQL."""
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -150,14 +150,19 @@ async def put(stats: Stats, release: StatisticsReleased) -> None:
 
 @contextlib.asynccontextmanager
 async def stats_of(
-    bootstrap: str, dsn: str, spec: Spec = SPEC, secret: str = SECRET, now: datetime = BEFORE
+    bootstrap: str,
+    dsn: str,
+    spec: Spec = SPEC,
+    secret: str = SECRET,
+    now: datetime = BEFORE,
+    former: Sequence[Spec] = (),
 ) -> AsyncIterator[Stats]:
     """A stats whose first start is `now`, with its noise drawn."""
     await postgres.migrate(dsn, MIGRATIONS)
     pool = await postgres.open_pool(dsn, "test")
     try:
         async with pool.acquire() as connection, connection.transaction():
-            known = await specs.settle(connection, spec, [Signer(secret).public], now)
+            known = await specs.settle(connection, spec, [Signer(secret).public], now, former)
         stats = Stats(bootstrap, dsn, pool, known, secret)
         stats.now = now
         await stats.closing.draw()

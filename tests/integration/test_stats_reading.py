@@ -375,6 +375,43 @@ async def test_a_version_begins_among_no_periods_that_another_has_released(
                 await specs.settle(connection, SPEC.model_copy(update={"id": "town-2"}), [], CLOSED)
 
 
+async def test_a_database_that_was_lost_releases_the_rest_of_a_former_version(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """The folder is at the next one: it goes on where the folder keeps the former, which is asked for where
+    it does not, whether the next one is in the database by then or not."""
+    later = tuple(table.model_copy(update={"since": date(2027, 1, 1)}) for table in SPEC.tables)
+    bootstrap, following = infrastructure.bootstrap, SPEC.model_copy(update={"id": "town-2", "tables": later})
+    async with stats.serving():
+        await close(stats, CLOSED)
+        published = await stats.chain()
+    lost = await database("stats")
+    async with stats_of(bootstrap, lost, following, now=CLOSED - days(1)) as empty:
+        await recovered(empty)
+        with pytest.raises(Refusal, match=r"is one of town-1, .* `docker compose .* spec --folder FOLDER`"):
+            await empty.closing.adopt()
+    for dsn in (lost, await database("stats")):
+        async with stats_of(bootstrap, dsn, following, now=CLOSED, former=[SPEC]) as empty:
+            await recovered(empty)
+            await empty.closing.adopt()
+            async with empty.pool.acquire() as connection:
+                kept = await queries_releases.specs(connection)
+            assert [one["id"] for one in kept] == ["town-1", "town-2"]
+    async with stats_of(bootstrap, lost, following, now=CLOSED, former=[SPEC]) as empty, empty.serving():
+        await close(empty, datetime(2027, 1, 9, tzinfo=UTC))
+        assert (await empty.chain())[:1] == published
+        specs_of = {
+            one.period: one.spec for one in await empty.released() if one.table == "reports.week_part"
+        }
+        assert (specs_of["2026-W41-2026-10"], specs_of["2026-W53-2026-12"]) == ("town-1", "town-1")
+        assert specs_of["2026-W53-2027-01"] == "town-2"
+        assert await on_topic(bootstrap) == await empty.released()
+        other = SPEC.model_copy(update={"zone": "Europe/Brussels"})
+        async with empty.pool.acquire() as connection, connection.transaction():
+            with pytest.raises(Refusal, match="is not the town-1 that this database has kept; take the file"):
+                await specs.settle(connection, following, [], empty.now, [other])
+
+
 async def test_a_ledger_that_has_spent_too_much_is_refused(stats: Stats) -> None:
     """Somebody wrote in it, or released what no spec allows."""
     await stats.pool.execute("INSERT INTO ledger VALUES ('reports.day', '2026-10-02', '2026-10-02', 1, 1)")

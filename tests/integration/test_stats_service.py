@@ -19,7 +19,9 @@ import pytest
 from bench.records import partition_of
 from deploy.local.processes import free_port
 from deploy.reconcile import Away, fetch
-from shared import kafka, postgres
+from services.stats.core.spec import spec_of
+from services.stats.former import FOLDER
+from shared import kafka, municipality, postgres
 from shared.cloudevents import Envelope, to_record
 from shared.events import Event
 from tests.conftest import Infrastructure, MakeDatabase, Server
@@ -234,6 +236,13 @@ async def test_a_stats_that_was_promised_otherwise_does_not_start(
         refused = await asyncio.to_thread(stats.command)
         assert refused.returncode == 1
         assert "ibuurt-1 has promised otherwise; put them back, or write the next version" in refused.stderr
+        kept = spec_of(municipality.read(town)).model_dump_json()
+        (town / FOLDER).mkdir()
+        (town / FOLDER / "ibuurt-1.json").write_text(kept, "utf-8")
+        file.write_text(file.read_text("utf-8").replace("version = 1", "version = 2"), "utf-8")
+        refused = await asyncio.to_thread(stats.command)
+        assert refused.returncode == 1
+        assert "ibuurt-1.json is not the ibuurt-1 that this database has kept" in refused.stderr
         stats.use(ROOT / "deploy/municipalities/ibuurt", signing_key="short")
         refused = await asyncio.to_thread(stats.command)
         assert refused.returncode == 1

@@ -18,7 +18,8 @@ async def settle(
     every spec that there ever was, oldest first.
 
     Raises Refusal where the spec of this id was another before, where it begins among periods that another
-    has drawn the noise of or released, and where the ledger has spent more than a report may.
+    has drawn the noise of or released, where there was one after it, and where the ledger has spent more than
+    a report may.
     """
     await queries_releases.hold_chain(connection)
     stored = {row["id"]: row["digest"] for row in await queries_releases.specs(connection)}
@@ -29,6 +30,12 @@ async def settle(
         elif stored[one.id] != one.digest():
             raise Refusal(_changed(one, spec))
         await queries_releases.insert_spec(connection, one.id, one.digest(), one.model_dump_json(), now)
+    kept = await queries_releases.specs(connection)
+    if (newest := kept[-1]["id"]) != spec.id:
+        raise Refusal(
+            f"{newest} is promised, and the municipality's folder is at {spec.id}: {newest} would begin all "
+            "the same; put it back, or write another version after it"
+        )
     for key in public_keys:
         await queries_releases.insert_key(connection, key)
     if spent := overspent((await queries_releases.spent(connection)).values()):
@@ -38,7 +45,7 @@ async def settle(
             "which is more than 1: somebody wrote in it; restore stats' database, and tell your data "
             "protection officer if more was published than the topic's first releases"
         )
-    return [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]
+    return [Spec.model_validate_json(row["content"]) for row in kept]
 
 
 async def _refuse_among(connection: Any, spec: Spec, spared: list[str]) -> None:

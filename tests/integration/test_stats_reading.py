@@ -334,6 +334,35 @@ async def test_a_spec_is_for_its_version(stats: Stats) -> None:
     assert by_period["2026-W53-2027-01"].margins == {"reports.week_part": 180}
 
 
+async def test_a_version_that_was_started_with_is_not_withdrawn_by_an_earlier_one(stats: Stats) -> None:
+    """It would begin all the same: it is put back, or another follows it. A replica with the earlier one goes
+    on until it is started anew."""
+
+    async def settled(number: int, since: date = date(2027, 1, 1)) -> list[str]:
+        tables = tuple(table.model_copy(update={"since": since}) for table in SPEC.tables)
+        spec = SPEC.model_copy(update={"id": f"town-{number}", "tables": tables})
+        async with stats.pool.acquire() as connection, connection.transaction():
+            known.extend(await specs.settle(connection, spec if number > 1 else SPEC, [], stats.now))
+        return [one.id for one in known]
+
+    known: list[Spec] = []
+    assert await settled(3) == ["town-1", "town-3"]
+    for number in (1, 2):
+        with pytest.raises(Refusal, match=f"town-3 is promised, .* folder is at town-{number}: town-3 would"):
+            await settled(number, date(2027, 4, 1))
+    known.clear()
+    assert await settled(3) == ["town-1", "town-3"]
+    known.clear()
+    assert await settled(10) == ["town-1", "town-3", "town-10"]
+    async with stats.serving():
+        await close(stats, CLOSED)
+        renewed = Stats(stats.bootstrap, stats.dsn, stats.pool, known, SECRET)
+        await close(renewed, datetime(2027, 1, 9, tzinfo=UTC))
+    released = {one.period: one.spec for one in await stats.released() if one.table == "reports.week_part"}
+    assert (released["2026-W40-2026-10"], released["2026-W53-2026-12"]) == ("town-1", "town-1")
+    assert released["2026-W53-2027-01"] == "town-10"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -154,6 +154,11 @@ class Closing:
         async with self._pool.acquire() as connection:
             known = await queries_releases.known_periods(connection)
             stored = {row["id"]: row["stored_at"] for row in await queries_releases.specs(connection)}
+        if unknown := stored.keys() - self._specs.keys():
+            raise Refusal(
+                f"another replica of stats has started with {max(unknown)}, and this one would draw noise "
+                "for its periods; restart this one with the same folder"
+            )
         for spec in self._specs.values():
             until = (now + DRAW_AHEAD).astimezone(spec.tz).date() + timedelta(days=1)
             for table in spec.tables:

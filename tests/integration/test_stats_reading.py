@@ -325,6 +325,8 @@ async def test_a_spec_is_for_its_version(stats: Stats) -> None:
         await settled(id="town-2", tables=(*later[:4], *tables[4:]))
     both = await settled(id="town-2", tables=later)
     assert [spec.id for spec in both] == ["town-1", "town-2"]
+    with pytest.raises(Refusal, match="another replica of stats has started with town-2"):
+        await stats.closing.draw()
     renewed = Stats(stats.bootstrap, stats.dsn, stats.pool, both, SECRET)
     async with renewed.serving():
         await close(renewed, datetime(2027, 1, 9, tzinfo=UTC))
@@ -335,8 +337,8 @@ async def test_a_spec_is_for_its_version(stats: Stats) -> None:
 
 
 async def test_a_version_that_was_started_with_is_not_withdrawn_by_an_earlier_one(stats: Stats) -> None:
-    """It would begin all the same: it is put back, or another follows it. A replica with the earlier one goes
-    on until it is started anew."""
+    """It would begin all the same: it is put back, or another follows it. A replica that runs with the
+    earlier one draws and releases nothing more: it would do so for the later one's periods."""
 
     async def settled(number: int, since: date = date(2027, 1, 1)) -> list[str]:
         tables = tuple(table.model_copy(update={"since": since}) for table in SPEC.tables)
@@ -355,7 +357,9 @@ async def test_a_version_that_was_started_with_is_not_withdrawn_by_an_earlier_on
     known.clear()
     assert await settled(10) == ["town-1", "town-3", "town-10"]
     async with stats.serving():
-        await close(stats, CLOSED)
+        with pytest.raises(Refusal, match="another replica of stats has started with town-"):
+            await close(stats, CLOSED)
+        assert await stats.released() == []
         renewed = Stats(stats.bootstrap, stats.dsn, stats.pool, known, SECRET)
         await close(renewed, datetime(2027, 1, 9, tzinfo=UTC))
     released = {one.period: one.spec for one in await stats.released() if one.table == "reports.week_part"}

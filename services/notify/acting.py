@@ -147,7 +147,7 @@ class Acting:
         self, connection: Any, report_id: uuid.UUID, unit: str, act: Act, act_id: uuid.UUID
     ) -> None:
         """Raise as `act` where it could not be done now; changes nothing."""
-        if await queries.is_done(connection, act_id):
+        if await queries.is_done(connection, act_id, report_id, _digest(unit, act)):
             return
         dispatch = await queries.dispatch_of(connection, report_id)
         if dispatch is None:
@@ -208,5 +208,8 @@ class Acting:
 
 
 def _digest(unit: str, act: Act) -> bytes:
-    """What was done, so that the same id for something else is noticed."""
-    return hashlib.sha256(repr((unit, astuple(act))).encode()).digest()
+    """What was done, so that the same id for something else is noticed; that something was written besides
+    makes it something else."""
+    *done, writes = astuple(act)
+    what = (unit, tuple(done), "writes") if writes else (unit, tuple(done))
+    return hashlib.sha256(repr(what).encode()).digest()

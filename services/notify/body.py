@@ -33,7 +33,8 @@ class Doing(BaseModel):
 
     def act(self, via: str) -> Act:
         """It as an act that came by `via`."""
-        return Act(self.action, via, self.reason or "", self.to_unit, self.outcome or "", self.day)
+        writes = self.text is not None
+        return Act(self.action, via, self.reason or "", self.to_unit, self.outcome or "", self.day, writes)
 
 
 class NewAct(Doing):

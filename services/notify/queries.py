@@ -317,12 +317,7 @@ async def note_act(
         digest,
         link_of,
     )
-    if new:
-        return True
-    known = await connection.fetchrow("SELECT report_id, digest FROM act WHERE act_id = $1", act_id)
-    if (known["report_id"], known["digest"]) != (report_id, digest):
-        raise Reused
-    return False
+    return bool(new) or not await is_done(connection, act_id, report_id, digest)
 
 
 async def acts_by_link(connection: Any, report_id: uuid.UUID, unit: str) -> int:
@@ -333,10 +328,12 @@ async def acts_by_link(connection: Any, report_id: uuid.UUID, unit: str) -> int:
     return count
 
 
-async def is_done(connection: Any, act_id: uuid.UUID) -> bool:
-    """Whether something was done under an id."""
-    done: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM act WHERE act_id = $1)", act_id)
-    return done
+async def is_done(connection: Any, act_id: uuid.UUID, report_id: uuid.UUID, digest: bytes) -> bool:
+    """Whether this was done under an id. Raises Reused where it was something else."""
+    known = await connection.fetchrow("SELECT report_id, digest FROM act WHERE act_id = $1", act_id)
+    if known and tuple(known) != (report_id, digest):
+        raise Reused
+    return known is not None
 
 
 async def past_due(connection: Any, hour: datetime) -> int:

@@ -15,7 +15,7 @@ from shared.events import ReportAcknowledged, ReportResolved
 from tests.conftest import MakeDatabase
 from tests.integration.node import TOOLS, node_or_skip
 from tests.integration.notify_harness import Notify, accepted, running_notify, send, signing_secret
-from tests.integration.tips_server import Tips
+from tests.integration.tips_server import Tips, issue
 
 UNIT = "public_space"
 
@@ -103,6 +103,27 @@ async def test_another_text_under_the_id_of_an_act_is_refused_as_another_act(
         answers.append(await notify.act(report, "ask", UNIT, **asked))
     assert [status for status, _ in answers] == [200, 409, 200, 409]
     assert {answer["type"].split(":")[-1] for _, answer in answers[1::2]} == {"act-id-reused"}
+
+
+async def test_whoever_has_a_report_no_more_writes_nothing_under_an_old_id(
+    notify: Notify, tips: Tips
+) -> None:
+    """Nor whoever never had it: nothing is at tips. What was done with its text is answered again."""
+    mine, others = await send(tips, notify, issue(), issue() | {"category": "noise"})
+    done = act(mine, "acknowledge")
+    assert (await post(notify, done, signed(done, webhook_id="msg_1")))[0] == 200
+    asked = act(mine, "ask", text="Which lamp?")
+    assert (await post(notify, asked, signed(asked, webhook_id="msg_2")))[0] == 200
+    body = act(mine, "refuse", reason="private_ground")
+    assert (await post(notify, body, signed(body)))[0] == 200
+    for webhook_id in ("msg_1", "msg_2"):
+        for body in (act(mine, text="Call me"), act(others, text="Call me"), act(others, "ask", text="Who?")):
+            status, answer = await post(notify, body, signed(body, webhook_id=webhook_id))
+            assert (status, answer["type"].split(":")[-1]) == (409, "act-id-reused")
+    status, answer = await post(notify, asked, signed(asked, webhook_id="msg_2"))
+    assert (status, answer["changed"]) == (200, False)
+    rows = await tips.rows("SELECT report_id FROM message")
+    assert [row["report_id"] for row in rows] == [mine]
 
 
 async def test_while_a_secret_is_replaced_both_hold(notify: Notify, tips: Tips) -> None:

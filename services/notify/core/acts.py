@@ -31,7 +31,7 @@ UNITS_ACTIONS: tuple[Action, ...] = ("acknowledge", "ask", "plan", "resolve", "r
 class Act:
     """What is done; `via` is the channel or the way by which it came. `reason` is a code of the folder's
     refusals, `to_unit` whom a unit names that does not want it, `outcome` a code of the folder's outcomes,
-    `day` the day of the work."""
+    `day` the day of the work. `writes` is whether words go to the resident with it."""
 
     action: Action
     via: str
@@ -39,6 +39,7 @@ class Act:
     to_unit: str | None = None
     outcome: str = ""
     day: date | None = None
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,20 +180,18 @@ class Acting:
         start = time_of(dispatch.kind, now)
         decided = dispatch.unit == self._responsibility.last
         if len(dispatch.past) >= MOVES_MOST and not decided:
-            return self._responsibility.person(MOVED_TOO_OFTEN, dispatch.category, start)
+            return self._responsibility.person(MOVED_TOO_OFTEN, dispatch.category, start, _times(dispatch))
         if act.to_unit and (act.action == "hand_over" or decided):
-            return self._responsibility.handed(act.to_unit, dispatch.category, start)
+            return self._responsibility.handed(act.to_unit, dispatch.category, start, _times(dispatch))
         found = await self._by_rules(connection, dispatch, act.to_unit, start)
         if found is None:
             raise NotHere
         return found
 
     async def _after_leaving(self, connection: Any, dispatch: Dispatch, start: datetime) -> Responsible:
-        if dispatch.category not in self._municipality.categories:
-            due = Due(dispatch.acknowledge_by, dispatch.answer_by, dispatch.resolve_by)
-            return self._responsibility.left_with(due)
-        found = await self._by_rules(connection, dispatch, None, start)
-        return found or self._responsibility.person(UNIT_LEFT, dispatch.category, start)
+        known = dispatch.category in self._municipality.categories
+        found = await self._by_rules(connection, dispatch, None, start) if known else None
+        return found or self._responsibility.person(UNIT_LEFT, dispatch.category, start, _times(dispatch))
 
     async def _by_rules(
         self, connection: Any, dispatch: Dispatch, named: str | None, start: datetime
@@ -204,7 +202,12 @@ class Acting:
         if stored is None or stored.report is None:
             return None
         report = ReportAccepted.model_validate_json(stored.report)
-        return self._responsibility.after(report, {*dispatch.refused_by, dispatch.unit}, named, start)
+        refused = {*dispatch.refused_by, dispatch.unit}
+        return self._responsibility.after(report, refused, named, start, _times(dispatch))
+
+
+def _times(dispatch: Dispatch) -> Due:
+    return Due(dispatch.acknowledge_by, dispatch.answer_by, dispatch.resolve_by)
 
 
 def _digest(unit: str, act: Act) -> bytes:

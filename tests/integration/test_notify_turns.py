@@ -392,6 +392,29 @@ async def test_moves_to_and_fro_end_with_a_person_and_give_no_new_time(town: Tow
     assert (moved["unit"], moved["level"], {moved["resolve_by"]}) == (LAST, 2, given[LAST])
 
 
+async def test_what_is_of_a_category_that_has_left_the_folder_moves_on_by_the_times_that_it_has(
+    town: Town,
+) -> None:
+    """Refused, handed over and refused to a unit that does not want it: by the rules that ask for no
+    category, to whom is named, to a person; and to a person after as many moves as any other."""
+    report = await came(town)
+    before = (await town.do(report, "acknowledge", UNIT))["resolve_by"]
+    await town.notify.rows(
+        "UPDATE dispatch SET category = 'no_more', report = jsonb_set(report, '{category}', '\"no_more\"')"
+    )
+    for action, unit, to, comes_to in (
+        ("refuse", UNIT, None, LAST),
+        ("hand_over", LAST, "parking", "parking"),
+        ("refuse", "parking", UNIT, LAST),
+        ("hand_over", LAST, "inspection", "inspection"),
+        ("refuse", "inspection", "youth_work", "youth_work"),
+        ("hand_over", "youth_work", "care_team", "care_team"),
+        ("refuse", "care_team", None, LAST),
+    ):
+        moved = await town.do(report, action, unit, reason="not_our_task", to_unit=to)
+        assert (moved["unit"], moved["resolve_by"]) == (comes_to, before)
+
+
 async def test_the_same_act_again_does_nothing_and_another_under_its_id_is_refused(town: Town) -> None:
     """Also after the report has moved on, when the answer was lost."""
     report, act_id = await came(town), str(uuid.uuid4())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from services.notify.core.calendar import Calendar
 from services.notify.core.clocks import Due, due
 from services.notify.core.routing import Facts, facts_of, route, routes
-from shared.events import NAMED_BY_UNIT, UNIT_LEFT, ReportAccepted
+from shared.events import NAMED_BY_UNIT, ReportAccepted
 from shared.municipality import Municipality
 
 # The rule of a unit that another one named.
@@ -31,7 +31,7 @@ class Responsible(NamedTuple):
 
 class Responsibility:
     """The municipality's rules and calendars. The last rule's unit is where a person decides what no rule
-    does."""
+    does. What moves on has `times` already, by which it stays where its category has left the folder."""
 
     def __init__(self, municipality: Municipality) -> None:
         self._municipality = municipality
@@ -70,41 +70,39 @@ class Responsibility:
         refused: Collection[str],
         named: str | None,
         now: datetime,
+        times: Due | None = None,
     ) -> Responsible:
         """Who is responsible after the last of the units that `refused`: the one that it `named`, else the
         next by the rules, none of them a second time; else the last rule's unit."""
         if named is not None and named not in refused:
-            return self.handed(named, report.category, now)
+            return self.handed(named, report.category, now, times)
         if named is None:
             facts = self._facts(report)
             for one in self._routes:
                 if one.unit not in refused and not any(one.fails(facts)):
-                    return self._with(one.unit, one.rule, one.reason, report.category, now)
-        return self.person(REFUSED_BY_ALL, report.category, now)
+                    return self._with(one.unit, one.rule, one.reason, report.category, now, times)
+        return self.person(REFUSED_BY_ALL, report.category, now, times)
 
-    def person(self, why: str, category: str, now: datetime) -> Responsible:
+    def person(self, why: str, category: str, now: datetime, times: Due | None = None) -> Responsible:
         """The last rule's unit, where a person decides, and why."""
         last = self._routes[-1]
-        return self._with(last.unit, last.rule, last.reason, category, now)._replace(person=why)
+        return self._with(last.unit, last.rule, last.reason, category, now, times)._replace(person=why)
 
-    def left_with(self, due: Due) -> Responsible:
-        """The last rule's unit, where a person decides, by the times that a report has: its unit has left the
-        folder, and so has its category."""
-        last = self._routes[-1]
-        return Responsible(last.unit, last.rule, last.reason, *due, UNIT_LEFT)
-
-    def handed(self, unit: str, category: str, now: datetime) -> Responsible:
+    def handed(self, unit: str, category: str, now: datetime, times: Due | None = None) -> Responsible:
         """The unit that another one names. Why that one does not have it any more is said of it, not of this
         one."""
-        return self._with(unit, HANDED_OVER, NAMED_BY_UNIT, category, now)
+        return self._with(unit, HANDED_OVER, NAMED_BY_UNIT, category, now, times)
 
     def _facts(self, report: ReportAccepted) -> Facts:
         return facts_of(report, self._municipality)
 
-    def _with(self, unit: str, rule: str, reason: str, category: str, start: datetime) -> Responsible:
+    def _with(
+        self, unit: str, rule: str, reason: str, category: str, start: datetime, times: Due | None = None
+    ) -> Responsible:
+        if times is not None and category not in self._municipality.categories:
+            return Responsible(unit, rule, reason, *times)
         targets = self._municipality.categories[category].targets
-        by = due(start, targets, self._calendar(unit))
-        return Responsible(unit, rule, reason, *by)
+        return Responsible(unit, rule, reason, *due(start, targets, self._calendar(unit)))
 
     def _calendar(self, unit: str) -> Calendar:
         return self.calendars[unit]

@@ -88,6 +88,8 @@ class Reports:
                 if report_id in new
             ],
         )
+        for report_id, version in await queries.take_added_unseen(connection, new):
+            await self._telling.unit(connection, routed[report_id][0], _message(version))
         await self._end_unseen(connection, new)
         for report_id in new:
             dispatch, event = routed[report_id]
@@ -107,6 +109,17 @@ class Reports:
     async def _end(self, connection: Any, report_ids: Sequence[uuid.UUID], status: str) -> None:
         await queries.end_dispatches(connection, report_ids, status, self._clock().date())
         await self._telling.readers(connection, report_ids, status)
+
+    async def _note_added_unseen(
+        self, connection: Any, dispatches: Mapping[uuid.UUID, Dispatch], events: Iterable[ReportEvent]
+    ) -> None:
+        added = [
+            (event.report_id, event.version)
+            for event in events
+            if isinstance(event, ReportAnswered | ReportSupplemented) and event.report_id not in dispatches
+        ]
+        if added:
+            await queries.note_added_unseen(connection, added, self._clock().date())
 
     async def _note_unseen(
         self,
@@ -128,7 +141,7 @@ class Reports:
     ) -> Moved:
         """The clock goes on where it stood for this answer, which goes to the unit."""
         dispatch = dispatches[envelope.event.report_id]
-        await self._telling.unit(connection, dispatch, f"message.{envelope.event.version}")
+        await self._telling.unit(connection, dispatch, _message(envelope.event.version))
         calendar = self._responsibility.calendars.get(dispatch.unit)
         if calendar is None:
             return dispatch, ()
@@ -139,7 +152,7 @@ class Reports:
     ) -> Moved:
         """The unit gets what the resident added."""
         dispatch = dispatches[envelope.event.report_id]
-        await self._telling.unit(connection, dispatch, f"message.{envelope.event.version}")
+        await self._telling.unit(connection, dispatch, _message(envelope.event.version))
         return dispatch, ()
 
     async def on_report_reopened(
@@ -167,6 +180,7 @@ class Reports:
         dispatches = await queries.lock_dispatches(connection, versions)
         await queries.note_report_versions(connection, versions)
         await self._on_conversation(connection, dispatches, envelopes)
+        await self._note_added_unseen(connection, dispatches, events)
         if withdrawn := [event.report_id for event in events if isinstance(event, ReportWithdrawn)]:
             await self.on_report_withdrawn(connection, withdrawn)
             await self._note_unseen(connection, dispatches, withdrawn, "withdrawn")
@@ -222,3 +236,8 @@ class Reports:
                 "unknown_category",
                 "add the category to the municipality's folder, then replay the dead letter",
             )
+
+
+def _message(version: int) -> str:
+    """The step of the delivery of what a resident wrote."""
+    return f"message.{version}"

@@ -18,7 +18,7 @@ async def forget(pool: Any, now: datetime) -> int:
     before = (now - timedelta(days=READABLE_DAYS)).date()
     async with pool.acquire() as connection:
         await queries_horizon.forget_notices(connection, (now - timedelta(days=MORNINGS_KEPT_DAYS)).date())
-        await queries_horizon.forget_ended_unseen(connection, before)
+        await queries_horizon.forget_unseen(connection, before)
     return await in_batches(
         pool, lambda connection: queries_horizon.forget(connection, before, AT_ONCE), AT_ONCE
     )

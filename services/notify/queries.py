@@ -170,6 +170,26 @@ async def take_ended_unseen(connection: Any, report_ids: Iterable[uuid.UUID]) ->
     return {row["report_id"]: row["status"] for row in rows}
 
 
+async def note_added_unseen(connection: Any, added: Iterable[tuple[uuid.UUID, int]], today: date) -> None:
+    """Remember what residents added, as report and version, to reports whose acceptance was not applied
+    yet."""
+    await connection.execute(
+        """INSERT INTO added_unseen (report_id, version, on_day)
+           SELECT *, $1::date FROM unnest($2::uuid[], $3::integer[]) ORDER BY 1, 2
+           ON CONFLICT DO NOTHING""",
+        today,
+        *(list(column) for column in zip(*added, strict=True)),
+    )
+
+
+async def take_added_unseen(connection: Any, report_ids: Iterable[uuid.UUID]) -> list[tuple[uuid.UUID, int]]:
+    """What is remembered of what was added to these reports; it is no more, afterwards."""
+    rows = await connection.fetch(
+        "DELETE FROM added_unseen WHERE report_id = ANY($1) RETURNING report_id, version", list(report_ids)
+    )
+    return [tuple(row) for row in rows]
+
+
 async def lock_dispatches(connection: Any, report_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Dispatch]:
     """Read and lock reports, always in the same order, so that nobody waits in a circle."""
     rows = await connection.fetch(

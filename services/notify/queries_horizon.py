@@ -35,9 +35,11 @@ async def forget(connection: Any, before: date, limit: int) -> int:
     return len(ids)
 
 
-async def forget_ended_unseen(connection: Any, before: date) -> None:
-    """Forget reports that ended before a day, and whose acceptance never came."""
-    await connection.execute("DELETE FROM ended_unseen WHERE on_day < $1", before)
+async def forget_unseen(connection: Any, before: date) -> None:
+    """Forget reports that ended, or to which something was added, before a day, and whose acceptance never
+    came."""
+    for table in ("ended_unseen", "added_unseen"):
+        await connection.execute(f"DELETE FROM {table} WHERE on_day < $1", before)  # noqa: S608 - names
 
 
 async def forget_notices(connection: Any, before: date) -> None:

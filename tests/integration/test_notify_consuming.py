@@ -230,6 +230,37 @@ async def test_what_ended_before_its_acceptance_was_applied_goes_to_nobody(
     assert (await notify.totals())["accepted"] == 1
 
 
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_was_added_before_its_acceptance_was_applied_goes_to_the_unit(
+    notify: Notify, ends: bool
+) -> None:
+    """Each of it once, whatever is replayed; unless the report was taken back meanwhile."""
+    late = accepted(now=NOW)
+    about = ABOUT | {"report_id": late.event.report_id}
+    added = [later(ReportSupplemented(**about, version=version)) for version in (2, 3)]
+    await notify.apply(*added)
+    await notify.apply(added[0])
+    if ends:
+        await notify.apply(later(ReportWithdrawn(**about, version=4)))
+    state = "cancelled" if ends else "open"
+    for again in ((), added):
+        await notify.apply(late, *again)
+        rows = await notify.rows("SELECT step, unit, state FROM delivery ORDER BY step")
+        assert [tuple(row) for row in rows] == [
+            (step, "public_space", state) for step in ("message.2", "message.3", "route")
+        ]
+    assert await notify.rows("SELECT FROM added_unseen") == []
+
+
+async def test_what_was_added_to_what_never_comes_is_forgotten(notify: Notify) -> None:
+    """With all else that is keyed by a report's id."""
+    await notify.apply(later(ReportSupplemented(**ABOUT, report_id=uuid.uuid4(), version=2)))
+    await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS))
+    assert len(await notify.rows("SELECT FROM added_unseen")) == 1
+    await forget(notify.pool, NOW + timedelta(days=READABLE_DAYS + 1))
+    assert await notify.rows("SELECT FROM added_unseen") == []
+
+
 async def test_of_what_is_here_no_end_is_remembered_besides(notify: Notify) -> None:
     """And of what never came it is forgotten with all else that is keyed by a report's id."""
     here = accepted(now=NOW)

@@ -22,6 +22,8 @@ from shared.cloudevents import Envelope, derived_id
 from shared.events import UNIT_LEFT, ReportAccepted, time_of
 
 MOVES = ("refuse", "hand_over")
+# What ends a wait for the resident, besides the answer.
+ENDS_WAIT = ("resolve", *MOVES)
 # Far more than anybody needs for one report; whoever holds a link fills no table with it.
 LINK_ACTS_MOST = 50
 
@@ -103,12 +105,17 @@ class Acting:
         if act.action == "plan" and (dispatch.status, dispatch.day) == ("planned", act.day):
             return Done(dispatch, dispatch)
         now = self._clock()
+        ends_wait = act.action in ENDS_WAIT
+        going_on, waited = self._dispatches.go_on(dispatch, now) if ends_wait else (dispatch, ())
         moves = act.action in MOVES and dispatch.status not in ("resolved", "withdrawn", "erased")
-        to = await self._next(connection, dispatch, act, now) if moves else None
-        after, events = advance(dispatch, act, now, self._municipality.version, to)
+        to = await self._next(connection, going_on, act, now) if moves else None
+        after, events = advance(going_on, act, now, self._municipality.version, to)
         if asked is not None and await queries.report_version(connection, report_id) > asked:
             after = after._replace(waits_since=dispatch.waits_since)
-        await self._write(connection, dispatch, (after, events), act_id, now, actor)
+        # Each says by when it is then: under an id of its own.
+        wait_id = uuid.uuid5(act_id, "waited")
+        await self._write(connection, dispatch, (going_on, waited), wait_id, now, actor)
+        await self._write(connection, going_on, (after, events), act_id, now, actor)
         return Done(dispatch, after)
 
     async def unit_left(self, connection: Any, dispatch: Dispatch) -> None:

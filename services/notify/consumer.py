@@ -11,7 +11,7 @@ import structlog
 from services.notify import queries, queries_deliveries
 from services.notify.core.acts import Act, Impossible
 from services.notify.core.deliveries import NewDelivery, route_step
-from services.notify.core.steps import Dispatch, Moved, advance, first_step, go_on
+from services.notify.core.steps import Dispatch, Moved, advance, first_step
 from services.notify.dispatches import Dispatches
 from services.notify.saying import say
 from services.notify.telling import Telling
@@ -142,10 +142,7 @@ class Reports:
         """The clock goes on where it stood for this answer, which goes to the unit."""
         dispatch = dispatches[envelope.event.report_id]
         await self._telling.unit(connection, dispatch, _message(envelope.event.version))
-        calendar = self._responsibility.calendars.get(dispatch.unit)
-        if calendar is None:
-            return dispatch, ()
-        return go_on(dispatch, calendar, envelope.time, self._municipality.version)
+        return self._dispatches.go_on(dispatch, envelope.time)
 
     async def on_report_supplemented(
         self, connection: Any, dispatches: dict[uuid.UUID, Dispatch], envelope: Envelope[ReportSupplemented]

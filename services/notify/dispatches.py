@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from services.notify import queries
 from services.notify.core.deliveries import channels, fallbacks
 from services.notify.core.overdue import Clocks, running
 from services.notify.core.responsible import Responsibility
-from services.notify.core.steps import Dispatch
+from services.notify.core.steps import Dispatch, Moved, go_on
 from services.notify.queries import KEPT, NextClock
 from shared.events import ReportAccepted, ReportRouted
 from shared.municipality import Municipality
@@ -40,6 +41,12 @@ class Dispatches:
         """Write where reports stand now, and `before`. The rows are locked before."""
         rows = [(one, self._clock(one, before[one.report_id])) for one in dispatches]
         await queries.update_dispatches(connection, rows, self.rules_version)
+
+    def go_on(self, dispatch: Dispatch, now: datetime) -> Moved:
+        """Nobody waits for the resident any more: see steps.py. A unit that has left the folder has no hours
+        to add."""
+        calendar = self.responsibility.calendars.get(dispatch.unit)
+        return go_on(dispatch, calendar, now, self.rules_version) if calendar else (dispatch, ())
 
     def _clock(self, after: Dispatch, before: Dispatch) -> NextClock:
         """When its clocks tell something next; KEPT where nothing has changed of what they tell."""

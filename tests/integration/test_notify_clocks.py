@@ -10,11 +10,13 @@ import pytest
 import pytest_asyncio
 
 from services.notify.clocks import Sweeper
-from services.notify.core.acts import Act
+from services.notify.core.acts import Act, Action
 from services.notify.core.deliveries import NOTICE_WAIT, Retrying
+from services.notify.core.steps import Dispatch, follow
 from services.notify.dispatches import Dispatches
+from services.notify.queries import DISPATCH, dispatch_from
 from shared.cloudevents import Envelope
-from shared.events import ReportAnswered, ReportEscalated, ReportWithdrawn
+from shared.events import ReportAnswered, ReportEscalated, ReportEvent, ReportResolved, ReportWithdrawn
 from shared.municipality import Email, Municipality
 from shared.municipality.model import Clocks, Level
 from tests.conftest import MakeDatabase
@@ -167,6 +169,56 @@ async def test_while_the_resident_is_asked_nothing_is_told(notify: Notify) -> No
     assert await told(notify) == []
     await at(notify, MONDAY + timedelta(days=24, hours=3))
     assert [why for _, _, why in await told(notify)] == ["resolve_overdue"]
+
+
+async def do(notify: Notify, report: uuid.UUID, unit: str, act: Act) -> None:
+    async with notify.pool.acquire() as connection, connection.transaction():
+        await notify.acting.act(connection, report, unit, act, uuid.uuid4(), "officer:test")
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_who_solves_it_without_the_answer_was_in_time_if_the_clock_stood(
+    notify: Notify, late: bool
+) -> None:
+    """Asked before or after it was due, and solved two months later."""
+    (report,) = await take(notify)
+    notify.clock.at = MONDAY + timedelta(days=30 * late)
+    await do(notify, report, UNIT, Act("ask", "desk"))
+    notify.clock.at = MONDAY + timedelta(days=60)
+    await do(notify, report, UNIT, Act("resolve", "desk", outcome="done"))
+    (solved,) = await notify.said(ReportResolved)
+    assert isinstance(solved, ReportResolved)
+    assert (solved.in_time, await told(notify)) == (not late, [])
+
+
+@pytest.mark.parametrize("action", ["refuse", "hand_over"])
+async def test_who_gives_it_away_while_the_resident_is_asked_has_the_time_of_the_wait_when_it_is_back(
+    notify: Notify, action: Action
+) -> None:
+    """As much later as was worked meanwhile, whatever the unit that had it then did; a database that follows
+    what was said knows as much."""
+    (report,) = await take(notify)
+    (first,) = await dispatches(notify)
+    await do(notify, report, UNIT, Act("ask", "desk"))
+    notify.clock.at = MONDAY + timedelta(days=7)
+    await do(notify, report, UNIT, Act(action, "desk", "not_our_task", LAST))
+    await do(notify, report, LAST, Act("hand_over", "desk", "not_our_task", UNIT))
+    (back,) = await dispatches(notify)
+    # 120 hours are thirteen days of nine and three more, and a week.
+    assert (back.unit, back.resolve_by) == (UNIT, MONDAY + timedelta(days=24, hours=3))
+    for event in await notify.said():
+        assert isinstance(event, ReportEvent)
+        first = follow(first, event, MONDAY + timedelta(days=7 * (event.version > 3)))
+    assert first == back
+    assert await at(notify, MONDAY + timedelta(days=24, hours=2)) == 1
+    assert await told(notify) == []
+    await at(notify, MONDAY + timedelta(days=24, hours=3))
+    assert [why for _, _, why in await told(notify)] == ["resolve_overdue"]
+
+
+async def dispatches(notify: Notify) -> list[Dispatch]:
+    rows = await notify.rows(f"SELECT {DISPATCH} FROM dispatch")
+    return [dispatch_from(row) for row in rows]
 
 
 async def test_a_service_that_stood_still_tells_each_level_once_and_each_unit_by_one_notice(

@@ -16,7 +16,7 @@ import pytest_asyncio
 from services.notify.core.turns import MOVES_MOST
 from services.tips import consumer as tips_consumer
 from shared.cloudevents import Envelope
-from shared.events import ISSUES, Event, ReportEvent, hour_of
+from shared.events import ISSUES, Event, ReportEvent, ReportRouted, hour_of
 from tests.conftest import MakeDatabase
 from tests.integration.followed import Followed, followed
 from tests.integration.notify_harness import (
@@ -229,6 +229,29 @@ async def test_refused_handed_over_asked_planned_resolved_and_reopened(town: Tow
     words = str(history) + str([event.model_dump_json() for event in town.said])
     assert QUESTION not in words
     assert ANSWER not in words
+
+
+@pytest.mark.parametrize("action", ["resolve", "refuse"])
+async def test_a_unit_that_does_without_the_answer_has_waited_and_nobody_is_told_of_one(
+    town: Town, action: str
+) -> None:
+    """It has the time of the wait, which is in what is said; to the resident and on the public page there is
+    what it did and no answer."""
+    report = await came(town)
+    asked = await town.do(report, "ask", UNIT, text=QUESTION)
+    town.pass_days(3)
+    code = {"outcome": "done"} if action == "resolve" else {"reason": "not_our_task"}
+    await town.do(report, action, UNIT, **code)
+    told = [one for one in town.said if isinstance(one, ReportRouted) and one.unit == UNIT]
+    assert [one.resolve_by.isoformat()[:19] > asked["resolve_by"][:19] for one in told] == [False, True]
+    shown = steps(await report.view())
+    done = shown[shown.index(("answer_asked", UNIT)) + 1]
+    assert done == ("resolved" if action == "resolve" else "refused", UNIT)
+    (listed,) = (await town.tips.get("/v1/issues")).body["issues"]
+    public = (await town.tips.get(f"/v1/issues/{listed['id']}")).body["timeline"]
+    assert [one["status"] for one in public if one["unit"] and one["unit"]["id"] == UNIT][:3] == [
+        *("routed", "acknowledged", done[0])
+    ]
 
 
 async def test_whoever_has_it_later_gets_what_was_written_and_how_it_came(town: Town) -> None:

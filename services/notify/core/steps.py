@@ -149,8 +149,8 @@ def escalate(dispatch: Dispatch, level: int, reason: str) -> tuple[Dispatch, Rep
 
 
 def go_on(dispatch: Dispatch, calendar: Calendar, now: datetime, rules_version: str) -> Moved:
-    """The resident has answered: the working time of the wait is added to the time to resolve it. Nothing
-    where nobody waited."""
+    """The resident has answered, or the unit is done with it: the working time of the wait is added to the
+    time to resolve it. Nothing where nobody waited."""
     if dispatch.waits_since is None or dispatch.status not in ("acknowledged", "planned"):
         return dispatch, ()
     at = time_of(dispatch.kind, now)
@@ -275,8 +275,8 @@ def _handed_over(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]
 
 
 def _routed_again(dispatch: Dispatch, event: Any, at: datetime) -> dict[str, Any]:
-    """After it was handed over; or by when, since the resident has answered; or the same unit has it again,
-    since the resident says that it is not solved."""
+    """After it was handed over; or by when, since nobody waits for the resident any more; or the same unit
+    has it again, since the resident says that it is not solved."""
     changes = {
         "unit": event.unit,
         "rule": event.rule,

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from services.tips.core.lifecycle import Step, in_order
 from services.tips.core.public import Issue, TextBy
-from services.tips.core.view import Words, givers, utc
+from services.tips.core.view import Words, ends_wait, givers, utc
 from shared.municipality import Municipality
 
 # The steps that the public sees: who is responsible, what is planned, what came of it. What is between unit
@@ -91,8 +91,9 @@ def timeline(
     words = Words(municipality, language)
     accepted = {"status": "accepted", "at": utc(issue.accepted_at), "unit": None, "reason": None}
     ordered = in_order(steps)
-    told = zip(ordered, givers(ordered), strict=True)
-    return [accepted, *(words.entry(step, giver) for step, giver in told if step.step in PUBLIC_STEPS)]
+    told = zip(ordered, givers(ordered), ends_wait(ordered), strict=True)
+    shown = (words.entry(step, giver) for step, giver, out in told if step.step in PUBLIC_STEPS and not out)
+    return [accepted, *shown]
 
 
 def issues_feed(shown: Sequence[Shown], feed: Feed, municipality: Municipality, language: str) -> bytes:

@@ -87,6 +87,16 @@ def _only_times(ordered: Sequence[Step]) -> Iterator[bool]:
         last = step if step.step in _MOVES else last
 
 
+def ends_wait(ordered: Sequence[Step]) -> Iterator[bool]:
+    """Of each step whether it only tells that a unit waits for no answer any more, which has not come: what
+    the unit did instead is the next step."""
+    waits = False
+    for step, only_times in zip(ordered, _only_times(ordered), strict=True):
+        if step.step in ("answer_asked", "answered"):
+            waits = step.step == "answer_asked"
+        yield only_times and waits
+
+
 def _delivered_again(ordered: Sequence[Step]) -> Iterator[bool]:
     """Of each step whether it is a delivery to a unit that has the report already, by another channel."""
     has: str | None = None
@@ -231,8 +241,9 @@ class Words:
 
     def entries(self, ordered: Sequence[Step]) -> list[dict[str, Any]]:
         """The lines of the timeline; a unit that has the report by two channels has it once."""
-        told = zip(ordered, givers(ordered), _only_times(ordered), _delivered_again(ordered), strict=True)
-        return [self.entry(step, giver, only_times) for step, giver, only_times, again in told if not again]
+        left_out = map(any, zip(_delivered_again(ordered), ends_wait(ordered), strict=True))
+        told = zip(ordered, givers(ordered), _only_times(ordered), left_out, strict=True)
+        return [self.entry(step, giver, only_times) for step, giver, only_times, out in told if not out]
 
     def entry(self, step: Step, giver: str | None, only_times: bool = False) -> dict[str, Any]:
         """A line of the timeline; `giver` is who last passed the report on, by then, `only_times` where

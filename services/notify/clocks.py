@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from services.notify import noticing, queries_clocks
+from services.notify.core.clocks import written
 from services.notify.core.overdue import REMINDER, Moment
 from services.notify.core.steps import Dispatch, escalate
 from services.notify.dispatches import Dispatches
@@ -98,7 +99,8 @@ class Sweeper:
         self._metrics.escalated.inc(len(said))
 
     def _escalated(self, dispatch: Dispatch, moment: Moment, now: datetime) -> tuple[Dispatch, Envelope[Any]]:
-        name = f"{dispatch.turn}/{moment.target}/{moment.level}"
+        # The moment too: after the resident's answer a target ends later, and is told of again.
+        name = f"{dispatch.turn}/{moment.target}/{moment.level}/{written(moment.at)}"
         event_id = uuid.uuid5(dispatch.report_id, f"escalated/{name}")
         dispatch, event = escalate(dispatch, moment.level, f"{moment.target}_overdue")
         return dispatch, Envelope.of(event, id=event_id, source=self._dispatches.source, now=now)

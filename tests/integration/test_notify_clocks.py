@@ -171,6 +171,34 @@ async def test_while_the_resident_is_asked_nothing_is_told(notify: Notify) -> No
     assert [why for _, _, why in await told(notify)] == ["resolve_overdue"]
 
 
+async def test_what_is_late_again_after_an_answer_is_told_under_another_id(notify: Notify) -> None:
+    """Half an hour late, asked, and answered an hour and a half later: it is half an hour late by its new
+    time. Told again by a database that was restored it has the id that it had."""
+    (report,) = await take(notify)
+    await do(notify, report, UNIT, Act("acknowledge", "desk"))
+    ((_, _, _, due_at),) = await due(notify)
+    await at(notify, due_at + timedelta(minutes=30))
+    first = await ids_of(notify)
+    await notify.rows("UPDATE dispatch SET clocks_until = $1, clock_at = $1, level = 0", MONDAY)
+    await notify.rows("DELETE FROM outbox")
+    await at(notify, due_at + timedelta(minutes=30))
+    assert await ids_of(notify) == first
+    assert len(first) == 1
+    await do(notify, report, UNIT, Act("ask", "desk"))
+    answered = notify.clock.at = due_at + timedelta(hours=2)
+    answer = ReportAnswered(report_id=report, kind="issue", version=2)
+    await notify.apply(Envelope.of(answer, id=uuid.uuid4(), source="/ibuurt/tips", now=answered))
+    await at(notify, due_at + timedelta(hours=2))
+    assert await told(notify) == [(UNIT, 1, "resolve_overdue")] * 2
+    assert len(set(await ids_of(notify))) == 2
+
+
+async def ids_of(notify: Notify) -> list[uuid.UUID]:
+    """Under which ids it was escalated."""
+    rows = await notify.rows("SELECT id FROM outbox WHERE type = $1 ORDER BY position", ReportEscalated.type)
+    return [row["id"] for row in rows]
+
+
 async def do(notify: Notify, report: uuid.UUID, unit: str, act: Act) -> None:
     async with notify.pool.acquire() as connection, connection.transaction():
         await notify.acting.act(connection, report, unit, act, uuid.uuid4(), "officer:test")

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from pydantic import TypeAdapter
 
 from services.notify.clocks import Sweeper
+from services.notify.core import clocks
 from services.notify.core.acts import Act, Action
 from services.notify.core.deliveries import NOTICE_WAIT, Retrying
 from services.notify.core.steps import Dispatch, follow
+from services.notify.core.turns import Turn
 from services.notify.dispatches import Dispatches
 from services.notify.queries import DISPATCH, dispatch_from
 from shared.cloudevents import Envelope
@@ -21,7 +25,7 @@ from shared.municipality import Email, Municipality
 from shared.municipality.model import Clocks, Level
 from tests.conftest import MakeDatabase
 from tests.integration.mail_server import mailbox
-from tests.integration.notify_harness import Notify, accepted, plain, running_notify
+from tests.integration.notify_harness import Notify, accepted, first, plain, running_notify
 from tests.spine import until
 
 NOWHERE = "http://127.0.0.1:9"
@@ -144,6 +148,28 @@ async def test_a_report_that_is_moved_to_and_fro_does_not_outrun_its_clock(notif
     assert [row["level"] for row in await notify.rows("SELECT level FROM dispatch")] == [2]
     assert await at(notify, friday) == 0
     assert await of_its_first_unit() == levels
+
+
+@pytest.mark.parametrize(
+    ("action", "to", "moves"),
+    [("refuse", None, 0), ("refuse", "care_team", 0), ("hand_over", "care_team", 0), ("refuse", None, 6)],
+)
+async def test_by_when_a_tip_is_due_that_moved_on_tells_no_minute(
+    notify: Notify, action: Action, to: str | None, moves: int
+) -> None:
+    """By the rules, to whom is named, to a person after too many moves: its time is from the hour on."""
+    (tip,) = await take(notify, category="weapons")
+    ((unit, *_),) = await due(notify)
+    turn = Turn("parking", MONDAY, None, MONDAY, MONDAY, 0, False, None, None)
+    past = TypeAdapter(list[Turn]).dump_json([turn] * moves).decode()
+    await notify.rows("UPDATE dispatch SET past = $1", past)
+    notify.clock.at = MONDAY + timedelta(hours=3, minutes=17, seconds=5)
+    await do(notify, tip, unit, Act(action, "desk", "not_our_task", to))
+    ((comes_to, *times),) = await due(notify)
+    targets = notify.municipality.categories["weapons"].targets
+    calendar = notify.dispatches.responsibility.calendars[comes_to]
+    assert comes_to != unit
+    assert times == list(clocks.due(MONDAY + timedelta(hours=3), targets, calendar))
 
 
 async def move(notify: Notify, report: uuid.UUID, unit: str, to: str) -> None:
@@ -380,6 +406,32 @@ async def test_a_notice_of_nothing_does_not_go(notify: Notify) -> None:
     (row,) = await notify.rows("SELECT state FROM delivery WHERE step = 'notice'")
     assert row["state"] == "cancelled"
     assert notify.units.arrivals == []
+
+
+async def test_what_falls_due_while_a_notice_arrives_is_told_by_the_next(notify: Notify) -> None:
+    """The unit has taken the first one, which did not have it."""
+    (report,) = await take(notify)
+    await at(notify, MONDAY + timedelta(days=2))
+    await only_notices(notify)
+    late = MONDAY + timedelta(days=2, hours=6)
+
+    async def meanwhile(request: web.Request) -> web.StreamResponse:
+        await at(notify, late)
+        return await plain()(request)
+
+    notify.units.answers[UNIT] = first(meanwhile, plain())
+    notify.clock.go_on_from(MONDAY + timedelta(days=2) + NOTICE_WAIT)
+    notify.work()
+    await until(lambda: notify.metric("deliveries_total", result="done") == 1)
+    rows = await notify.rows("SELECT due_at FROM delivery WHERE step = 'notice' AND state = 'open'")
+    assert [row["due_at"] for row in rows] == [late + NOTICE_WAIT]
+    notify.clock.go_on_from(late + NOTICE_WAIT)
+    _, told_next = await notify.units.seen(2, UNIT)
+    await notify.settled()
+    assert [(one["report_id"], one["needs"]) for one in told_next.data["reports"]] == [
+        (str(report), "acknowledge_overdue")
+    ]
+    assert await notices(notify) == []
 
 
 async def test_a_dead_unit_escalates_holds_nobody_up_and_gets_one_notice_when_it_is_back(

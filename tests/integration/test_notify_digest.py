@@ -103,6 +103,20 @@ async def test_what_is_open_late_and_planned_is_listed_by_area(notify: Notify) -
         assert (status, bool(answer["allowed"])) == (422, True)
 
 
+async def test_what_is_private_is_not_in_the_digest_of_a_unit_that_was_given_it(notify: Notify) -> None:
+    """An issue of a category that is not public, late and planned for today: not even counted."""
+    private = [await take(notify, "noise", areas={"district": "centre"}) for _ in range(2)]
+    await take(notify, areas={"district": "centre"})
+    for report in private:
+        given = {"reason": "not_our_task", "to_unit": UNIT}
+        assert (await notify.act(report, "hand_over", "inspection", **given))[0] == 200
+    await act(notify, private[0], Act("plan", "desk", day=MONDAY.date() + timedelta(days=8)))
+    notify.clock.at = MONDAY + timedelta(days=8)
+    centre = (await read(notify))["centre"]
+    assert centre["by_category"] == {"street_light": 1}
+    assert centre["totals"] == {"late": 1, "planned_today": 0, "places": 0}
+
+
 async def test_places_with_several_issues_are_those_of_the_topic(notify: Notify) -> None:
     """Two and more at one rounded place, of the categories and areas that the rules give this unit; what is
     solved or gone counts no more, and an older state changes nothing."""

@@ -29,11 +29,11 @@ async def serve(settings: Settings, service: Service) -> None:
     town = municipality.read(settings.municipality)
     service.municipality = f"{town.slug} {town.version}"
     spec = spec_of(town)
-    check_size(spec)
     earlier = former.read(settings.municipality, spec)
     for one in (*earlier, spec):
         for table in one.tables:
             noise.check(table.scale)
+    check_size(spec)
     signer = _signer(settings)
     async with service.pool.acquire() as connection, connection.transaction():
         keys = [signer.public, *settings.former_keys]

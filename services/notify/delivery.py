@@ -22,6 +22,7 @@ from services.notify.core.deliveries import (
     Failed,
     Outcome,
     Retrying,
+    level_of,
     settle,
 )
 from services.notify.dispatches import Dispatches
@@ -34,10 +35,11 @@ from services.notify.leasing import (
     written,
 )
 from services.notify.metrics import DeliveryMetrics
+from services.notify.queries_deliveries import Wordy
 from services.notify.recording import Result, record
 from shared import postgres
 from shared.events import hour_of
-from shared.municipality import LONGEST_WAIT_MINUTES
+from shared.municipality import LONGEST_WAIT_MINUTES, Municipality
 
 # While so many are under way, what ends within a moment is recorded together, and its room filled together: a
 # statement for each would cost more than the calls.
@@ -96,6 +98,10 @@ class Worker:
         self._lease = timedelta(seconds=lease_seconds)
         self._longest_again = max(self._lease, timedelta(seconds=retrying.cap), NOTICE_WAIT) + CLOCKS_APART
         self._tips = self._new_circuit(TIPS_CIRCUIT_CAP_SECONDS)
+        # What is under way to see whether tips is back.
+        self._probes: set[uuid.UUID] = set()
+        town = dispatches.municipality
+        self._wordy = Wordy(_wordy(town, "webhook"), _wordy(town, "email"))
         # By destination: units' systems, the mail server, and the desk, which never fails.
         self._circuits = {one: self._new_circuit(CIRCUIT_CAP_SECONDS) for one in (*units, MAIL, DESK)}
         # What has taken something since what was given up there was looked at.
@@ -134,7 +140,18 @@ class Worker:
         if not self._adopted:
             await self._adopt()
             self._adopted = True
-        limit = self._room()
+        limit = max(0, AHEAD * self._limits.concurrency - self._leasing.under_way.total())
+        if self._tips.closed:
+            return await self._take(limit)
+        # While tips is away, what it is asked for waits for it, and nothing else does.
+        if limit and self._tips.room(asyncio.get_running_loop().time(), 1, len(self._probes)):
+            probe = await self._take(1, asks=True)
+            self._probes |= {one.id for one in probe}
+            if probe:
+                return probe
+        return await self._take(limit, asks=False)
+
+    async def _take(self, limit: int, *, asks: bool | None = None) -> list[Delivery]:
         time = asyncio.get_running_loop().time()
         most = {MAIL: MAILS_AT_ONCE, DESK: limit}
         rooms = {
@@ -149,17 +166,16 @@ class Worker:
         now = self._clock()
         async with self._pool.acquire() as connection:
             return await queries_deliveries.claim_deliveries(
-                connection, rooms, limit, self._leasing.held, now, now + self._lease
+                connection, rooms, limit, self._leasing.held, now, now + self._lease, self._wordy, asks=asks
             )
 
-    def _room(self) -> int:
-        return self._tips.room(
-            asyncio.get_running_loop().time(),
-            AHEAD * self._limits.concurrency,
-            self._leasing.under_way.total(),
-        )
-
     async def _attempt(self, delivery: Delivery, begun: float) -> Outcome | None:
+        try:
+            return await self._attempted(delivery, begun)
+        finally:
+            self._probes.discard(delivery.id)
+
+    async def _attempted(self, delivery: Delivery, begun: float) -> Outcome | None:
         waited = asyncio.get_running_loop().time() - begun
         if waited > WAITS_MOST * self._lease.total_seconds():
             # Behind calls that hang, or in a process that stood still: it goes when its lease has ended.
@@ -264,3 +280,7 @@ class Worker:
                 self._metrics.open.set(count)
                 self._metrics.oldest.set(max(0.0, (now - oldest).total_seconds()))
             await asyncio.sleep(GAUGE_SECONDS)
+
+
+def _wordy(municipality: Municipality, channel: str) -> list[str]:
+    return [name for name, one in municipality.categories.items() if level_of(one, channel) == "words"]

@@ -22,6 +22,13 @@ async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> Non
     )
 
 
+class Wordy(NamedTuple):
+    """The categories of which words leave by webhook, and by e-mail."""
+
+    webhook: list[str]
+    email: list[str]
+
+
 class Reader(NamedTuple):
     """Who was sent words of a report by a channel, or may have been: `sent` where that is recorded. Until
     `leased_until` (UTC) a worker may still be about to."""
@@ -72,18 +79,29 @@ async def claim_deliveries(
     held: Iterable[uuid.UUID],
     now: datetime,
     leased_until: datetime,
+    wordy: Wordy,
+    *,
+    asks: bool | None = None,
 ) -> list[Delivery]:
     """Take what is due until the lease ends: so many for each destination, `limit` in all, the longest due
-    first; nothing of what is held already."""
+    first; nothing of what is held already. `asks` takes only what tips is asked for, or only the rest: words
+    go with it, or its unit has erased its copy already, and tips could not be told."""
     rows = await connection.fetch(
         """WITH due AS (
                SELECT d.id, d.report_id FROM (
                    SELECT o.id, o.next_attempt_at
                    FROM unnest($1::text[], $2::integer[]) AS u (destination, room)
                    CROSS JOIN LATERAL (
-                       SELECT id, next_attempt_at FROM delivery
+                       SELECT id, next_attempt_at FROM delivery w
                        WHERE state = 'open' AND destination = u.destination AND next_attempt_at <= $4
                              AND (leased_until IS NULL OR leased_until <= $4) AND id <> ALL($6)
+                             -- looked at only while tips is away; no EXISTS, which would read all reports
+                             AND ($7::boolean IS NULL OR $7 = (
+                                 step ^@ 'erased' AND coalesce(last_failure, '') ^@ 'tips_'
+                                 OR (step ^@ 'route' OR step ^@ 'message')
+                                    AND (SELECT category FROM dispatch WHERE report_id = w.report_id)
+                                        = ANY(CASE u.destination WHEN '@desk' THEN '{}'
+                                              WHEN '@smtp' THEN $9::text[] ELSE $8::text[] END)))
                        ORDER BY next_attempt_at LIMIT u.room) o
                    ORDER BY o.next_attempt_at) o
                -- locked here, where no more rows come than are taken; what has changed since is asked again
@@ -107,6 +125,9 @@ async def claim_deliveries(
         now,
         leased_until,
         list(held),
+        asks,
+        wordy.webhook,
+        wordy.email,
     )
     return [Delivery(**{**row, "areas": json.loads(row["areas"])}) for row in rows]
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from shared.events import (
     ReportRouted,
     hour_of,
 )
+from shared.municipality import Municipality
 from tests.conftest import MakeDatabase, Server
 from tests.integration.notify_harness import (
     Answer,
@@ -392,6 +394,42 @@ async def test_while_tips_is_away_nothing_counts_and_nothing_is_lost(
         notify.tips._url = tips.internal_url
         await notify.settled()
         assert len(await notify.said(ReportDelivered)) == 10
+
+
+async def test_what_needs_no_words_does_not_wait_for_tips(database: MakeDatabase, tips: Tips) -> None:
+    """Forty reports wait for their words: what their unit need not read, and that it is to erase its copy,
+    goes at once, and not over and over; when tips is back all else goes."""
+    quiet = "weapons"
+
+    def change(town: Municipality) -> Municipality:
+        one = town.categories[quiet]
+        silent = one.model_copy(update={"leaves": one.leaves.model_copy(update={"webhook": "notice"})})
+        return town.model_copy(update={"categories": {**town.categories, quiet: silent}})
+
+    add = """INSERT INTO delivery (id, report_id, unit, channel, step, due_at, next_attempt_at)
+             VALUES (gen_random_uuid(), $1, 'public_space', 'webhook', $2, now(), now())"""
+    async with running_notify(
+        await database("notify"), f"http://127.0.0.1:{free_port()}", change=change
+    ) as notify:
+        report_ids = await send(tips, notify, *[issue()] * 40)
+        await notify.rows(LONG_AGO)
+        notify.units.answers["public_space"] = plain(200, {"erased": True})
+        notify.work(limits=Limits(8, 4), retrying=Retrying(0.5, 2, 20))
+        await until(lambda: notify.metric("delivery_circuit_open", destination="tips") == 1)
+        for step in ("withdrawn", "erased"):
+            for report_id in report_ids[:5]:
+                await notify.rows(add, report_id, step)
+        await notify.apply(accepted(quiet))
+        await notify.rows("UPDATE delivery SET next_attempt_at = now() WHERE next_attempt_at > now()")
+        await notify.units.seen(11, seconds=5)
+        await asyncio.sleep(3)
+        told = Counter(one.body["type"].rpartition(".")[2] for one in notify.units.arrivals)
+        # With an erasure too it is seen whether tips is back.
+        assert told == Counter(withdrawn=5, notice=1, erased=told["erased"])
+        assert 5 <= told["erased"] <= 9
+        notify.tips._url = tips.internal_url
+        await until(lambda: notify.metric("deliveries_total", result="done") >= 46)
+        assert len(await notify.said(ReportDelivered)) == 41
 
 
 async def test_with_a_wrong_token_nothing_counts(database: MakeDatabase, tips: Tips) -> None:

@@ -21,8 +21,12 @@ from shared.municipality import Email, Extent
 # With the wait and the words and messages before it (5 s each), less than a lease (leasing.py).
 SMTP_SECONDS = 12.0
 _FOR_GOOD, _CLOSING = 500, 421
+# A policy that refuses so many different addresses in a row is the server's fault, not theirs.
+ADDRESSES = 3
 # What an e-mail holds, and not who sends it (RFC 3463).
 _CONTENT = re.compile(r"5\.6\.")
+# Who it goes to, said of an e-mail that has one recipient.
+_RECIPIENT = re.compile(r"\s*5\.[12]\.", re.ASCII)
 # RFC 3463: a refusal that is about the system, the network, the protocol, the content, or a policy is no
 # fault of the address, though it comes in answer to it.
 _NOT_THE_MAILBOX = re.compile(r"\s*5\.[34567]\.", re.ASCII)
@@ -42,6 +46,8 @@ class Emails:
         self._writer = writer
         self._clock = clock
         self._seconds = seconds
+        # The addresses that were refused since the server took one.
+        self._refused: set[str] = set()
 
     async def send(
         self, delivery: Delivery, channel: Email, level: Extent, given: Mapping[str, Any], link: str
@@ -56,12 +62,25 @@ class Emails:
             await hand_over(self._server, message.as_bytes(), self._writer.sender, to, self._seconds)
         except aiosmtplib.SMTPRecipientsRefused as error:
             (refused,) = error.recipients
-            if refused.code >= _FOR_GOOD and not _NOT_THE_MAILBOX.match(refused.message):
+            if refused.code < _FOR_GOOD:
+                return _failed(refused)
+            if not _NOT_THE_MAILBOX.match(refused.message):
                 return Failed("mailbox_refused", unit_up=True, for_good=True)
-            return _failed(refused)
+            return self._of_address(refused.code, to)
+        except aiosmtplib.SMTPDataError as error:
+            if error.code >= _FOR_GOOD and _RECIPIENT.match(error.message):
+                return self._of_address(error.code, to)
+            self._refused.clear()
+            return _failed(error)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return _failed(error)
+        self._refused.clear()
         return Delivered()
+
+    def _of_address(self, code: int, to: str) -> Failed:
+        """It is said of one address, and says nothing of the server, unless it is said of others too."""
+        self._refused.add(to)
+        return Failed(f"smtp_{code}", unit_up=False if len(self._refused) >= ADDRESSES else None)
 
 
 def _failed(error: Exception) -> Failed:

@@ -15,7 +15,7 @@ from services.notify.core.deliveries import Retrying
 from shared.cloudevents import Envelope
 from shared.events import DeliveryFailed, ReportDelivered, ReportErased, ReportEscalated
 from shared.mail import MailServer, hand_over
-from shared.municipality import Channel, Desk, Email, Municipality
+from shared.municipality import Channel, Desk, Email, Municipality, Unit
 from tests.conftest import MakeDatabase
 from tests.integration.mail_server import Mailbox, authority, hanging_up, mailbox
 from tests.integration.notify_harness import Notify, kinds, running_notify, send
@@ -23,6 +23,8 @@ from tests.integration.tips_server import SECRET_ADDRESS, SECRET_WORDS, Tips, is
 from tests.spine import until
 
 EMAIL = Email(kind="email", address="team@unit.example")
+# Of a unit each.
+CATEGORIES = ("street_light", "wrong_parking", "noise", "youth_nuisance")
 NOW = "UPDATE delivery SET next_attempt_at = now() - interval '1 second' WHERE state = 'open'"
 
 
@@ -48,6 +50,16 @@ def reached_by(
         return town.model_copy(update={"units": units, "categories": categories})
 
     return change
+
+
+def own_addresses(town: Municipality) -> Municipality:
+    """Each unit has an address of its own."""
+
+    def change(unit: Unit) -> Unit:
+        address = Email(kind="email", address=f"{unit.id}@unit.example")
+        return unit.model_copy(update={"channels": (address,)})
+
+    return town.model_copy(update={"units": {name: change(unit) for name, unit in town.units.items()}})
 
 
 @asynccontextmanager
@@ -200,10 +212,11 @@ async def test_a_mailbox_that_is_refused_is_a_dead_end_at_once(
 async def test_what_a_server_refuses_for_its_own_reasons_is_tried_again(
     database: MakeDatabase, tips: Tips, box: Mailbox, recipients: str, contents: str
 ) -> None:
-    """It is held against the mail server, not the mailbox and not the unit; mended, everything goes."""
+    """It is held against the mail server, not the mailbox and not the unit; mended, everything goes. The
+    addresses are different ones: of one alone what its refusal says is its own."""
     box.recipients, box.contents = [recipients], [contents]
-    async with mailing(database, tips, box.server) as notify:
-        await send(tips, notify, *[issue()] * 8)
+    async with mailing(database, tips, box.server, own_addresses) as notify:
+        await send(tips, notify, *[issue(category=one) for one in CATEGORIES] * 2)
         notify.work()
         await until(lambda: notify.metric("delivery_circuit_open", destination="smtp") == 1)
         assert notify.metric("delivery_circuit_open", destination="public_space") == 0
@@ -212,6 +225,39 @@ async def test_what_a_server_refuses_for_its_own_reasons_is_tried_again(
         await notify.settled()
         assert len(box.taken) == 8
         assert notify.metric("delivery_circuit_open", destination="smtp") == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("handle_RCPT", "554 5.7.1 relay access denied"),
+        ("handle_RCPT", "550 5.4.1 access denied"),
+        ("handle_DATA", "552 5.2.2 mailbox full"),
+    ],
+)
+async def test_one_address_that_is_refused_holds_up_no_other(
+    database: MakeDatabase, tips: Tips, box: Mailbox, monkeypatch: pytest.MonkeyPatch, at: str, said: str
+) -> None:
+    """Thirty e-mails to it are refused again and again, and are given up for none: the server takes those of
+    other units at once. A count of the addresses tells this from a server that refuses everybody; a circuit
+    for each would need a destination of its own for each in every claim."""
+    taking = getattr(box, at)
+
+    async def refuse(server: Any, session: Any, given: Any, *more: Any) -> str:
+        if "public_space@" in f"{more} {given.rcpt_tos}":
+            return said
+        return str(await taking(server, session, given, *more))
+
+    monkeypatch.setattr(box, at, refuse)
+    async with mailing(database, tips, box.server, own_addresses) as notify:
+        await send(tips, notify, *[issue()] * 30)
+        notify.work(retrying=Retrying(0.5, 300, 20))
+        await until(lambda: notify.metric("deliveries_total", result="open") >= 30)
+        assert notify.metric("delivery_circuit_open", destination="smtp") == 0
+        await send(tips, notify, *[issue(category=one) for one in CATEGORIES[1:]])
+        await until(lambda: len(box.taken) == 3, 5)
+        assert notify.metric("delivery_circuit_open", destination="smtp") == 0
+        assert await notify.said(DeliveryFailed) == []
 
 
 async def test_an_email_that_a_server_does_not_take_holds_up_no_other(

@@ -168,9 +168,9 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """Not delivered, with a code. `unit_up` is whether what was called works, the unit's system or the mail
-    server, None where it was not called. An attempt does not count while tips is not up, nor where it has
-    `no_words` to give until an operator mends them: such a delivery is never given up. `for_good` where it
-    makes no sense to try again."""
+    server, None where it was not called, or said something of one address alone. An attempt does not count
+    while tips is not up, nor where it has `no_words` to give until an operator mends them: such a delivery is
+    never given up. `for_good` where it makes no sense to try again."""
 
     reason: str
     unit_up: bool | None = None

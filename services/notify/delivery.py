@@ -68,6 +68,10 @@ class Limits:
     per_unit: int
 
 
+class Late:
+    """It waited too long to be called on what is left of its lease, which is given back; nothing counts."""
+
+
 class Worker:
     """Delivers for as long as it runs. `run` ends by cancellation, after what is under way has ended."""
 
@@ -107,7 +111,7 @@ class Worker:
         # What has taken something since what was given up there was looked at.
         self._taking: set[str] = set()
         self._adopted = False
-        self._leasing = Leasing[Delivery, Outcome](
+        self._leasing = Leasing[Delivery, Outcome | Late](
             self._claim,
             self._attempt,
             self._record,
@@ -144,7 +148,7 @@ class Worker:
         if self._tips.closed:
             return await self._take(limit)
         # While tips is away, what it is asked for waits for it, and nothing else does.
-        if limit and self._tips.room(asyncio.get_running_loop().time(), 1, len(self._probes)):
+        if self._tips.room(asyncio.get_running_loop().time(), 1, len(self._probes)):
             probe = await self._take(1, asks=True)
             self._probes |= {one.id for one in probe}
             if probe:
@@ -153,12 +157,15 @@ class Worker:
 
     async def _take(self, limit: int, *, asks: bool | None = None) -> list[Delivery]:
         time = asyncio.get_running_loop().time()
-        most = {MAIL: MAILS_AT_ONCE, DESK: limit}
+        most = {MAIL: MAILS_AT_ONCE, DESK: max(1, limit)}
         rooms = {
             one: min(
-                limit, circuit.room(time, most.get(one, self._limits.per_unit), self._leasing.under_way[one])
+                max(1, limit),
+                circuit.room(time, most.get(one, self._limits.per_unit), self._leasing.under_way[one]),
             )
             for one, circuit in self._circuits.items()
+            # Where others have taken all of it, whoever has nothing under way has room for one.
+            if limit or not self._leasing.under_way[one]
         }
         rooms = {one: room for one, room in rooms.items() if room > 0}
         if not rooms:
@@ -166,20 +173,27 @@ class Worker:
         now = self._clock()
         async with self._pool.acquire() as connection:
             return await queries_deliveries.claim_deliveries(
-                connection, rooms, limit, self._leasing.held, now, now + self._lease, self._wordy, asks=asks
+                connection,
+                rooms,
+                limit or len(rooms),
+                self._leasing.held,
+                now,
+                now + self._lease,
+                self._wordy,
+                asks=asks,
             )
 
-    async def _attempt(self, delivery: Delivery, begun: float) -> Outcome | None:
+    async def _attempt(self, delivery: Delivery, begun: float) -> Outcome | Late:
         try:
             return await self._attempted(delivery, begun)
         finally:
             self._probes.discard(delivery.id)
 
-    async def _attempted(self, delivery: Delivery, begun: float) -> Outcome | None:
+    async def _attempted(self, delivery: Delivery, begun: float) -> Outcome | Late:
         waited = asyncio.get_running_loop().time() - begun
         if waited > WAITS_MOST * self._lease.total_seconds():
-            # Behind calls that hang, or in a process that stood still: it goes when its lease has ended.
-            return None
+            # Behind calls that hang, or in a process that stood still: it goes under a lease of its own.
+            return Late()
         try:
             outcome = await self._deliver(delivery)
         except Exception as error:
@@ -205,16 +219,23 @@ class Worker:
             log.warning("circuit", destination=told, state="closed" if circuit.closed else "open")
             self._metrics.circuit.labels(told).set(0 if circuit.closed else 1)
 
-    async def _record(self, ended: Sequence[Ended[Delivery, Outcome]]) -> None:
+    async def _record(self, ended: Sequence[Ended[Delivery, Outcome | Late]]) -> None:
         now = self._clock()
+        late = {one.row.id: one.row.leased_until for one in ended if isinstance(one.outcome, Late)}
         results = [
-            Result(one.row, one.outcome, settle(one.row, one.outcome, self._retrying, now, self._chance()))
-            for one in ended
+            Result(row, outcome, settle(row, outcome, self._retrying, now, self._chance()))
+            for row, outcome in ended
+            if not isinstance(outcome, Late)
         ]
-        changed = await written(
-            self._pool,
-            lambda connection: record(connection, results, self._dispatches, now),
-        )
+
+        async def write(connection: Any) -> set[uuid.UUID]:
+            if late:
+                await queries_deliveries.release(connection, late)
+            return await record(connection, results, self._dispatches, now) if results else set()
+
+        changed = await written(self._pool, write)
+        if late:
+            self._leasing.wake()
         self._appended()
         for result in results:
             self._count(result, result.delivery.id in changed, now)

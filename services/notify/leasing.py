@@ -6,7 +6,7 @@ end of their lease; they go again then, under the same id, so that the receiver 
 
 import asyncio
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -50,7 +50,8 @@ class Leasing(Generic[Row, Outcome]):
     """The loop of a worker.
 
     `claim` takes rows that are due, none that is `held`; `attempt` gets a row and when it was asked for (of
-    the loop's clock), and returns None where nothing is to be recorded; `at_once` of them are made at a time;
+    the loop's clock), and returns None where nothing is to be recorded; `at_once` of them are made at a time,
+    of no destination more than others can still begin: some that hang leave room for all others;
     `record` writes what came of some.
     While at least `many` are under way, what ends within `gather` seconds is recorded together and its room
     filled together.
@@ -76,7 +77,10 @@ class Leasing(Generic[Row, Outcome]):
         self.under_way: Counter[Hashable] = Counter()
         # Not to be taken again here: a result that waits for the database may outlive its lease.
         self.held: set[uuid.UUID] = set()
-        self._claimed: asyncio.Queue[tuple[Row, float]] = asyncio.Queue()
+        # What waits to begin, by destination, whose turn is longest ago first; how many have begun.
+        self._claimed: dict[Hashable, deque[tuple[Row, float]]] = {}
+        self._begun: Counter[Hashable] = Counter()
+        self._beginning: asyncio.Queue[tuple[Row, float]] = asyncio.Queue()
         self._ended: asyncio.Queue[Ended[Row, Outcome]] = asyncio.Queue()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -103,7 +107,7 @@ class Leasing(Generic[Row, Outcome]):
             await asyncio.wait({claiming}, timeout=1)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_SECONDS):
-                    await self._claimed.join()
+                    await self._beginning.join()
                     await self._ended.join()
             for part in parts:
                 part.cancel()
@@ -122,28 +126,44 @@ class Leasing(Generic[Row, Outcome]):
                 await _away(error)
                 continue
             for row in claimed:
+                destination = self._destination(row)
                 self.held.add(row.id)
-                self.under_way[self._destination(row)] += 1
-                self._claimed.put_nowait((row, begun))
+                self.under_way[destination] += 1
+                self._claimed.setdefault(destination, deque()).append((row, begun))
+            self._begin()
             if not claimed:
                 await self._rest()
             await self._gather()
 
+    def _begin(self) -> None:
+        """Hand on what may begin, of whoever has the fewest first."""
+        while self._claimed and (room := self._at_once - self._begun.total()):
+            destination = min(self._claimed, key=self._begun.__getitem__)
+            if self._begun[destination] >= room:
+                return
+            waiting = self._claimed.pop(destination)
+            self._begun[destination] += 1
+            self._beginning.put_nowait(waiting.popleft())
+            if waiting:
+                self._claimed[destination] = waiting
+
     async def _attempt_for_ever(self) -> None:
         while True:
-            row, begun = await self._claimed.get()
+            row, begun = await self._beginning.get()
             outcome = None
             try:
                 outcome = await self._attempt(row, begun)
             finally:
                 # Its room is the next one's; that it is recorded need not be waited for.
                 self.under_way[self._destination(row)] -= 1
+                self._begun[self._destination(row)] -= 1
+                self._begin()
                 if outcome is None:
                     self.held.discard(row.id)
                 else:
                     self._ended.put_nowait(Ended(row, outcome))
                 self._woken.set()
-                self._claimed.task_done()
+                self._beginning.task_done()
 
     async def _record_for_ever(self) -> None:
         while True:

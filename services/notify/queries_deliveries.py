@@ -132,6 +132,17 @@ async def claim_deliveries(
     return [Delivery(**{**row, "areas": json.loads(row["areas"])}) for row in rows]
 
 
+async def release(connection: Any, leases: Mapping[uuid.UUID, datetime]) -> None:
+    """Let what was taken until then, and not called, be taken again at once."""
+    await connection.execute(
+        """UPDATE delivery d SET leased_until = NULL
+           FROM unnest($1::uuid[], $2::timestamptz[]) AS r (id, lease)
+           WHERE d.id = r.id AND d.state = 'open' AND d.leased_until = r.lease""",
+        list(leases),
+        list(leases.values()),
+    )
+
+
 async def settle_deliveries(connection: Any, settlements: Mapping[uuid.UUID, Settlement]) -> set[uuid.UUID]:
     """Write what deliveries became; returns those that were still open, and leased as the settlement says."""
     settled = list(settlements.values())

@@ -647,19 +647,49 @@ async def test_a_zombies_failure_undoes_nothing(tips: Tips, notify: Notify) -> N
 async def test_what_waited_behind_a_slow_call_is_not_called_on_what_is_left_of_its_lease(
     notify: Notify,
 ) -> None:
-    """It would end after the lease, and another worker would call too: it goes when the lease has ended."""
-    lease, begun = 0.6, dict[uuid.UUID, float]()
+    """It would end after the lease, and another worker would call too: it goes under a lease of its own, at
+    once and not after the first has ended, and that is no attempt."""
+    lease, left = 6.0, list[float]()
 
     async def slow(delivery: Delivery) -> Outcome:
-        begun[delivery.id] = time.monotonic()
-        await asyncio.sleep(0.5 * lease)
+        left.append((delivery.leased_until - notify.clock()).total_seconds())
+        await asyncio.sleep(0.25 * lease)
         return Delivered(tips_asked=False)
 
     await notify.apply(accepted(), accepted())
     taken = time.monotonic()
     notify.work(deliver=slow, limits=Limits(1, 2), lease_seconds=lease)
     await notify.settled()
-    assert sorted(begun.values())[1] - taken >= lease
+    assert time.monotonic() - taken < lease
+    assert min(left) > 0.8 * lease
+    assert [row["attempts"] for row in await notify.rows("SELECT attempts FROM delivery")] == [1, 1]
+
+
+async def test_units_that_hang_all_at_once_hold_up_no_other(notify: Notify) -> None:
+    """All units but one hang, and have more than is ever taken at once: what falls due for the last one goes
+    at once, one after another."""
+    healthy = "public_space"
+
+    async def call(delivery: Delivery) -> Outcome:
+        arrived.append(delivery.unit)
+        if delivery.unit != healthy:
+            await asyncio.sleep(60)
+        return Delivered(tips_asked=False)
+
+    add = """INSERT INTO delivery (id, report_id, unit, channel, step, due_at, next_attempt_at)
+             SELECT gen_random_uuid(), report_id, $1, 'webhook', 'withdrawn', now(), now() FROM dispatch"""
+    arrived, hanging = list[str](), [one for one in notify.municipality.units if one != healthy]
+    await notify.apply(*[accepted() for _ in range(6)])
+    await notify.rows("DELETE FROM delivery")
+    for unit in hanging:
+        await notify.rows(add, unit)
+    notify.work(deliver=call, limits=Limits(2 * len(hanging), 4))
+    await until(lambda: len(arrived) >= 2 * len(hanging) - 1)
+    (row,) = await notify.rows("SELECT count(*) FROM delivery WHERE leased_until > now()")
+    assert row["count"] == 4 * len(hanging)
+    await notify.rows(add, healthy)
+    await until(lambda: arrived.count(healthy) == 6, 3)
+    assert len(arrived) == 2 * len(hanging) - 1 + 6
 
 
 async def test_two_workers_on_one_table_deliver_each_report_once(tips: Tips, notify: Notify) -> None:
@@ -728,7 +758,7 @@ async def test_a_stop_lets_what_is_under_way_finish(tips: Tips, notify: Notify) 
 
     notify.units.answers["public_space"] = slow
     await send(tips, notify, *[issue()] * 5)
-    notify.work(limits=Limits(2, 2))
+    notify.work(limits=Limits(4, 2))
     await notify.units.seen(2)
     asyncio.get_running_loop().call_later(0.3, release.set)
     begun = time.monotonic()

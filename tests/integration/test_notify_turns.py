@@ -28,6 +28,7 @@ from tests.integration.notify_harness import (
     plain,
     running_notify,
 )
+from tests.integration.test_notify_email import reached_by
 from tests.integration.test_notify_inbound import post, signed
 from tests.integration.tips_server import Tips, issue, new_key, running_tips, tip
 
@@ -292,6 +293,35 @@ async def test_whoever_has_it_later_gets_what_was_written_and_how_it_came(town: 
     # The report and the conversation, at both of its turns.
     given = ("disclosure", "unit:parking via webhook", "notify", "delivery")
     assert (await report.log()).count(given) == 4
+
+
+@pytest.mark.parametrize("leaves", ["codes", "notice"])
+async def test_where_words_may_not_leave_a_later_unit_gets_no_conversation(
+    database: MakeDatabase, tmp_path: Path, leaves: str
+) -> None:
+    """Neither with the report nor with a message; nobody has read what was written."""
+    async with (
+        running_tips(await database("tips"), tmp_path) as tips,
+        running_notify(
+            await database("notify"), tips.internal_url, change=reached_by(leaves={"webhook": leaves})
+        ) as notify,
+    ):
+        notify.clock.at = tips.clock.now
+        notify.work()
+        town = Town(tips, notify)
+        report = await came(town)
+        await town.do(report, "ask", UNIT, text=QUESTION)
+        assert (await report.write(ANSWER)).status == 201
+        await town.pass_on()
+        await town.do(report, "hand_over", UNIT, reason="not_our_task", to_unit="inspection")
+        heard = last(town, "inspection")
+        if leaves == "codes":
+            assert (heard.data["turn"], heard.data["before"]["why"]) == (2, "handed_over")
+        sent = b" ".join(one.content for one in notify.units.arrivals).decode()
+        assert "messages" not in sent
+        assert QUESTION not in sent
+        assert ANSWER not in sent
+        assert [entry for entry in await report.log() if entry[0] == "disclosure"] == []
 
 
 async def test_who_did_it_is_in_the_history_and_the_log_and_on_no_topic(town: Town) -> None:

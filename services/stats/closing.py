@@ -3,7 +3,7 @@ it dies: draw the noise, freeze the counts, release, and a month's final edition
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from itertools import takewhile
@@ -135,6 +135,8 @@ class Closing:
     async def step(self) -> bool:
         """Do what is due now; returns whether something was left for the next step."""
         await self.draw()
+        async with self._pool.acquire() as connection:
+            await queries_releases.go_on(connection)
         waits = not await self.freeze()
         released = await self.release()
         released += await self.release_final()
@@ -154,11 +156,7 @@ class Closing:
         async with self._pool.acquire() as connection:
             known = await queries_releases.known_periods(connection)
             stored = {row["id"]: row["stored_at"] for row in await queries_releases.specs(connection)}
-        if unknown := stored.keys() - self._specs.keys():
-            raise Refusal(
-                f"another replica of stats has started with {max(unknown)}, and this one would draw noise "
-                "for its periods; restart this one with the same folder"
-            )
+        self._refuse_later(stored.keys())
         for spec in self._specs.values():
             until = (now + DRAW_AHEAD).astimezone(spec.tz).date() + timedelta(days=1)
             for table in spec.tables:
@@ -177,6 +175,14 @@ class Closing:
                 ]
                 await self._draw(table, rows)
 
+    def _refuse_later(self, stored: Set[str]) -> None:
+        unknown = stored - self._specs.keys()
+        if unknown:
+            raise Refusal(
+                f"another replica of stats has started with {', '.join(sorted(unknown))}, and this one would "
+                "draw noise for its periods; restart this one with the same folder"
+            )
+
     async def _draw(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         cells = len(table.cells())
         drawn = []
@@ -184,6 +190,9 @@ class Closing:
             drawn.append((*row, await asyncio.to_thread(noise.draw, table.scale, cells)))
         if drawn:
             async with self._pool.acquire() as connection, connection.transaction():
+                # Asked again where no other can begin with a later one meanwhile.
+                await queries_releases.hold_chain(connection)
+                self._refuse_later({row["id"] for row in await queries_releases.specs(connection)})
                 await queries_releases.insert_periods(connection, drawn)
 
     def _replaced(self, spec: Spec, table: Table) -> date:

@@ -59,6 +59,20 @@ async def known_periods(connection: Any) -> set[tuple[str, str]]:
     return {(row["table_id"], row["name"]) for row in rows}
 
 
+async def go_on(connection: Any) -> None:
+    """Let months and quarters that had begun before they were known of close as ever where all of their
+    week-parts that had closed by then are released: this database was lost, and nothing of the past waits."""
+    await connection.execute(
+        """UPDATE period m SET history = false FROM spec s
+           WHERE m.history AND s.id = m.spec AND m.closes_at > s.stored_at AND NOT EXISTS (
+               SELECT FROM period w
+               WHERE w.history AND w.table_id = split_part(m.table_id, '.', 1) || '.week_part'
+                 AND w.begins >= m.begins AND w.ends <= m.ends
+                 AND NOT EXISTS (
+                     SELECT FROM release r WHERE r.table_id = w.table_id AND r.period = w.name))"""
+    )
+
+
 async def insert_periods(connection: Any, drawn: Sequence[tuple[Any, ...]]) -> None:
     """Keep periods with their noise; one that is there keeps what it has."""
     await connection.executemany(

@@ -372,6 +372,7 @@ async def test_a_version_that_was_started_with_is_not_withdrawn_by_an_earlier_on
     [
         ({"scale": 6}, "its scale is 5, and town-1 promises 6"),
         ({"codes": (("oakwood", "unknown"),)}, "its cells are not those of reports.week_part"),
+        ({"since": date(2027, 1, 1)}, "town-1 begins reports.week_part on 2027-01-01"),
     ],
 )
 async def test_a_spec_that_changed_under_its_version_is_seen_by_what_was_published(
@@ -406,6 +407,25 @@ async def test_a_version_begins_among_no_periods_that_another_has_released(
         async with empty.pool.acquire() as connection, connection.transaction():
             with pytest.raises(Refusal, match=r"town-2 begins on 2026-10-01, but reports\.week_part of"):
                 await specs.settle(connection, SPEC.model_copy(update={"id": "town-2"}), [], CLOSED)
+
+
+async def test_a_month_that_had_begun_when_a_database_was_lost_closes_as_ever(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """Its week-parts that had closed are released: no past waits for anybody to say that it is complete."""
+    lost_on = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    async with stats.serving():
+        await close(stats, lost_on)
+    async with stats_of(infrastructure.bootstrap, await database("stats"), now=lost_on) as empty:
+        # As the horizon does, whichever comes first.
+        await empty.closing.draw()
+        await recovered(empty)
+        async with empty.serving():
+            await empty.closing.adopt()
+            await close(empty, datetime(2026, 12, 6, tzinfo=UTC))
+        released = {(one.table, one.period) for one in await empty.released() if one.edition == "first"}
+    assert ("reports.month", "2026-11") in released
+    assert ("incidents.month", "2026-10") in released
 
 
 async def test_a_database_that_was_lost_releases_the_rest_of_a_former_version(

@@ -64,6 +64,8 @@ def unfit(release: StatisticsReleased, specs: Sequence[Spec]) -> str | None:
     table = next((one for one in spec.tables if one.id == release.table), None)
     if table is None:
         return f"{spec.id} has no table {release.table}"
+    if begin_of(release.period) < table.since:
+        return f"{spec.id} begins {table.id} on {table.since}"
     if release.state == "withheld":
         return "it is withheld and has figures all the same" if release.cells else None
     if release.edition == "final":

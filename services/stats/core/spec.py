@@ -80,7 +80,9 @@ class Spec(BaseModel):
 
     def digest(self) -> str:
         """By which a changed spec is told from the one that was published."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # As it was before there was a license: what a database has kept by then is no other spec.
+        exclude = {"license"} if self.license == Spec.model_fields["license"].default else None
+        return hashlib.sha256(self.model_dump_json(exclude=exclude).encode()).hexdigest()
 
 
 def spec_of(town: Municipality) -> Spec:

@@ -15,7 +15,7 @@ from services.stats.core.figures import VIEWS
 from services.stats.http import asked, writing
 from services.stats.http.desk import A_WHILE, FOR_EVER, Desk, answer, connection
 from shared.documented import problems
-from shared.web import ANYWHERE, Problem, etag_of
+from shared.web import ANYWHERE, Problem, etag_of, not_now
 
 URL = "/v1/releases"
 TABLES = tuple(dict.fromkeys(view.released for view in VIEWS))
@@ -161,7 +161,11 @@ def _made(content: bytes, file: str, area: str, desk: Desk) -> bytes:
     if file == "figures.csv":
         return written
     files = {"figures.csv": written, "release.json": content}
-    package = writing.as_json(writing.data_package(release, files, desk.license_of(release["spec"])))
+    license_id = desk.license_of(release["spec"])
+    if license_id is None:
+        # Its version is not known here yet, which `stats` says when it starts; what is told is for ever.
+        raise not_now()
+    package = writing.as_json(writing.data_package(release, files, license_id))
     if file == "datapackage.json":
         return package
     return writing.zipped({"datapackage.json": package, **files})

@@ -85,9 +85,7 @@ def release_as_csv(release: Mapping[str, Any], figures: Iterable[Figure]) -> byt
     )
 
 
-def data_package(
-    release: Mapping[str, Any], files: Mapping[str, bytes], license_id: str | None
-) -> dict[str, Any]:
+def data_package(release: Mapping[str, Any], files: Mapping[str, bytes], license_id: str) -> dict[str, Any]:
     """The description of a release's `figures.csv` and `release.json` (Frictionless Data Package 1.0), with
     their license by its SPDX identifier."""
     fields: list[dict[str, Any]] = [
@@ -108,7 +106,7 @@ def data_package(
         "id": release["digest"],
         "title": f"{release['table']}, {release['period']}, {release['edition']} edition",
         "description": "Counts with noise of differential privacy. No figure is exact: see `margin`.",
-        **_licensed(license_id),
+        "licenses": [{"name": license_id, "path": f"https://spdx.org/licenses/{license_id}.html"}],
         "resources": [
             {
                 "profile": "tabular-data-resource",
@@ -124,12 +122,6 @@ def data_package(
             },
         ],
     }
-
-
-def _licensed(license_id: str | None) -> dict[str, Any]:
-    if license_id is None:
-        return {}
-    return {"licenses": [{"name": license_id, "path": f"https://spdx.org/licenses/{license_id}.html"}]}
 
 
 def _resource(name: str, path: str, media_type: str, content: bytes) -> dict[str, Any]:

@@ -25,8 +25,6 @@ _FOR_GOOD, _CLOSING = 500, 421
 ADDRESSES = 3
 # What an e-mail holds, and not who sends it (RFC 3463).
 _CONTENT = re.compile(r"5\.6\.")
-# Who it goes to, said of an e-mail that has one recipient.
-_RECIPIENT = re.compile(r"\s*5\.[12]\.", re.ASCII)
 # RFC 3463: a refusal that is about the system, the network, the protocol, the content, or a policy is no
 # fault of the address, though it comes in answer to it.
 _NOT_THE_MAILBOX = re.compile(r"\s*5\.[34567]\.", re.ASCII)
@@ -68,7 +66,8 @@ class Emails:
                 return Failed("mailbox_refused", unit_up=True, for_good=True)
             return self._of_address(refused.code, to)
         except aiosmtplib.SMTPDataError as error:
-            if error.code >= _FOR_GOOD and _RECIPIENT.match(error.message):
+            if error.code >= _FOR_GOOD and not _CONTENT.match(error.message):
+                # Of an e-mail that has one recipient.
                 return self._of_address(error.code, to)
             self._refused.clear()
             return _failed(error)

@@ -233,6 +233,7 @@ async def test_what_a_server_refuses_for_its_own_reasons_is_tried_again(
         ("handle_RCPT", "554 5.7.1 relay access denied"),
         ("handle_RCPT", "550 5.4.1 access denied"),
         ("handle_DATA", "552 5.2.2 mailbox full"),
+        ("handle_DATA", "550 5.7.1 not wanted here"),
     ],
 )
 async def test_one_address_that_is_refused_holds_up_no_other(

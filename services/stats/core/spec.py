@@ -23,6 +23,7 @@ from shared.municipality import Municipality
 Subject = Literal["reports", "incidents"]
 Column = Literal["area", "category", "took", "outcome"]
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
+LICENSE = "CC0-1.0"
 OUTCOMES = ("in_time", "late", "refused", "withdrawn", "open")
 # What a value counts as that a column does not have: nothing ever vanishes.
 FALLBACK: Mapping[Column, str] = {
@@ -68,7 +69,7 @@ class Spec(BaseModel):
     id: str
     zone: str
     # Of what is downloaded, by its SPDX identifier: its files are kept for ever.
-    license: str = "CC0-1.0"
+    license: str = LICENSE
     tables: tuple[Table, ...]
 
     @property
@@ -81,7 +82,7 @@ class Spec(BaseModel):
     def digest(self) -> str:
         """By which a changed spec is told from the one that was published."""
         # As it was before there was a license: what a database has kept by then is no other spec.
-        exclude = {"license"} if self.license == Spec.model_fields["license"].default else None
+        exclude = {"license"} if self.license == LICENSE else None
         return hashlib.sha256(self.model_dump_json(exclude=exclude).encode()).hexdigest()
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.integration.service_process import environment
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,15 +23,11 @@ def test_a_command_whose_reader_has_gone_ends_quietly() -> None:
             cwd=ROOT,
             timeout=60,
             check=False,
-            env={
-                **os.environ,
-                "IBUURT_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-                "IBUURT_KAFKA_BOOTSTRAP": "127.0.0.1:1",
-                "IBUURT_HTTP_PORT": "1",
-                "IBUURT_INTERNAL_PORT": "2",
-                "IBUURT_OPERATOR_TOKEN": "t" * 32,
-                "IBUURT_MUNICIPALITY": "deploy/municipalities/ibuurt",
-                "IBUURT_SIGNING_KEY": "k" * 32,
-            },
+            env=environment(
+                "postgresql://nobody@127.0.0.1:1/none",
+                "127.0.0.1:1",
+                ROOT / "deploy/municipalities/ibuurt",
+                signing_key="k" * 32,
+            ),
         )
     assert (said.stderr, said.returncode) == ("", 141)

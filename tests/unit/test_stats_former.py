@@ -1,9 +1,6 @@
 """Former versions that a municipality's folder keeps: as they were printed, or what is wrong with a file."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from services.stats import former
 from services.stats.core.spec import Spec, spec_of
 from shared.errors import Refusal
 from shared.municipality import read
+from tests.integration.service_process import ended, environment
 from tests.stats_town import SPEC
 
 ROOT = Path(__file__).parents[2]
@@ -96,24 +94,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [[], ["--folder", TOWN]])
 def test_what_the_command_prints_is_read(tmp_path: Path, how: list[str]) -> None:
     """Of the folder in use, or of the one that is named."""
-    printed = subprocess.run(
-        [sys.executable, "-m", "services.stats", "spec", *how],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-        check=True,
-        env={
-            **os.environ,
-            "IBUURT_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-            "IBUURT_KAFKA_BOOTSTRAP": "127.0.0.1:1",
-            "IBUURT_HTTP_PORT": "1",
-            "IBUURT_INTERNAL_PORT": "2",
-            "IBUURT_OPERATOR_TOKEN": "t" * 32,
-            "IBUURT_MUNICIPALITY": "deploy/municipalities/nowhere" if how else TOWN,
-            "IBUURT_SIGNING_KEY": "k" * 32,
-        },
-    )
+    used = Path("deploy/municipalities/nowhere" if how else TOWN)
+    env = environment("postgresql://nobody@127.0.0.1:1/none", "127.0.0.1:1", used, signing_key="k" * 32)
+    printed = ended("stats", env, "spec", *how)
+    assert printed.returncode == 0, printed.stderr
     keep(tmp_path, "ibuurt-1.json", printed.stdout)
     shipped = spec_of(read(ROOT / TOWN))
     assert former.read(tmp_path, shipped.model_copy(update={"id": "ibuurt-2"})) == [shipped]

@@ -255,8 +255,9 @@ class Worker:
 
     async def _mind_the_clock(self, connection: Any) -> None:
         """Times in rows outlive a clock that was ahead: without this they would wait for it to pass again."""
+        longest_first = max(self._lease, LONGEST_FIRST) + CLOCKS_APART
         brought = await queries_deliveries.bring_forward(
-            connection, self._clock(), self._longest_again, max(self._lease, LONGEST_FIRST) + CLOCKS_APART
+            connection, self._clock(), self._longest_again, longest_first, CLOCKS_APART
         )
         if brought:
             log.warning("clock_went_back", deliveries=brought)

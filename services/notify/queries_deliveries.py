@@ -288,28 +288,35 @@ async def open_destinations(connection: Any) -> list[str]:
 
 
 async def bring_forward(
-    connection: Any, now: datetime, longest_again: timedelta, longest_first: timedelta
+    connection: Any, now: datetime, longest_again: timedelta, longest_first: timedelta, apart: timedelta
 ) -> int:
     """Let go at once what is put off, or leased, for longer than anything ever is: the clock has gone back
     since.
 
     A lease, and what was tried, wait for at most `longest_again`, a tip's first attempt for `longest_first`;
-    that of an urgent tip, due since an hour began, does not wait. Returns how many there were.
+    that of an urgent tip, due since an hour began, does not wait, and that a tip has ended is told when the
+    hour of a lease has, where words were on their way. The clocks of two workers lie at most `apart`,
+    which is in the other two already. A tip's row tells the hour alone. Returns how many there were.
     """
     brought = await connection.execute(
         """UPDATE delivery d
-           SET next_attempt_at = least(d.next_attempt_at, $1::timestamptz), due_at = least(d.due_at, $1),
+           SET next_attempt_at = least(d.next_attempt_at, o.now), due_at = least(d.due_at, o.now),
                leased_until = NULL
-           FROM delivery o LEFT JOIN dispatch p USING (report_id)
-           WHERE o.id = d.id AND d.state = 'open'
-             AND (d.leased_until > $1::timestamptz + $2::interval
-                  OR d.next_attempt_at > $1::timestamptz + CASE
-                      WHEN p.kind IS DISTINCT FROM 'tip' OR d.next_attempt_at <> d.due_at THEN $2::interval
-                      WHEN d.due_at = date_trunc('hour', d.due_at, 'UTC') THEN interval '0'
-                      ELSE $3::interval END)""",
+           FROM (SELECT w.id, CASE p.kind WHEN 'tip' THEN date_trunc('hour', $1::timestamptz, 'UTC')
+                                          ELSE $1 END AS now
+                 FROM delivery w LEFT JOIN dispatch p USING (report_id)
+                 WHERE w.state = 'open'
+                   AND (w.leased_until > $1 + $2::interval
+                        OR w.next_attempt_at > $1 + CASE
+                            WHEN p.kind IS DISTINCT FROM 'tip' OR w.next_attempt_at <> w.due_at THEN $2
+                            WHEN w.step IN ('withdrawn', 'erased') THEN $2 + interval '1 hour'
+                            WHEN w.due_at = date_trunc('hour', w.due_at, 'UTC') THEN $4::interval
+                            ELSE $3::interval END)) o
+           WHERE d.id = o.id AND d.state = 'open'""",
         now,
         longest_again,
         longest_first,
+        apart,
     )
     return int(brought.rpartition(" ")[2])
 

@@ -16,6 +16,7 @@ from deploy.local.processes import free_port
 from services.notify import queries_deliveries
 from services.notify.core.deliveries import Delivered, Delivery, Failed, Outcome, Retrying
 from services.notify.delivery import Limits
+from services.notify.leasing import CLOCKS_APART
 from shared.cloudevents import Envelope, derived_id
 from shared.events import (
     DeliveryFailed,
@@ -553,7 +554,7 @@ async def test_the_lease_of_a_worker_that_died_while_the_clock_was_ahead_ends_wi
     notify.clock.at = right
     async with notify.pool.acquire() as connection:
         brought = [
-            await queries_deliveries.bring_forward(connection, right + back, most, most)
+            await queries_deliveries.bring_forward(connection, right + back, most, most, CLOCKS_APART)
             for back in (timedelta(hours=1), timedelta())
         ]
     assert brought == [0, 1]
@@ -595,6 +596,35 @@ async def test_what_a_clock_that_was_ahead_has_put_off_goes_when_it_is_right_aga
     await until(lambda: notify.metric("deliveries_total", result="done") == 2)
     (waiting,) = await notify.rows("SELECT due_at FROM delivery WHERE state = 'open'")
     assert waiting["due_at"] == due
+
+
+async def test_what_waits_for_the_hours_end_or_was_put_off_by_a_clock_ahead_is_no_clock_that_went_back(
+    tips: Tips, notify: Notify
+) -> None:
+    """A tip that was erased while it was under way, whose unit is told when the hour ends; and an urgent tip
+    that a worker has put down whose clock stands just past an hour. What a clock that was a day ahead has put
+    off goes at once, and its row tells the hour alone."""
+    notify.clock.at = datetime.now(UTC).replace(minute=59, second=55)
+    hour = notify.clock.at.replace(minute=0, second=0, microsecond=0)
+    tip, soon = (accepted("weapons", now=notify.clock.at) for _ in range(2))
+    await notify.apply(tip)
+    leased = notify.clock.at + timedelta(seconds=30)
+    await notify.rows("UPDATE delivery SET tried = true, leased_until = $1", leased)
+    erased = ReportErased(report_id=tip.event.report_id, kind="tip", version=2, reason="resident")
+    await notify.apply(Envelope.of(erased, id=uuid.uuid4(), source="/ibuurt/tips", now=notify.clock()))
+    notify.clock.at += timedelta(seconds=6)
+    await notify.apply(soon)
+    again, first = timedelta(minutes=5), timedelta(minutes=30)
+    minute = timedelta(minutes=1)
+    moments = [hour + 60 * minute - timedelta(seconds=5), hour + 59 * minute, hour - timedelta(hours=21.5)]
+    async with notify.pool.acquire() as connection:
+        brought = [
+            await queries_deliveries.bring_forward(connection, moment, again, first, CLOCKS_APART)
+            for moment in moments
+        ]
+    assert brought == [0, 1, 2]
+    rows = await notify.rows("SELECT DISTINCT due_at, next_attempt_at FROM delivery WHERE state = 'open'")
+    assert [tuple(row) for row in rows] == [(hour - timedelta(hours=22),) * 2]
 
 
 async def test_a_worker_that_slept_through_its_lease_says_nothing_twice(tips: Tips, notify: Notify) -> None:

@@ -36,6 +36,7 @@ SENT = {
         "the unit's question",
         "answer to the unit",
         "what was added",
+        "that it is no spam",
         "why it is not solved",
     },
     "sent by mail": {"address for news"},

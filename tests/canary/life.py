@@ -37,6 +37,8 @@ HOUR = 3_600
 PATIENCE = 60
 # Before the first and after the last that a tip causes, so that nothing else is taken for its trace.
 APART_SECONDS = 1.5
+# A tip's whole life takes less; an hour that began in it, which is all that may be told, would be a trace.
+LIFE_SECONDS = 60
 
 
 @dataclass
@@ -61,7 +63,8 @@ async def live(stack: Stack, town: Town, units: Listening, mailbox: Mailbox) -> 
     await _deaths(stack, town, unlucky)
     await quiet(stack)
     earlier = await database_files(stack)
-    await asyncio.sleep(APART_SECONDS)
+    left = HOUR - time.time() % HOUR
+    await asyncio.sleep(APART_SECONDS + (left if left < LIFE_SECONDS else 0))
     tipster, eraser = Person("tip"), Person("erased tip")
     begin = time.time()
     await _a_tip(town, tipster, units)

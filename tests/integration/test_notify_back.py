@@ -97,6 +97,7 @@ async def test_what_a_resident_wrote_and_its_unit_was_not_reached_with_is_told_t
     up together. It goes when the unit is back, and nobody is told of it any more."""
     async with running_notify(await database("notify"), tips.internal_url) as notify:
         mine = await followed(tips)
+        notify.clock.go_on_from(tips.clock())
         await notify.apply(*await announced(tips))
         notify.work(retrying=QUICK)
         await notify.settled()

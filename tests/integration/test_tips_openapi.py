@@ -38,7 +38,7 @@ from tests.integration.tips_server import IBUURT, MIGRATIONS, ibuurt, running_ti
 LONG = os.environ.get("IBUURT_TEST_LONG") == "1"
 EXAMPLES = 300 if LONG else 10
 # An answer that takes so long hangs.
-CONFIG = "[checks]\nmax_response_time = 60\n"
+CONFIG = "request-timeout = 60\n[checks]\nmax_response_time = 60\n"
 OPENAPI = "/v1/openapi.json"
 # Nobody listens there: the e-mails wait.
 MAIL = {

@@ -358,7 +358,7 @@ async def note_failures(
            SET failing_since = least(s.failing_since, $3), last_failure = f.reason,
                disabled_at = CASE WHEN s.failing_since <= $3 - $4::interval THEN $3 END,
                disabled_why = CASE WHEN s.failing_since <= $3 - $4::interval THEN 'failing' END,
-               notice_at = CASE WHEN s.failing_since <= $3 - $4::interval THEN $3 END
+               notice_at = CASE WHEN s.failing_since <= $3 - $4::interval THEN $3 ELSE s.notice_at END
            FROM unnest($1::uuid[], $2::text[]) AS f (id, reason)
            WHERE s.id = f.id AND s.disabled_at IS NULL RETURNING s.id, s.name, s.disabled_at""",
         list(failures),

@@ -156,6 +156,35 @@ async def test_the_contact_is_told_once_of_what_its_system_refuses(subs: Subscri
     assert "neemt andere wel aan" in text_of(message)
 
 
+async def test_what_fails_before_its_contact_was_told_takes_no_notice_back(
+    subs: Subscriptions, box: Mailbox
+) -> None:
+    """An event is set aside; the next one is refused as well, before anybody has looked whom to tell."""
+    await subs.subscribe("parks")
+
+    async def choosing(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=410 if "graffiti" in await request.text() else 200)
+
+    subs.answers["parks"] = choosing
+    await subs.apply(changed(uuid.uuid4(), category="graffiti"))
+    subs.work(aside_refusals=1, aside_after=timedelta())
+    async with asyncio.timeout(10):
+        while not (await subs.listed("parks")).set_aside:
+            await subs.apply(changed(uuid.uuid4()))
+            await asyncio.sleep(0.02)
+    await subs.stop()
+    await subs.apply(changed(uuid.uuid4(), category="graffiti"))
+    subs.work()
+
+    async def has_failed() -> bool:
+        return any(row["attempts"] > 1 and not row["set_aside_at"] for row in await subs.waiting())
+
+    await until(has_failed)
+    await subs.stop()
+    await contacts(subs, box).look()
+    assert len(box.taken) == 1
+
+
 async def test_what_the_mail_server_puts_off_is_tried_again_under_one_name(
     subs: Subscriptions, box: Mailbox, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,8 +107,9 @@ class Reports:
         await self._end(connection, report_ids, "erased")
 
     async def _end(self, connection: Any, report_ids: Sequence[uuid.UUID], status: str) -> None:
-        await queries.end_dispatches(connection, report_ids, status, self._clock().date())
-        await self._telling.readers(connection, report_ids, status)
+        # Read again it changes nothing: least of all does it cancel what tells of the end.
+        ended = await queries.end_dispatches(connection, report_ids, status, self._clock().date())
+        await self._telling.readers(connection, ended, status)
 
     async def _note_added_unseen(
         self, connection: Any, dispatches: Mapping[uuid.UUID, Dispatch], events: Iterable[ReportEvent]

@@ -119,18 +119,21 @@ async def report_version(connection: Any, report_id: uuid.UUID) -> int:
     return version
 
 
-async def end_dispatches(connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date) -> None:
-    """Set reports to `withdrawn` or `erased`; what is erased stays so, since `today` (UTC). The rows are
-    locked before."""
-    await connection.execute(
+async def end_dispatches(
+    connection: Any, report_ids: Iterable[uuid.UUID], status: str, today: date
+) -> list[uuid.UUID]:
+    """Set reports to `withdrawn` or `erased`; what is erased stays so, since `today` (UTC). Those that were
+    not yet. The rows are locked before."""
+    rows = await connection.fetch(
         """UPDATE dispatch SET status = $2, clock_at = NULL,
                               report = CASE WHEN $2 = 'erased' THEN NULL ELSE report END,
                               erased_on = CASE WHEN $2 = 'erased' THEN $3::date END
-           WHERE report_id = ANY($1) AND status <> 'erased'""",
+           WHERE report_id = ANY($1) AND status NOT IN ('erased', $2) RETURNING report_id""",
         list(report_ids),
         status,
         today,
     )
+    return [row["report_id"] for row in rows]
 
 
 async def lock_of_others(connection: Any, units: Sequence[str], limit: int) -> list[Dispatch]:

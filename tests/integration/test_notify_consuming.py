@@ -174,6 +174,23 @@ async def test_what_a_resident_adds_is_no_poison_and_leaves_the_delivery_open(
     assert len(await notify.said()) == 1
 
 
+async def test_an_end_that_is_read_again_leaves_what_tells_of_it(notify: Notify) -> None:
+    """After `consumer read-again`: the unit that is away has to erase its copy all the same."""
+    one = accepted(now=NOW)
+    await notify.apply(one)
+    await notify.rows("UPDATE delivery SET tried = true")
+    about = ABOUT | {"report_id": one.event.report_id}
+    withdrawn = later(ReportWithdrawn(**about, version=2))
+    erased = later(ReportErased(**about, version=3, reason="resident"))
+    for end, others in ((withdrawn, ()), (erased, (withdrawn,))):
+        await notify.apply(end)
+        await notify.apply(one, *others)
+        await notify.apply(end)
+        assert await notify.rows("SELECT step FROM delivery WHERE state = 'open'") == [
+            ("withdrawn" if end is withdrawn else "erased",)
+        ]
+
+
 async def test_a_category_that_the_folder_lacks_is_poison_with_a_mend(notify: Notify) -> None:
     """It is set aside, to be replayed with a newer folder; nothing of it is stored."""
     strange = accepted(now=NOW)

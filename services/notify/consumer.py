@@ -143,6 +143,8 @@ class Reports:
         """The clock goes on where it stood for this answer, which goes to the unit."""
         dispatch = dispatches[envelope.event.report_id]
         await self._telling.unit(connection, dispatch, _message(envelope.event.version))
+        if not await self._is_new(connection, envelope):
+            return dispatch, ()
         return self._dispatches.go_on(dispatch, envelope.time)
 
     async def on_report_supplemented(
@@ -165,9 +167,17 @@ class Reports:
         with suppress(Impossible):
             act = Act("reopen", "resident")
             moved = advance(dispatch, act, envelope.time, self._municipality.version, to)
+            if not await self._is_new(connection, envelope):
+                return dispatch, ()
             await self._telling.unit(connection, moved[0], route_step(moved[0].turn))
             return moved
         return dispatch, ()
+
+    async def _is_new(self, connection: Any, envelope: Envelope[Any]) -> bool:
+        """Whether what follows from it has not been said yet, which is remembered: a topic that is read again
+        would reopen what was solved since, and end the wait for another answer."""
+        said = derived_id(envelope.id, ReportRouted)
+        return said in await queries.note_said(connection, [(said, envelope.event.report_id)])
 
     async def _on_later(self, connection: Any, envelopes: Sequence[Envelope[ReportEvent]]) -> None:
         events = [envelope.event for envelope in envelopes]

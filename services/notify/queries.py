@@ -343,6 +343,17 @@ async def note_act(
     return bool(new) or not await is_done(connection, act_id, report_id, digest)
 
 
+async def note_said(connection: Any, said: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
+    """Remember events, as id and report, that followed from what a resident did; those that were not
+    remembered before. The reports are here."""
+    rows = await connection.fetch(
+        """INSERT INTO act (act_id, report_id, digest) SELECT *, ''::bytea FROM unnest($1::uuid[], $2::uuid[])
+           ON CONFLICT DO NOTHING RETURNING act_id""",
+        *(list(column) for column in zip(*said, strict=True)),
+    )
+    return {row["act_id"] for row in rows}
+
+
 async def acts_by_link(connection: Any, report_id: uuid.UUID, unit: str) -> int:
     """How often a unit's links to a report were used."""
     count: int = await connection.fetchval(

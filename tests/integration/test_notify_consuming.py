@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from services.notify.core.acts import Act
 from services.notify.horizon import forget
 from shared.cloudevents import Envelope, derived_id
 from shared.errors import Poison
@@ -189,6 +190,40 @@ async def test_an_end_that_is_read_again_leaves_what_tells_of_it(notify: Notify)
         assert await notify.rows("SELECT step FROM delivery WHERE state = 'open'") == [
             ("withdrawn" if end is withdrawn else "erased",)
         ]
+
+
+async def test_what_a_resident_did_that_is_read_again_is_done_once(notify: Notify) -> None:
+    """After `consumer read-again` no report is reopened that was solved since, and no wait for another answer
+    ends."""
+    one = accepted(now=NOW)
+    about = ABOUT | {"report_id": one.event.report_id}
+    reopened = later(ReportReopened(**about, version=2))
+    answered = later(ReportAnswered(**about, version=3))
+    solves, asks = Act("resolve", "desk", outcome="done"), Act("ask", "desk")
+
+    async def act(what: Act) -> None:
+        async with notify.pool.acquire() as connection, connection.transaction():
+            await notify.acting.act(
+                connection, one.event.report_id, "public_space", what, uuid.uuid4(), "officer:test"
+            )
+
+    async def stands() -> tuple[Any, ...]:
+        (row,) = await notify.rows("SELECT status, turn, waits_since IS NULL FROM dispatch")
+        return tuple(row)
+
+    await notify.apply(one)
+    await act(solves)
+    await notify.apply(reopened)
+    await act(solves)
+    await notify.apply(one, reopened)
+    assert await stands() == ("resolved", 2, True)
+    await notify.apply(later(ReportReopened(**about, version=4)))
+    await act(asks)
+    await notify.apply(answered)
+    await act(asks)
+    await notify.apply(one, reopened, answered)
+    assert await stands() == ("acknowledged", 3, False)
+    await notify.said()
 
 
 async def test_a_category_that_the_folder_lacks_is_poison_with_a_mend(notify: Notify) -> None:

@@ -10,7 +10,7 @@ import pytest
 from services.notify import recovery as notify_recovery
 from services.tips import recovery as tips_recovery
 from shared import municipality, postgres
-from shared.cloudevents import Envelope
+from shared.cloudevents import Envelope, derived_id
 from shared.errors import Refusal
 from shared.events import (
     Event,
@@ -186,7 +186,7 @@ async def test_what_residents_did_after_the_backup_is_taken_back_as_steps(
             await mine.dispatch(ReportRouted)
         row = {"report_id": reopened.report_id, "kind": "issue"}
         resolved = dispatched(row, ReportResolved, 2, tips.clock.now)
-        own = [
+        own: list[Envelope[Event]] = [
             _said(ReportReopened(report_id=reopened.report_id, kind="issue", version=2), "tips"),
             _said(ReportWithdrawn(report_id=withdrawn.report_id, kind="issue", version=2), "tips"),
             _said(ReportWithdrawn(report_id=uuid.uuid4(), kind="issue", version=2), "tips"),
@@ -222,7 +222,7 @@ async def test_no_delivery_goes_again_before_a_person_says_so(
         (row,) = await pool.fetch("SELECT * FROM dispatch")
         routed = _routed(unknown, row["unit"])
         about: dict[str, Any] = {"report_id": unknown.event.report_id, "kind": "issue", "unit": row["unit"]}
-        own = [
+        own: list[Envelope[Event]] = [
             _said(routed, "notify"),
             _said(ReportDelivered(**about, version=2, channel="webhook"), "notify"),
             _said(ReportAcknowledged(**about, version=3, by="webhook", took="1h"), "notify"),
@@ -308,6 +308,34 @@ async def test_a_report_that_moved_on_after_the_backup_is_where_it_is(
         assert await pool.fetchval("SELECT count(*) FROM delivery WHERE state = 'open'") == 0
         steps = await pool.fetch("SELECT step FROM report_step ORDER BY report_id, version")
         assert [one["step"] for one in steps] == [type(event).__name__ for event in said]
+
+
+async def test_a_report_that_was_reopened_and_solved_after_the_backup_stays_solved(
+    infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """What its resident did is read again from there on: what followed from it has been taken back."""
+    town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
+    dsn = await database()
+    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
+    accepted = _accepted(town)
+    about: dict[str, Any] = {"report_id": accepted.event.report_id, "kind": "issue"}
+    solved = ReportResolved(**about, version=2, unit="public_space", outcome="done", in_time=True)
+    reopened = _said(ReportReopened(**about, version=2), "tips")
+    again = _routed(accepted, "public_space").model_copy(update={"version": 3})
+    own: list[Envelope[Event]] = [
+        _said(_routed(accepted, "public_space"), "notify"),
+        _said(solved, "notify"),
+        Envelope.of(again, id=derived_id(reopened.id, ReportRouted), source="/ibuurt/notify", now=NOW),
+        _said(solved.model_copy(update={"version": 4}), "notify"),
+    ]
+    async with await postgres.open_pool(dsn, "test") as pool:
+        async with pool.acquire() as connection, connection.transaction():
+            history = History(own, [accepted, reopened], deliver_again=True)
+            await notify_recovery.take_back(connection, history, town, NOW)
+            await reports_of(town, lambda: NOW).apply(connection, [accepted, reopened])
+        row = await pool.fetchrow("SELECT status, turn, version FROM dispatch")
+        assert tuple(row) == ("resolved", 2, 4)
+        assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 def _routed(accepted: Envelope[Any], unit: str) -> ReportRouted:

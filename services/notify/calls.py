@@ -40,6 +40,7 @@ from services.notify.moving import Moves
 from services.notify.noticing import Notices
 from services.notify.tips import Tips
 from services.notify.webhook import WEBHOOK_SECONDS, Webhooks
+from shared.events import Kind
 from shared.municipality import Channel, Desk, Email, Extent, Municipality, Unit, Webhook
 
 
@@ -86,7 +87,7 @@ class Calls:
         if not self._can_send(delivery.unit, channel):
             return Failed("no_channel", tips_asked=False)
         about = about_of(delivery.step)
-        level = self._leaving(delivery, delivery.category)
+        level = self._leaving(delivery, delivery.category, delivery.kind)
         words = about in ("route", "message") and level == "words"
         given = await self._given(delivery, words=words)
         if isinstance(given, Failed | Gone):
@@ -126,8 +127,8 @@ class Calls:
             given |= told
         return given
 
-    def _leaving(self, delivery: Delivery, category: str) -> Extent:
-        return level_of(self._categories.get(category), delivery.channel)
+    def _leaving(self, delivery: Delivery, category: str, kind: Kind) -> Extent:
+        return level_of(self._categories.get(category), kind, delivery.channel)
 
     def _can_send(self, unit: str, channel: Channel | None) -> bool:
         if isinstance(channel, Email):

@@ -305,4 +305,6 @@ class Worker:
 
 
 def _wordy(municipality: Municipality, channel: str) -> list[str]:
-    return [name for name, one in municipality.categories.items() if level_of(one, channel) == "words"]
+    return [
+        name for name, one in municipality.categories.items() if level_of(one, one.kind, channel) == "words"
+    ]

@@ -10,6 +10,7 @@ from services.notify.core.clocks import written
 from services.notify.core.deliveries import NOTICE_WAIT
 from services.notify.core.overdue import Clocks, need
 from services.notify.queries import Listed
+from shared.events import Kind
 from shared.municipality import Extent
 
 # Of more than these the notice has the numbers alone.
@@ -34,9 +35,9 @@ class Notices:
         self._clocks = clocks
         self._clock = clock
 
-    async def of(self, unit: str, leaving: Callable[[str], Extent]) -> dict[str, Any] | None:
-        """What a unit's notice says now, `leaving` how much may leave of a category; None where there is
-        nothing to say any more."""
+    async def of(self, unit: str, leaving: Callable[[str, Kind], Extent]) -> dict[str, Any] | None:
+        """What a unit's notice says now, `leaving` how much may leave of a category's reports of a kind; None
+        where there is nothing to say any more."""
         now = self._clock()
         async with self._pool.acquire() as connection:
             found = await queries_clocks.told_about(connection, unit, self._clocks.levels_of(unit))
@@ -47,7 +48,10 @@ class Notices:
             "unit": unit,
             "counts": dict(Counter(why for _, why in told)),
             "by_unit": dict(Counter(one.dispatch.unit for one, _ in told)),
-            "reports": [_entry(one, why, leaving(one.dispatch.category)) for one, why in told[:NAMED_MOST]],
+            "reports": [
+                _entry(one, why, leaving(one.dispatch.category, one.dispatch.kind))
+                for one, why in told[:NAMED_MOST]
+            ],
         }
 
 

@@ -50,7 +50,7 @@ class Telling:
         now = self._clock()
         rows: list[NewDelivery] = []
         for one in await queries_deliveries.readers_of(connection, report_ids):
-            if one.sent or self._words_leave(one.category, one.channel):
+            if one.sent or self._words_leave(one.category, one.kind, one.channel):
                 # At once; but no row may tell the minute in which a tip was taken back.
                 due = first_due(one.kind, 0, now, 0.0)
                 if one.leased_until and one.leased_until > now:
@@ -59,6 +59,7 @@ class Telling:
         if rows:
             await queries_deliveries.insert_deliveries(connection, rows)
 
-    def _words_leave(self, category: str, channel: str) -> bool:
+    def _words_leave(self, category: str, kind: Kind, channel: str) -> bool:
         # At the desk words are read at tips, which logs it.
-        return kind_of(channel) != "desk" and level_of(self._categories.get(category), channel) == "words"
+        level = level_of(self._categories.get(category), kind, channel)
+        return kind_of(channel) != "desk" and level == "words"

@@ -156,6 +156,41 @@ async def test_a_tip_has_nothing_of_itself_in_the_raw_message(
         assert await tips.rows("SELECT FROM disclosure WHERE act = 'disclosure'") == []
 
 
+async def test_a_tip_stays_one_whatever_its_category_becomes(
+    database: MakeDatabase, tips: Tips, box: Mailbox
+) -> None:
+    """The next folder makes an issue of its category, of which words may leave by e-mail: those of the tips
+    that are there do not, nor does the page behind their link, or a notice, say what they are about."""
+
+    def change(town: Municipality) -> Municipality:
+        town = reached_by(EMAIL)(town)
+        fraud = town.categories["fraud"]
+        said = fraud.leaves.model_copy(update={"email": "words"})
+        fraud = fraud.model_copy(update={"kind": "issue", "leaves": said})
+        return town.model_copy(update={"categories": {**town.categories, "fraud": fraud}})
+
+    async with mailing(database, tips, box.server, change) as notify:
+        assert notify.municipality.categories["fraud"].leaving("email") == "words"
+        await send(tips, notify, tip(category="fraud", answers={"what": "scam"}))
+        await notify.rows("UPDATE delivery SET due_at = now(), next_attempt_at = now()")
+        await notify.rows("UPDATE dispatch SET level = 1, acknowledge_by = accepted_at - interval '1 hour'")
+        await notify.rows(
+            """INSERT INTO delivery (id, unit, channel, step, due_at, next_attempt_at)
+               SELECT gen_random_uuid(), unit, 'email', 'notice', now(), now() FROM dispatch"""
+        )
+        notify.work()
+        await notify.settled()
+        texts = [one.get_content() for one in box.taken]
+        (link,) = {line for text in texts for line in text.splitlines() if line.startswith(notify.url)}
+        async with notify.session.get(link) as page:
+            texts.append(await page.text())
+        assert len(texts) == 3
+        names = notify.municipality.categories["fraud"].names.values()
+        for secret in (SECRET_WORDS, *names):
+            assert not [text for text in texts if secret in text]
+        assert await tips.rows("SELECT FROM disclosure WHERE act = 'disclosure'") == []
+
+
 async def test_greylisting_is_waited_for_and_opens_no_circuit(
     database: MakeDatabase, tips: Tips, box: Mailbox
 ) -> None:

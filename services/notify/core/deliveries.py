@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from services.notify.core.clocks import backoff
 from shared.events import Kind, time_of
-from shared.municipality import Category, Channel, Extent, Unit
+from shared.municipality import Category, Channel, ChannelKind, Extent, Unit
 
 # What a delivery is about.
 About = Literal["route", "message", "withdrawn", "erased", "notice", "digest"]
@@ -105,12 +105,14 @@ def _step(about: About, number: int) -> str:
     return about if number == 1 else f"{about}.{number}"
 
 
-def level_of(category: Category | None, channel: str) -> Extent:
+def level_of(category: Category | None, kind: Kind, channel: str) -> Extent:
     """How much of a report may leave by the channel of that name; the least for a category that has left the
-    folder, of which that is not known."""
-    if category is None:
+    folder, of which that is not known. A tip is one whatever its category has become: none leaves by
+    e-mail."""
+    way: ChannelKind = "email" if kind_of(channel) == "email" else "webhook"
+    if category is None or (way == "email" and kind == "tip"):
         return "notice"
-    return category.leaving("email" if kind_of(channel) == "email" else "webhook")
+    return category.leaving(way)
 
 
 def about_of(step: str) -> About:

@@ -158,7 +158,7 @@ class Page:
             "day": self._date(dispatch.day) if dispatch.day else None,
             "status": escape(texts[dispatch.status]),
         }
-        shown = _LEAST if level_of(category, "email") == "notice" else _FACTS
+        shown = _LEAST if level_of(category, dispatch.kind, "email") == "notice" else _FACTS
         facts = "".join(
             f"<dt>{escape(texts[fact])}</dt><dd>{values[fact]}</dd>" for fact in shown if values[fact]
         )
@@ -174,7 +174,7 @@ class Page:
         if unit and any(one.kind != "email" for one in (*unit.channels, *unit.fallback)):
             return "about"
         category = self.municipality.categories.get(dispatch.category)
-        return "about_email" if level_of(category, "email") == "words" else "about_asked"
+        return "about_email" if level_of(category, dispatch.kind, "email") == "words" else "about_asked"
 
     def gone(self, message: str | None) -> str:
         """What was just done, after which the report is with another unit."""

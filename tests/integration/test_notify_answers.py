@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import structlog
 
 from services.notify.acting import LINK_ACTS_MOST
 from services.notify.core.links import Link, write_token
@@ -26,6 +27,7 @@ from shared.events import (
 )
 from tests.conftest import MakeDatabase
 from tests.integration.notify_harness import LINK_SECRET, Notify, accepted, kinds, running_notify
+from tests.spine import until
 
 NOWHERE = "http://127.0.0.1:9"
 NOW = datetime(2026, 11, 12, 13, 37, 11, 123456, tzinfo=UTC)
@@ -342,6 +344,22 @@ async def test_a_form_that_says_nothing_clear_changes_nothing(
     got, page, _ = await browser.open(path(), "POST", data=data)
     assert got == status
     assert "druk op de knop eronder" in page.text
+    assert await everything(browser.notify) == before
+
+
+async def test_a_form_that_is_cut_off_is_no_fault_of_ours(browser: Browser) -> None:
+    """An officer's phone loses its network: nothing changes, and nothing is logged as failed."""
+    before = await everything(browser.notify)
+    with structlog.testing.capture_logs() as lines:
+        port = int(browser.notify.url.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST {path()} HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n"
+        writer.write(head.encode() + b"action=acknowledge")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: browser.notify.metric("link_answers_total", result="refused") == 1)
+    assert not lines
     assert await everything(browser.notify) == before
 
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 
 from services.notify import queries
 from services.notify.acting import Acting, Done, MovedOn, NotHere, Unsuitable, UsedUp
@@ -116,7 +117,8 @@ class Answers:
             return Done(found, found)
 
     async def _form(self, request: Request) -> dict[str, str]:
-        """The form's fields. Raises _Refused where one comes twice, or they are long or slow in coming."""
+        """The form's fields. Raises _Refused where one comes twice, or they are long, slow in coming,
+        or cut off."""
         form = bytearray()
         try:
             async with asyncio.timeout(FORM_SECONDS):
@@ -124,6 +126,9 @@ class Answers:
                     form += chunk
                     if len(form) > FORM_BYTES:
                         raise _Refused(413, "unclear")
+        except ClientDisconnect:
+            # Nobody sees it; but a fault here it is not.
+            raise _Refused(400, "unclear") from None
         except TimeoutError:
             raise _Refused(408, "unclear") from None
         fields = parse_qs(form.decode("latin-1"))

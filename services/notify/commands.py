@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 import uuid
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.notify import bouncing, explaining, subscription_commands
 from services.notify.core.bounces import read_bounce
@@ -21,6 +22,10 @@ BOUNCE_BYTES = 1_048_576
 # What describes a report that is not here.
 _DESCRIBING = ("category", "area", "answer", "source", "language", "at")
 
+# So that a year that is mistyped is no moment that no zone has.
+_YEARS = range(1970, 3000)
+_Written = TypeVar("_Written", date, datetime)
+
 
 def extend(commands: Any) -> None:
     """Add them to those that every service has."""
@@ -28,7 +33,7 @@ def extend(commands: Any) -> None:
         "say which rule takes a report, and why those before do not; of one that is here, or a described one"
     )
     asking = add_command(commands, "explain", does, _explain)
-    asking.add_argument("report_id", type=uuid.UUID, nargs="?", help="a report that is here")
+    asking.add_argument("report_id", type=_report_id, nargs="?", help="a report that is here")
     asking.add_argument("--category", help="of a described one: its category")
     asking.add_argument(
         "--area", type=subscription_commands.pair, action="append", default=[], metavar="SET=AREA"
@@ -39,13 +44,13 @@ def extend(commands: Any) -> None:
     asking.add_argument("--source", help=f"{SOURCES[0]} where none is given")
     asking.add_argument("--language", help="a language tag; the municipality's first where none is given")
     asking.add_argument(
-        "--at", type=datetime.fromisoformat, help="when it was sent, such as 2026-11-28T23:00; now by default"
+        "--at", type=_moment, help="when it was sent, such as 2026-11-28T23:00; now by default"
     )
     _add_folder(asking)
     does = "ask changed rules about the reports of a period, and say what would go to another unit"
     trying = add_command(commands, "simulate", does, _simulate)
-    trying.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="its first day")
-    trying.add_argument("--to", dest="last", type=date.fromisoformat, help="its last day; today by default")
+    trying.add_argument("--from", dest="first", type=_day, required=True, help="its first day")
+    trying.add_argument("--to", dest="last", type=_day, help="its last day; today by default")
     _add_folder(trying, required=True)
     does = "take a delivery status notification from standard input: what came back is given up"
     add_command(commands, "bounce", does, _bounce)
@@ -56,6 +61,35 @@ def _add_folder(parser: argparse.ArgumentParser, *, required: bool = False) -> N
     parser.add_argument(
         "--folder", type=Path, required=required, help="the changed municipality's folder, not yet deployed"
     )
+
+
+def _report_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("take a report's id from its unit's message, or the log") from None
+
+
+def _moment(text: str) -> datetime:
+    moment = _read(datetime.fromisoformat, text)
+    if moment is None:
+        raise argparse.ArgumentTypeError("write a moment such as 2026-11-28T23:00")
+    return moment
+
+
+def _day(text: str) -> date:
+    day = _read(date.fromisoformat, text)
+    if day is None:
+        raise argparse.ArgumentTypeError("write a day such as 2026-11-28")
+    return day
+
+
+def _read(read: Callable[[str], _Written], text: str) -> _Written | None:
+    try:
+        found = read(text)
+    except ValueError:
+        return None
+    return found if found.year in _YEARS else None
 
 
 def _explain(program: Program, given: argparse.Namespace) -> None:
@@ -74,7 +108,7 @@ def _explain(program: Program, given: argparse.Namespace) -> None:
     facts = explaining.described(
         town,
         category_id=given.category,
-        areas=dict(given.area),
+        areas=_areas(given.area),
         answers=_grouped(given.answer),
         source=given.source or SOURCES[0],
         language=given.language or town.languages[0],
@@ -133,6 +167,13 @@ def _begin_of(day: date, town: Municipality) -> datetime:
 def _town(program: Program) -> Municipality:
     settings: Any = program.settings.read()
     return municipality.read(settings.municipality)
+
+
+def _areas(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    areas = dict(pairs)
+    if len(areas) < len(pairs):
+        raise Refusal("a report lies in one area of each set; give --area once for each")
+    return areas
 
 
 def _grouped(pairs: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

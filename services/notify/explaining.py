@@ -142,6 +142,8 @@ def _check_answers(category: Category, answers: Mapping[str, tuple[str, ...]]) -
     for question, options in answers.items():
         if question not in questions:
             raise _unknown(f"choice question of {category.id}", question, questions)
+        if len(options) > 1 and questions[question].kind == "choice":
+            raise Refusal(f"{question} has one answer; give --answer {question}=OPTION once")
         known = [option.id for option in questions[question].options]
         for option in options:
             if option not in known:

@@ -5,6 +5,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from shared.cloudevents import Envelope
 from shared.events import ReportErased
 from tests.conftest import MakeDatabase
@@ -67,6 +69,36 @@ async def test_the_rules_explain_themselves(database: MakeDatabase, tmp_path: Pa
         erased = ReportErased(report_id=noise.event.report_id, kind="issue", version=2, reason="resident")
         await notify.apply(Envelope.of(erased, id=uuid.uuid4(), source="/ibuurt/tips", now=NOW))
         assert "was erased" in await ask("notify", env, "explain", str(noise.event.report_id), code=1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (("explain", "oakwood"), 2, "take a report's id from its unit's message"),
+        (("explain", "--at", "tomorrow"), 2, "write a moment such as 2026-11-28T23:00"),
+        (("explain", "--at", "0001-01-01"), 2, "write a moment such as"),
+        (("simulate", "--from", "2026-11-31"), 2, "write a day such as 2026-11-28"),
+        (("simulate", "--from", "2026-11-30", "--to", "9999-12-31"), 2, "write a day such as"),
+        (
+            ("explain", "--category", "noise", "--area", "district=centre", "--area", "district=oakwood"),
+            1,
+            "give --area once for each",
+        ),
+        (
+            ("explain", "--category", "weapons", "--answer", "what=knife", "--answer", "what=firearm"),
+            1,
+            "what has one answer; give --answer what=OPTION once",
+        ),
+    ],
+)
+async def test_what_is_typed_wrongly_is_named_with_what_to_write(
+    tmp_path: Path, typed: tuple[str, ...], code: int, said: str
+) -> None:
+    """And no rule is explained that was asked of something else."""
+    env = environment("postgresql://127.0.0.1:1/none", "127.0.0.1:1", "http://127.0.0.1:9", IBUURT, tmp_path)
+    told = await ask("notify", env, *typed, "--folder", str(IBUURT), code=code)
+    assert said in told
+    assert ": yes; to " not in told
 
 
 async def test_changed_rules_are_tried_on_the_reports_of_a_period(

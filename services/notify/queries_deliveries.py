@@ -302,8 +302,9 @@ async def bring_forward(
         """UPDATE delivery d
            SET next_attempt_at = least(d.next_attempt_at, o.now), due_at = least(d.due_at, o.now),
                leased_until = NULL
-           FROM (SELECT w.id, CASE p.kind WHEN 'tip' THEN date_trunc('hour', $1::timestamptz, 'UTC')
-                                          ELSE $1 END AS now
+           FROM (SELECT w.id, w.leased_until, w.next_attempt_at,
+                        CASE p.kind WHEN 'tip' THEN date_trunc('hour', $1::timestamptz, 'UTC') ELSE $1 END
+                            AS now
                  FROM delivery w LEFT JOIN dispatch p USING (report_id)
                  WHERE w.state = 'open'
                    AND (w.leased_until > $1 + $2::interval
@@ -312,7 +313,9 @@ async def bring_forward(
                             WHEN w.step IN ('withdrawn', 'erased') THEN $2 + interval '1 hour'
                             WHEN w.due_at = date_trunc('hour', w.due_at, 'UTC') THEN $4::interval
                             ELSE $3::interval END)) o
-           WHERE d.id = o.id AND d.state = 'open'""",
+           -- what somebody takes meanwhile is theirs
+           WHERE d.id = o.id AND d.state = 'open' AND d.next_attempt_at = o.next_attempt_at
+                 AND d.leased_until IS NOT DISTINCT FROM o.leased_until""",
         now,
         longest_again,
         longest_first,

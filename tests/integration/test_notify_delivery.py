@@ -627,6 +627,29 @@ async def test_what_waits_for_the_hours_end_or_was_put_off_by_a_clock_ahead_is_n
     assert [tuple(row) for row in rows] == [(hour - timedelta(hours=22),) * 2]
 
 
+async def test_what_another_worker_takes_while_the_clock_is_minded_stays_its_own(
+    tips: Tips, notify: Notify
+) -> None:
+    """Both see that the clock has gone back; one has brought it forward, and taken it, while the other was
+    about to."""
+    right, most = datetime.now(UTC), timedelta(minutes=5)
+    notify.clock.at = right + timedelta(hours=1)
+    await send(tips, notify)
+    lease = right + timedelta(seconds=30)
+    async with notify.pool.acquire() as first, notify.pool.acquire() as second:
+        async with first.transaction():
+            await first.execute("UPDATE delivery SET next_attempt_at = $1, leased_until = $2", right, lease)
+            minding = asyncio.create_task(
+                queries_deliveries.bring_forward(second, right, most, most, CLOCKS_APART)
+            )
+            waits = "SELECT FROM pg_locks WHERE NOT granted"
+            while not await notify.rows(waits):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        assert await minding == 0
+    (row,) = await notify.rows("SELECT leased_until FROM delivery")
+    assert row["leased_until"] == lease
+
+
 async def test_a_worker_that_slept_through_its_lease_says_nothing_twice(tips: Tips, notify: Notify) -> None:
     """Two workers hold the same delivery, one of them a zombie; whoever comes second adds no event."""
     release = asyncio.Event()

@@ -60,6 +60,8 @@ class Telling:
             await queries_deliveries.insert_deliveries(connection, rows)
 
     def _words_leave(self, category: str, kind: Kind, channel: str) -> bool:
-        # At the desk words are read at tips, which logs it.
-        level = level_of(self._categories.get(category), kind, channel)
-        return kind_of(channel) != "desk" and level == "words"
+        # At the desk words are read at tips, which logs it. Of a category that the folder has no more nobody
+        # knows what left.
+        known = self._categories.get(category)
+        words = known is None or level_of(known, kind, channel) == "words"
+        return kind_of(channel) != "desk" and words

@@ -26,7 +26,7 @@ from shared.events import (
     ReportWithdrawn,
 )
 from tests.conftest import MakeDatabase
-from tests.integration.notify_harness import Notify, accepted, running_notify
+from tests.integration.notify_harness import Notify, accepted, reports_of, running_notify
 
 NOWHERE = "http://127.0.0.1:9"
 ABOUT: dict[str, Any] = {"kind": "issue"}
@@ -173,6 +173,24 @@ async def test_what_a_resident_adds_is_no_poison_and_leaves_the_delivery_open(
     steps = {row["step"]: row["state"] for row in await notify.rows("SELECT step, state FROM delivery")}
     assert steps == {"route": "open"} | ({} if event is ReportReopened else {"message.2": "open"})
     assert len(await notify.said()) == 1
+
+
+async def test_who_may_have_words_of_a_category_that_has_left_the_folder_is_told_of_the_end(
+    notify: Notify,
+) -> None:
+    """Its call was answered with 503, or its worker died: what may have left then is known no more."""
+    one = accepted(now=NOW)
+    await notify.apply(one)
+    await notify.rows("UPDATE delivery SET tried = true")
+    town = notify.municipality
+    others = {name: known for name, known in town.categories.items() if name != one.event.category}
+    reports = reports_of(town.model_copy(update={"categories": others}), notify.clock)
+    erased = ReportErased(**ABOUT, report_id=one.event.report_id, version=2, reason="resident")
+    async with notify.pool.acquire() as connection, connection.transaction():
+        await reports.apply(connection, [later(erased)])
+    assert [row["step"] for row in await notify.rows("SELECT step FROM delivery WHERE state = 'open'")] == [
+        "erased"
+    ]
 
 
 async def test_an_end_that_is_read_again_leaves_what_tells_of_it(notify: Notify) -> None:

@@ -142,7 +142,7 @@ class Reports:
     ) -> Moved:
         """The clock goes on where it stood for this answer, which goes to the unit."""
         dispatch = dispatches[envelope.event.report_id]
-        await self._telling.unit(connection, dispatch, _message(envelope.event.version))
+        await self._tell_added(connection, dispatch, envelope.event.version)
         if not await self._is_new(connection, envelope):
             return dispatch, ()
         return self._dispatches.go_on(dispatch, envelope.time)
@@ -152,7 +152,7 @@ class Reports:
     ) -> Moved:
         """The unit gets what the resident added."""
         dispatch = dispatches[envelope.event.report_id]
-        await self._telling.unit(connection, dispatch, _message(envelope.event.version))
+        await self._tell_added(connection, dispatch, envelope.event.version)
         return dispatch, ()
 
     async def on_report_reopened(
@@ -172,6 +172,12 @@ class Reports:
             await self._telling.unit(connection, moved[0], route_step(moved[0].turn))
             return moved
         return dispatch, ()
+
+    async def _tell_added(self, connection: Any, dispatch: Dispatch, version: int) -> None:
+        # Read again it goes to nobody: a unit that came later got it with the report.
+        step = _message(version)
+        if not await queries_deliveries.is_put_down(connection, dispatch.report_id, step):
+            await self._telling.unit(connection, dispatch, step)
 
     async def _is_new(self, connection: Any, envelope: Envelope[Any]) -> bool:
         """Whether what follows from it has not been said yet, which is remembered: a topic that is read again

@@ -22,6 +22,14 @@ async def insert_deliveries(connection: Any, rows: Sequence[NewDelivery]) -> Non
     )
 
 
+async def is_put_down(connection: Any, report_id: uuid.UUID, step: str) -> bool:
+    """Whether something of this step of a report has to go to some unit, or had to."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM delivery WHERE report_id = $1 AND step = $2)", report_id, step
+    )
+    return found
+
+
 class Wordy(NamedTuple):
     """The categories of which words leave by webhook, and by e-mail."""
 

@@ -210,6 +210,23 @@ async def test_an_end_that_is_read_again_leaves_what_tells_of_it(notify: Notify)
         ]
 
 
+async def test_what_was_added_before_a_report_moved_on_goes_to_no_later_unit(notify: Notify) -> None:
+    """That one had it with the report: after `consumer read-again` it is nothing new to it."""
+    one = accepted(now=NOW)
+    about = ABOUT | {"report_id": one.event.report_id}
+    added = [later(ReportSupplemented(**about, version=2)), later(ReportAnswered(**about, version=3))]
+    await notify.apply(one, *added)
+    reason = {"reason": "not_our_task", "to_unit": "front_desk"}
+    assert (await notify.act(one.event.report_id, "hand_over", "public_space", **reason))[0] == 200
+    await notify.apply(one, *added)
+    assert [
+        tuple(row) for row in await notify.rows("SELECT step, unit FROM delivery WHERE state = 'open'")
+    ] == [("route.2", "front_desk")]
+    await notify.apply(later(ReportSupplemented(**about, version=4)))
+    (row,) = await notify.rows("SELECT unit FROM delivery WHERE step = 'message.4'")
+    assert row["unit"] == "front_desk"
+
+
 async def test_what_a_resident_did_that_is_read_again_is_done_once(notify: Notify) -> None:
     """After `consumer read-again` no report is reopened that was solved since, and no wait for another answer
     ends."""

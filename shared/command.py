@@ -299,5 +299,13 @@ def add_mending(commands: Any, name: str, does: str, run: Run) -> argparse.Argum
     parser = add_command(commands, name, does, run)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    which.add_argument("--by", metavar="NAME", help="do it; NAME goes into the journal (table mending)")
+    by = "do it; NAME goes into the journal (table mending)"
+    which.add_argument("--by", metavar="NAME", type=_name, help=by)
     return parser
+
+
+def _name(text: str) -> str:
+    """Of a person; a variable that is not set is nobody's."""
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("write who does it, such as --by jansen")
+    return text

@@ -5,15 +5,18 @@ unit is told of all of it by one notice, however much there is.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.notify import noticing, queries_clocks
+import structlog
+
+from services.notify import noticing, queries, queries_clocks
 from services.notify.core.clocks import written
 from services.notify.core.overdue import REMINDER, Moment
 from services.notify.core.steps import Dispatch, escalate
 from services.notify.dispatches import Dispatches
+from services.notify.leasing import CLOCKS_APART
 from services.notify.metrics import DeliveryMetrics
 from services.notify.saying import say
 from shared.cloudevents import Envelope
@@ -21,6 +24,7 @@ from shared.repeating import once, repeat
 
 SWEEP_SECONDS = 1.0
 AT_ONCE = 200
+log = structlog.get_logger()
 
 
 class Sweeper:
@@ -43,6 +47,8 @@ class Sweeper:
         self._clock = clock
         self._appended = appended
         self._every = every_seconds
+        # When it last looked.
+        self._latest: datetime | None = None
 
     async def run(self) -> None:
         """Set the clocks by this folder, then sweep until cancelled."""
@@ -50,19 +56,35 @@ class Sweeper:
         await repeat("clocks", self.sweep, self._every)
 
     async def set_clocks(self) -> None:
-        """Work out anew when each open report's clocks tell something next: the folder may have changed."""
+        """Work out anew when each open report's clocks tell something next: the folder may have changed. What
+        was told by a clock that was ahead is told once it is due."""
         after: uuid.UUID | None = None
         while True:
             async with self._pool.acquire() as connection, connection.transaction():
                 found = await queries_clocks.lock_open(connection, after, AT_ONCE)
-                clocks = [(one.report_id, self._clocks.next(one)) for one in found]
-                await queries_clocks.set_clocks(connection, clocks)
+                if found:
+                    await queries_clocks.set_clocks(connection, [self._set(one) for one in found])
             if len(found) < AT_ONCE:
                 return
             after = found[-1].report_id
 
+    def _set(self, one: Dispatch) -> tuple[uuid.UUID, datetime, datetime | None]:
+        now = self._clock()
+        if one.clocks_until > now + CLOCKS_APART:
+            one = one._replace(clocks_until=now)
+        return one.report_id, one.clocks_until, self._clocks.next(one)
+
+    async def _mind_the_clock(self) -> None:
+        """What was told while the clock was ahead was not late, and nobody would be told once it is."""
+        now = self._clock()
+        if self._latest and now < self._latest - CLOCKS_APART:
+            log.warning("clock_went_back")
+            await self.set_clocks()
+        self._latest = now
+
     async def sweep(self) -> int:
         """Tell all that is due by now; how many reports that was about."""
+        await self._mind_the_clock()
         count = 0
         while True:
             now = self._clock()
@@ -80,27 +102,41 @@ class Sweeper:
         said: list[Envelope[Any]] = []
         after: list[Dispatch] = []
         to_tell: set[str] = set()
+        due = {one.report_id: self._clocks.due(one, now) for one in found}
+        new = await self._new(connection, found, due)
         for one in found:
-            due = self._clocks.due(one, now)
             dispatch = one._replace(clocks_until=now)
-            for moment in due:
+            for moment in due[one.report_id]:
                 to_tell.add(one.unit)
                 if moment.level == REMINDER:
                     dispatch = dispatch._replace(reminded=True)
                     continue
-                dispatch, envelope = self._escalated(dispatch, moment, now)
-                said.append(envelope)
                 if other := self._clocks.told_at(moment.level):
                     to_tell.add(other)
+                event_id = _id(one, moment)
+                if event_id in new:
+                    dispatch, event = escalate(dispatch, moment.level, f"{moment.target}_overdue")
+                    said.append(Envelope.of(event, id=event_id, source=self._dispatches.source, now=now))
             after.append(dispatch)
         await self._dispatches.update(connection, after, {one.report_id: one for one in found})
         await say(connection, said)
         await noticing.put_down(connection, to_tell, self._dispatches.channels, now)
         self._metrics.escalated.inc(len(said))
 
-    def _escalated(self, dispatch: Dispatch, moment: Moment, now: datetime) -> tuple[Dispatch, Envelope[Any]]:
-        # The moment too: after the resident's answer a target ends later, and is told of again.
-        name = f"{dispatch.turn}/{moment.target}/{moment.level}/{written(moment.at)}"
-        event_id = uuid.uuid5(dispatch.report_id, f"escalated/{name}")
-        dispatch, event = escalate(dispatch, moment.level, f"{moment.target}_overdue")
-        return dispatch, Envelope.of(event, id=event_id, source=self._dispatches.source, now=now)
+    async def _new(
+        self, connection: Any, found: Sequence[Dispatch], due: Mapping[uuid.UUID, Sequence[Moment]]
+    ) -> set[uuid.UUID]:
+        """The events that were not said before, by a clock that was ahead."""
+        ids = [
+            (_id(one, moment), one.report_id)
+            for one in found
+            for moment in due[one.report_id]
+            if moment.level != REMINDER
+        ]
+        return await queries.note_said(connection, ids) if ids else set()
+
+
+def _id(dispatch: Dispatch, moment: Moment) -> uuid.UUID:
+    # The moment too: after the resident's answer a target ends later, and is told of again.
+    name = f"{dispatch.turn}/{moment.target}/{moment.level}/{written(moment.at)}"
+    return uuid.uuid5(dispatch.report_id, f"escalated/{name}")

@@ -344,8 +344,8 @@ async def note_act(
 
 
 async def note_said(connection: Any, said: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
-    """Remember events, as id and report, that followed from what a resident did; those that were not
-    remembered before. The reports are here."""
+    """Remember events, as id and report, that may be derived once more; those that were not remembered
+    before. The reports are here."""
     rows = await connection.fetch(
         """INSERT INTO act (act_id, report_id, digest) SELECT *, ''::bytea FROM unnest($1::uuid[], $2::uuid[])
            ON CONFLICT DO NOTHING RETURNING act_id""",

@@ -33,14 +33,15 @@ async def lock_open(connection: Any, after: uuid.UUID | None, limit: int) -> lis
     return [dispatch_from(dict(row)) for row in rows]
 
 
-async def set_clocks(connection: Any, clocks: Sequence[tuple[uuid.UUID, datetime | None]]) -> None:
-    """Write when the clocks of reports tell something next. The rows are locked before."""
+async def set_clocks(connection: Any, clocks: Sequence[tuple[uuid.UUID, datetime, datetime | None]]) -> None:
+    """Write until when the clocks of reports have told all, and when they tell something next. The rows are
+    locked before."""
     await connection.execute(
-        """UPDATE dispatch d SET clock_at = n.clock_at
-           FROM unnest($1::uuid[], $2::timestamptz[]) AS n (report_id, clock_at)
-           WHERE d.report_id = n.report_id AND d.clock_at IS DISTINCT FROM n.clock_at""",
-        [report_id for report_id, _ in clocks],
-        [at for _, at in clocks],
+        """UPDATE dispatch d SET clocks_until = n.until, clock_at = n.clock_at
+           FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS n (report_id, until, clock_at)
+           WHERE d.report_id = n.report_id
+             AND (d.clocks_until, d.clock_at) IS DISTINCT FROM (n.until, n.clock_at)""",
+        *(list(column) for column in zip(*clocks, strict=True)),
     )
 
 

@@ -206,7 +206,7 @@ async def test_what_is_late_again_after_an_answer_is_told_under_another_id(notif
     await at(notify, due_at + timedelta(minutes=30))
     first = await ids_of(notify)
     await notify.rows("UPDATE dispatch SET clocks_until = $1, clock_at = $1, level = 0", MONDAY)
-    await notify.rows("DELETE FROM outbox")
+    await notify.rows("WITH gone AS (DELETE FROM act) DELETE FROM outbox")
     await at(notify, due_at + timedelta(minutes=30))
     assert await ids_of(notify) == first
     assert len(first) == 1
@@ -288,6 +288,27 @@ async def test_a_service_that_stood_still_tells_each_level_once_and_each_unit_by
     for moment in (later, later - timedelta(days=30), later + timedelta(days=1)):
         assert await at(notify, moment) == 0
     assert len(await told(notify)) == 40 * 3 * 2
+
+
+@pytest.mark.parametrize("starts", [False, True])
+async def test_what_a_clock_that_was_ahead_has_told_is_told_when_it_is_due(
+    notify: Notify, starts: bool
+) -> None:
+    """For a minute it is two months later; whoever sweeps then may be another process. The units hear of what
+    is late once it is, and the topic nothing twice."""
+    await take(notify)
+    await at(notify, MONDAY + timedelta(days=60))
+    assert len(await told(notify)) == 3 * 2
+    await notify.rows("UPDATE delivery SET state = 'done', due_at = NULL, next_attempt_at = NULL")
+    notify.clock.at = MONDAY
+    if starts:
+        await notify.sweeper.set_clocks()
+    assert await notify.sweeper.sweep() == 0
+    assert await notices(notify) == []
+    wednesday = MONDAY + timedelta(days=2, hours=6)
+    assert await at(notify, wednesday) == 1
+    assert len(await told(notify)) == 3 * 2
+    assert await notices(notify) == [UNIT]
 
 
 async def test_two_sweepers_at_once_tell_everything_once(notify: Notify) -> None:

@@ -23,6 +23,7 @@ from shared.events import (
     Event,
     ReportAccepted,
     ReportDelivered,
+    ReportEscalated,
     ReportEvent,
     ReportRouted,
 )
@@ -119,11 +120,11 @@ async def _apply(
     known = [(event, at) for event, at in said if event.report_id in dispatches]
     if known:
         await queries.insert_steps(connection, known)
-    # What residents did comes again by the consumer: what followed from it is here already.
+    # What residents did comes again by the consumer, and the clocks catch up: what followed is here already.
     followed = [
         (one.id, one.event.report_id)
         for one in own
-        if isinstance(one.event, ReportRouted) and one.event.report_id in dispatches
+        if isinstance(one.event, ReportRouted | ReportEscalated) and one.event.report_id in dispatches
     ]
     if followed:
         await queries.note_said(connection, followed)

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.notify import recovery as notify_recovery
+from services.notify.clocks import Sweeper
+from services.notify.dispatches import Dispatches
+from services.notify.metrics import DeliveryMetrics
 from services.tips import recovery as tips_recovery
 from shared import municipality, postgres
 from shared.cloudevents import Envelope, derived_id
@@ -32,7 +36,7 @@ from shared.mending.recover import History, Recovered, recover
 from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.followed import followed
-from tests.integration.notify_harness import reports_of
+from tests.integration.notify_harness import envelope_of, reports_of
 from tests.integration.test_tips_consumer import apply
 from tests.integration.test_tips_consumer import envelope as dispatched
 from tests.integration.tips_server import issue, new_key, running_tips
@@ -336,6 +340,37 @@ async def test_a_report_that_was_reopened_and_solved_after_the_backup_stays_solv
         row = await pool.fetchrow("SELECT status, turn, version FROM dispatch")
         assert tuple(row) == ("resolved", 2, 4)
         assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_what_was_escalated_after_the_backup_is_said_no_second_time(
+    infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """The clocks of a restored database catch up, and the topic has it already."""
+    town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
+    accepted, later = _accepted(town), NOW + timedelta(days=60)
+    own: list[Envelope[Event]] = []
+    for first in (True, False):
+        dsn = await database()
+        await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
+        async with await postgres.open_pool(dsn, "test") as pool:
+            async with pool.acquire() as connection, connection.transaction():
+                if first:
+                    await reports_of(town, lambda: NOW).apply(connection, [accepted])
+                else:
+                    history = History(own, [accepted], deliver_again=True)
+                    await notify_recovery.take_back(connection, history, town, NOW)
+            sweeper = Sweeper(
+                pool,
+                Dispatches(town),
+                metrics=DeliveryMetrics(CollectorRegistry()),
+                clock=lambda: later,
+                appended=lambda: None,
+            )
+            assert await sweeper.sweep() == 1
+            own += map(envelope_of, await pool.fetch("SELECT * FROM outbox ORDER BY position"))
+            # A notice all the same, of whatever is late now.
+            assert await pool.fetchval("SELECT count(*) FROM delivery WHERE step = 'notice'") == 2
+    assert [type(one.event).__name__ for one in own] == ["ReportRouted"] + ["ReportEscalated"] * 6
 
 
 def _routed(accepted: Envelope[Any], unit: str) -> ReportRouted:

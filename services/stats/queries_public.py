@@ -64,11 +64,16 @@ async def best_of_weeks(connection: Any, table: str, since: str, until: str) -> 
 
 
 async def newest(connection: Any, table: str) -> Mapping[str, Any] | None:
-    """The newest period of a table, and its release that says most."""
+    """The newest period of a table, and the release that says most of it: of a week-part its month's final
+    edition, once that is out, as `best_of_weeks`."""
     row: Mapping[str, Any] | None = await connection.fetchrow(
-        """SELECT period, digest, edition, state, content FROM release
-           WHERE shown_at IS NOT NULL AND table_id = $1
-           ORDER BY period COLLATE "C" DESC, state = 'released' DESC, edition = 'final' DESC LIMIT 1""",
+        """SELECT p.period, coalesce(f.digest, p.digest) AS digest, coalesce(f.edition, p.edition) AS edition,
+               coalesce(f.state, p.state) AS state, coalesce(f.content, p.content) AS content
+           FROM release p LEFT JOIN release f
+             ON f.shown_at IS NOT NULL AND f.edition = 'final' AND f.state = 'released'
+             AND f.table_id = replace(p.table_id, '.week_part', '.month') AND f.period = right(p.period, 7)
+           WHERE p.shown_at IS NOT NULL AND p.table_id = $1
+           ORDER BY p.period COLLATE "C" DESC, p.state = 'released' DESC, p.edition = 'final' DESC LIMIT 1""",
         table,
     )
     return row

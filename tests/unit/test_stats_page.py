@@ -155,3 +155,18 @@ def test_a_page_without_figures_says_so() -> None:
     said = page.section(SHOWN[0], withheld)
     assert f"March 2025. {TEXTS['en']['withheld']}" in said
     assert "<table" not in said
+
+
+def test_a_week_that_its_months_final_edition_tells_is_shown_as_it_is_there() -> None:
+    """Its own rows of that edition alone, which has those of all weeks of the month."""
+    page = Page(Desk(None, TOWN, (SPEC,)), "en", ("en",), "")
+    final = newest("reports.month")
+    (week,) = (view for view in SHOWN if view.released == "reports.week_part")
+    said = page.section(week, row_of(final) | {"period": "2025-W14-2025-03"})
+    told = [
+        cell.tenths
+        for cell in final.cells
+        if cell.table == week.cells and cell.cell[0].startswith("2025-W14")
+    ]
+    shown = [cells["Number, about"] for _, cells in Table(said).rows[0][1:]]
+    assert shown == [page._number((tenths or 0) / 10) for tenths in told]

@@ -105,6 +105,11 @@ def figures(release: Mapping[str, Any], wanted: Mapping[str, Collection[str]]) -
             yield Figure(table, place, value, margins[table] / 10)
 
 
+def is_of(figure: Figure, period: str) -> bool:
+    """Whether it is of this period: a month's final edition has those of all its week-parts."""
+    return figure.place.get("week_part", period) == period
+
+
 def rate(figure: Figure, inhabitants: Mapping[str, int]) -> Rate | None:
     """Per 1,000 inhabitants of its area, or of "", the whole town; None where nobody is known to live there.
     The number of inhabitants is taken to be exact, so that the error is the figure's own, and what the value

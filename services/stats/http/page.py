@@ -228,7 +228,11 @@ class Page:
             return f"{head}<p>{period}. {says['withheld']}</p></section>"
         wanted = {"area": [self._area]} if self._area and "area" in view.columns else {}
         release = figures.release_of(newest["content"])
-        found = [one for one in figures.figures(release, wanted) if one.table == view.cells]
+        found = [
+            one
+            for one in figures.figures(release, wanted)
+            if one.table == view.cells and figures.is_of(one, newest["period"])
+        ]
         # The district that was chosen is not said in each row, unless it is all that a row is called by.
         columns = [one for one in view.columns if not (wanted and one == "area")] or list(view.columns)
         heads = [says[column] for column in columns] + [says["value"], says["bounds"]]

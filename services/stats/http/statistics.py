@@ -130,12 +130,7 @@ async def _of_each(
                 content = await queries_public.content_of(taken, digest)
             release = figures.release_of(content or b"{}")
             of_release = [each for each in figures.figures(release, wanted) if each.table == view.cells]
-        yield one, [_of_part(each, view) for each in of_release if _is_of(each, one["period"])]
-
-
-def _is_of(figure: Figure, period: str) -> bool:
-    """Whether it is of this period: a month's final edition has those of all its week-parts."""
-    return figure.place.get("week_part", period) == period
+        yield one, [_of_part(each, view) for each in of_release if figures.is_of(each, one["period"])]
 
 
 def _of_part(figure: Figure, view: View) -> Figure:

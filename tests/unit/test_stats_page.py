@@ -170,3 +170,32 @@ def test_a_week_that_its_months_final_edition_tells_is_shown_as_it_is_there() ->
     ]
     shown = [cells["Number, about"] for _, cells in Table(said).rows[0][1:]]
     assert shown == [page._number((tenths or 0) / 10) for tenths in told]
+
+
+def test_a_code_is_called_by_what_it_is_a_code_of() -> None:
+    """A category of reports, one of recorded crime, an area and an outcome may have one code between them."""
+
+    def called(name: str) -> dict[str, Any]:
+        return {"id": "open", "names": {"nl": name, "en": name}}
+
+    known, told = TOWN.area_sets[TOWN.primary_area_set], TOWN.statistics
+    crimes = (told.incidents.categories[0].model_copy(update=called("a crime")),)
+    areas = {"open": known.areas["oakwood"].model_copy(update=called("an area"))}
+    town = TOWN.model_copy(
+        update={
+            "area_sets": {TOWN.primary_area_set: known.model_copy(update={"areas": areas})},
+            "categories": {"open": TOWN.categories["graffiti"].model_copy(update=called("a category"))},
+            "statistics": told.model_copy(
+                update={"incidents": told.incidents.model_copy(update={"categories": crimes})}
+            ),
+        }
+    )
+    page = Page(Desk(None, town, (SPEC,)), "en", ("en",), "open")
+    for view, column, name in (
+        (SHOWN[0], "category", "a crime"),
+        (SHOWN[2], "category", "a category"),
+        (SHOWN[2], "area", "an area"),
+        (SHOWN[5], "outcome", OUTCOMES["open"]["en"]),
+    ):
+        figure = Figure(view.cells, {column: "open"}, 1, 2)
+        assert f">{name}</th>" in page._row(view, [column], [column, "1", "2"], figure)

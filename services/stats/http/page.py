@@ -21,6 +21,8 @@ from shared.web import choose_language
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 SHOWN = tuple(view for view in VIEWS if not view.of_final)
 MANY_ROWS = 60
+# Of which kind the codes of a column are, in the list of codes.
+_KINDS: Mapping[str, str] = {"area": "areas", "category": "categories", "took": "took", "outcome": "outcomes"}
 OPENAPI = "/v1/openapi.json"
 TEXTS: Mapping[str, Mapping[str, str]] = {
     "nl": {
@@ -173,14 +175,14 @@ class Page:
         self._desk, self._language, self._languages, self._area = desk, language, languages, area
         self._says = TEXTS[language]
         town = desk.municipality
-        named = {one.id: one.names for one in town.area_sets[town.primary_area_set].areas.values()}
-        named |= {one.id: one.names for one in town.categories.values()}
-        named |= {one.id: one.names for one in town.statistics.incidents.categories}
-        named |= codes.OUTCOMES
-        self._names = {code: town.text(names, language) for code, names in named.items()}
+        self._names = {
+            kind: {code: town.text(names, language) for code, names in named.items()}
+            for kind, named in codes.codes_of(desk).items()
+        }
 
-    def _name(self, code: str) -> str:
-        return escape(self._names.get(code) or self._says.get(code) or code)
+    def _name(self, kind: str, code: str) -> str:
+        """Of its kind: an area, a category of reports and one of recorded crime may have the same code."""
+        return escape(self._names.get(kind, {}).get(code) or self._says.get(code) or code)
 
     def whole(self, sections: Sequence[str]) -> str:
         says, language = self._says, self._language
@@ -192,7 +194,8 @@ class Page:
             if one != language
         )
         options = "".join(
-            f'<option value="{code}"{" selected" if code == self._area else ""}>{self._name(code)}</option>'
+            f'<option value="{code}"{" selected" if code == self._area else ""}>'
+            f"{self._name('areas', code)}</option>"
             for code in self._desk.areas
         )
         title = f"{says['title']}, {town}"
@@ -238,11 +241,11 @@ class Page:
         heads = [says[column] for column in columns] + [says["value"], says["bounds"]]
         heads += [says["rate"]] if "area" in view.columns else []
         titles = "".join(f'<th role="columnheader" scope="col">{one}</th>' for one in heads)
-        rows = "".join(self._row(columns, heads, one) for one in found[:MANY_ROWS])
+        rows = "".join(self._row(view, columns, heads, one) for one in found[:MANY_ROWS])
         cut = f"<p>{says['cut']}</p>" if len(found) > MANY_ROWS else ""
         cut += f"<p>{says['ended']}</p>" if "outcome" in view.columns else ""
         label = f"{says[view.topic]}, {says[view.name]}, {period}"
-        where = f"{self._name(self._area)}, " if wanted else ""
+        where = f"{self._name('areas', self._area)}, " if wanted else ""
         # The roles keep it a table for those who listen, where a narrow screen shows a row as a block.
         return (
             f'{head}<div class="wide" tabindex="0" role="region" aria-label="{label}"><table role="table">'
@@ -252,9 +255,11 @@ class Page:
             f"{cut}{self._downloads(view, newest, label)}</section>"
         )
 
-    def _row(self, columns: Sequence[str], heads: Sequence[str], figure: Figure) -> str:
+    def _row(self, view: View, columns: Sequence[str], heads: Sequence[str], figure: Figure) -> str:
+        kinds = {**_KINDS, "category": "crimes"} if view.topic == "recorded-crime" else _KINDS
         places = "".join(
-            f'<th role="rowheader" scope="row">{self._name(figure.place[column])}</th>' for column in columns
+            f'<th role="rowheader" scope="row">{self._name(kinds[column], figure.place[column])}</th>'
+            for column in columns
         )
         told = [self._number(figure.value), self._bounds(figure, "and", 1)]
         if len(heads) > len(columns) + len(told):

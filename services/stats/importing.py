@@ -185,8 +185,9 @@ class Reading:
                 "once"
             )
         self.ended = self._half = False
-        self._rejected = until.rejected
-        self._refused.truncate(until.rejected)
+        # It is shorter where somebody has taken it away: made longer, it would have zeros.
+        self._rejected = min(until.rejected, os.fstat(self._refused.fileno()).st_size)
+        self._refused.truncate(self._rejected)
 
     def chunk(self, most: int) -> list[IncidentRecorded]:
         """The incidents of the next lines, so many at most."""

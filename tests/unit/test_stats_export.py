@@ -163,6 +163,18 @@ def test_bad_lines_are_named_and_the_good_ones_kept_and_a_second_run_goes_on(tmp
     assert [line.split(",")[0] for line in rejected(export)] == ["3", "4", "5"]
 
 
+def test_a_reject_file_that_was_taken_away_is_begun_anew(tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    export.write_text(f"{','.join(HEADER)}\n{GOOD}\nhalf\n")
+    assert len(imported(export)) == 1
+    export.with_name("rejects").unlink()
+    with export.open("a") as end:
+        end.write("another\n")
+    assert imported(export) == []
+    (only,) = rejected(export)
+    assert only.startswith('4,"another number of columns')
+
+
 def test_a_half_row_at_the_end_is_named_and_read_once_it_is_whole(tmp_path: Path) -> None:
     """Cut in its last cell it would be another place, and with that in the key another incident."""
     export = tmp_path / "export.csv"

@@ -311,6 +311,8 @@ def test_a_mapping_that_does_not_fit_the_municipality_is_refused_with_all_that_i
         ('encoding = "utf-16"', "encoding: .* in which a line ends with one byte"),
         ('encoding = "klingon"', "encoding: .* in which a line ends with one byte"),
         ('delimiter = ";;"', "delimiter: .* the one mark between two cells"),
+        ('time_format = "%Y-%m-%d %Y"', "time_format: .* %Y-%m-%d %H:%M:%S"),
+        ('time_format = "%d.%Q"', "time_format: .* %Y-%m-%d %H:%M:%S"),
         ('zone = "Toronto"', "zone: .* America/Toronto"),
         ('sorce = "x"', "sorce: "),
     ],

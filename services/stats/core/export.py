@@ -6,6 +6,7 @@ A line is a row: an open quote spoils its own line, never those after it.
 import csv
 import json
 import math
+import re
 import tomllib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,15 @@ def _delimiter(mark: str) -> str:
     return mark
 
 
+def _form(form: str) -> str:
+    moment = datetime(2026, 10, 25, 13, tzinfo=UTC)
+    try:
+        datetime.strptime(moment.strftime(form), form)  # noqa: DTZ007 - whether it can be read at all
+    except (ValueError, re.error) as error:
+        raise ValueError("write it as Python's strptime reads it, such as %Y-%m-%d %H:%M:%S") from error
+    return form
+
+
 class ExportMapping(BaseModel):
     """Which columns of an export say what, and what their codes mean here."""
 
@@ -56,7 +66,7 @@ class ExportMapping(BaseModel):
     key_repeats: bool = Field(False, description="whether rows with the same key are several incidents")
     zone: Annotated[ZoneInfo, BeforeValidator(_zone)]
     time: str
-    time_format: str
+    time_format: Annotated[str, AfterValidator(_form)]
     hour: str | None = Field(None, description="a column with the local hour, where `time` is a day")
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8-sig"
     delimiter: Annotated[str, AfterValidator(_delimiter)] = ","

@@ -59,6 +59,17 @@ class ReportStatistics(Part):
     def _budget(cls, scale: int, info: ValidationInfo) -> int:
         return _within_budget(scale, info, "month", "week_part", "took")
 
+    @field_validator("horizon_days")
+    @classmethod
+    def _after_its_parts(cls, days: int, info: ValidationInfo) -> int:
+        # What came while its last week-part was still open would be in no quarter.
+        if days * 24 < (hours := info.data.get("closes_hours", 0)):
+            raise wrong(
+                f"a quarter would close {days * 24} hours after its end, and its last week-part {hours}",
+                "write horizon_days of at least closes_hours",
+            )
+        return days
+
 
 class Crime(Identified):
     """A category of recorded crime, as the police's incidents name it."""

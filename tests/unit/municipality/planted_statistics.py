@@ -30,6 +30,13 @@ STATISTICS: dict[str, Planted] = {
         "2026-11-01 is not the first day of a quarter",
         "such as 2026-10-01",
     ),
+    "a quarter that closes before its last week-part": Planted(
+        swap(S, "horizon_days = 30", "horizon_days = 1 "),
+        S,
+        "reports.horizon_days",
+        "would close 24 hours after its end, and its last week-part 48",
+        "at least closes_hours",
+    ),
     "statistics without a version": Planted(
         swap(S, "version = 1\n", ""), S, "version", "the key is missing", "one more than before"
     ),

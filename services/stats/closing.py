@@ -4,7 +4,7 @@ it dies: draw the noise, freeze the counts, release, and a month's final edition
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -18,12 +18,13 @@ from services.stats.core import adjusting, margins
 from services.stats.core.periods import Period, named, period, periods
 from services.stats.core.release import Link, noisy, unsigned
 from services.stats.core.spec import Spec, Table, tally
+from services.stats.history import has_lost
 from services.stats.signing import Signer
 from shared import kafka, outbox
 from shared.cloudevents import Envelope, derived_id, to_value
 from shared.cluster import Where
 from shared.errors import Refusal
-from shared.events import DISPATCHES, INCIDENTS, REPORTS, Place, StatisticsReleased, Topic
+from shared.events import DISPATCHES, INCIDENTS, REPORTS, Place, StatisticsReleased
 from shared.mending.journal import note
 from shared.repeating import once
 
@@ -244,12 +245,9 @@ class Closing:
             queries_releases.report_groups if table.subject == "reports" else queries_releases.incident_groups
         )
         counts = tally(table, await count(connection, one["begins"], one["ends"]))
-        opened = datetime.combine(one["begins"], time.min, spec.tz)
         until = await queries_releases.known_until(connection, table.subject)
         incomplete = (until is not None and one["ends"] - date.resolution > until) or (
-            await queries_releases.lost_since(
-                connection, [topic.name for topic in _counted_from(table)], opened
-            )
+            await has_lost(connection, spec, table, one["begins"])
         )
         await queries_releases.freeze(
             connection, table.id, one["name"], counts, applied, now, incomplete=incomplete
@@ -378,13 +376,6 @@ def _began_unknown(spec: Spec, table: Table, one: Period, stored: datetime) -> b
     counts in a week-part that waits; a month or quarter that closed meanwhile would never count it."""
     after = spec.table(f"{table.subject}.week_part").closes_after
     return period("week_part", one.begin).closes(spec.tz, after) <= stored
-
-
-def _counted_from(table: Table) -> Sequence[Topic]:
-    """The topics of which every event is needed for a table."""
-    if table.subject == "incidents":
-        return (INCIDENTS,)
-    return (REPORTS, DISPATCHES) if table.grain == "quarter" else (REPORTS,)
 
 
 async def _released(connection: Any, table: Table, names: Sequence[str]) -> dict[str, StatisticsReleased]:

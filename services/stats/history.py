@@ -2,13 +2,29 @@
 which nothing is known.
 """
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, datetime, time
 from typing import Any
 
 from services.stats import queries_releases
-from services.stats.core.spec import Subject
+from services.stats.core.spec import Spec, Subject, Table
 from shared.errors import Refusal
+from shared.events import DISPATCHES, INCIDENTS, REPORTS, Topic
 from shared.mending.journal import Say, kept_for, note
+
+
+async def has_lost(connection: Any, spec: Spec, table: Table, begins: date) -> bool:
+    """Whether anything that a period which begins then would have counted was lost since."""
+    opened = datetime.combine(begins, time.min, spec.tz)
+    topics = [topic.name for topic in _counted_from(table)]
+    return await queries_releases.lost_since(connection, topics, opened)
+
+
+def _counted_from(table: Table) -> Sequence[Topic]:
+    """The topics of which every event is needed for a table."""
+    if table.subject == "incidents":
+        return (INCIDENTS,)
+    return (REPORTS, DISPATCHES) if table.grain == "quarter" else (REPORTS,)
 
 
 async def close_history(
@@ -25,17 +41,24 @@ async def close_history(
                 f"no past of {subject} waits to be closed; what comes for a closed period counts "
                 "in the next that is open"
             )
-        complete = [end for end in waiting if until is None or end - date.resolution <= until]
-        if waiting and not complete:
+        in_time = [one for one in waiting if until is None or one["ends"] - date.resolution <= until]
+        if waiting and not in_time:
             raise Refusal(
                 f"no past of {subject} has ended by {until}: nothing would be released, and never could be; "
                 "name the last day that is imported"
             )
+        lost = await _lost_of(connection, in_time)
         await queries_releases.close_history(connection, subject)
         if waiting:
+            complete = len(in_time) - lost
             say(
-                f"{len(complete)} periods of {subject} that began before stats knew of them are "
-                f"released, {len(waiting) - len(complete)} withheld"
+                f"{complete} periods of {subject} that began before stats knew of them are "
+                f"released, {len(waiting) - complete} withheld"
+            )
+        if lost:
+            say(
+                f"{lost} of those are withheld because counts of {subject} were lost since they began, "
+                "whatever was imported again; docs/operating.md, Releases, says of what"
             )
         if until:
             say(f"what ends after {until} is withheld, until close-history names a later day or none")
@@ -46,3 +69,14 @@ async def close_history(
         else:
             detail = {"subject": subject, "periods": len(waiting), "until": until and until.isoformat()}
             await note(connection, who, "close-history", detail)
+
+
+async def _lost_of(connection: Any, waiting: Sequence[Any]) -> int:
+    """How many of these periods are withheld whatever is said of their past."""
+    specs = [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]
+    known = {spec.id: spec for spec in specs}
+    found = 0
+    for one in waiting:
+        spec = known[one["spec"]]
+        found += await has_lost(connection, spec, spec.table(one["table_id"]), one["begins"])
+    return found

@@ -415,12 +415,15 @@ async def rewrite(connection: Any) -> bool:
     return not await connection.fetchval("SELECT EXISTS (SELECT FROM period WHERE emptied)")
 
 
-async def history(connection: Any, subject: str) -> list[date]:
-    """The ends of the periods of a subject that began before they were known of and still wait."""
-    rows = await connection.fetch(
-        "SELECT ends FROM period WHERE history AND starts_with(table_id, $1)", f"{subject}."
+async def history(connection: Any, subject: str) -> list[Mapping[str, Any]]:
+    """The periods of a subject that began before they were known of and still wait."""
+    return list(
+        await connection.fetch(
+            """SELECT table_id, spec, begins, ends FROM period
+               WHERE history AND starts_with(table_id, $1)""",
+            f"{subject}.",
+        )
     )
-    return [row["ends"] for row in rows]
 
 
 async def known_until(connection: Any, subject: str) -> date | None:

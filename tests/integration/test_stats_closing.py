@@ -691,6 +691,27 @@ async def test_what_comes_after_the_last_day_of_an_imported_past_is_withheld(
     ]
 
 
+async def test_a_past_of_which_counts_were_lost_is_not_said_to_be_released(
+    infrastructure: Infrastructure, fresh_topics: None, database: MakeDatabase
+) -> None:
+    """Before it is done: what is withheld then is withheld for ever."""
+    now, said = datetime(2026, 12, 20, tzinfo=UTC), list[str]()
+    async with stats_of(infrastructure.bootstrap, await database("stats"), now=now) as stats, stats.serving():
+        await stats.pool.execute(
+            "INSERT INTO mending (at, who, command, detail) VALUES ($1, 'stats', 'records lost', $2)",
+            datetime(2026, 10, 20, tzinfo=UTC),
+            detail(INCIDENTS.name),
+        )
+        for who in (None, "ann"):
+            async with stats.pool.acquire() as connection:
+                await close_history(connection, "incidents", None, who, now.date(), said.append)
+        await close(stats, now)
+        states = Counter(one.state for one in await stats.released() if one.edition == "first")
+    assert said[0] == "4 periods of incidents that began before stats knew of them are released, 5 withheld"
+    assert said[1].startswith("5 of those are withheld because counts of incidents were lost")
+    assert states["withheld"] == 5
+
+
 async def test_a_feed_that_has_stopped_is_said_to_end_though_no_past_waits(stats: Stats) -> None:
     """What ends after its last day is withheld: nothing is known of it."""
     said = list[str]()

@@ -9,7 +9,8 @@ from services.stats.closing import Closing
 from services.stats.config import Settings
 from services.stats.consumer import Counting
 from services.stats.core.release import check_size
-from services.stats.core.spec import spec_of
+from services.stats.core.spec import SUBJECTS, spec_of
+from services.stats.history import is_forgotten
 from services.stats.http.desk import Desk
 from services.stats.http.public import public_app
 from services.stats.metrics import ReleaseMetrics
@@ -95,10 +96,17 @@ def taking_back(public_keys: Sequence[str]) -> Recover:
                 fault = await reading.take(connection, release, known, envelope.time, _now())
                 await reading.refuse_unknown(connection, release, fault)
                 taken += fault is None
+        forgotten = [one for one in SUBJECTS if await is_forgotten(connection, one)]
         return Recovered(
             [
                 f"{taken} releases came back as they were published",
                 "the counts come back by themselves, as it reads on from its backup",
+                *(
+                    f"the newest release of {one} is withheld, and this database does not know why: where "
+                    f"`close-history --subject {one} --until` was said, say it again before stats starts, or "
+                    "what closes now is released as if nothing had happened"
+                    for one in forgotten
+                ),
             ]
         )
 

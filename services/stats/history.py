@@ -71,6 +71,12 @@ async def close_history(
             await note(connection, who, "close-history", detail)
 
 
+async def is_forgotten(connection: Any, subject: Subject) -> bool:
+    """Whether the newest release of a subject is withheld and nobody has said here that its past ends."""
+    withheld = await queries_releases.newest_is_withheld(connection, f"{subject}.week_part")
+    return withheld and await queries_releases.known_until(connection, subject) is None
+
+
 async def _lost_of(connection: Any, waiting: Sequence[Any]) -> int:
     """How many of these periods are withheld whatever is said of their past."""
     specs = [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]

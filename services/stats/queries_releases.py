@@ -437,6 +437,15 @@ async def known_until(connection: Any, subject: str) -> date | None:
     return until
 
 
+async def newest_is_withheld(connection: Any, table: str) -> bool:
+    """Whether the newest release of a table is withheld."""
+    return bool(
+        await connection.fetchval(
+            "SELECT state = 'withheld' FROM release WHERE table_id = $1 ORDER BY number DESC LIMIT 1", table
+        )
+    )
+
+
 async def close_history(connection: Any, subject: str) -> int:
     """Let the past of a subject close; returns how many periods that are."""
     done: str = await connection.execute(

@@ -15,6 +15,7 @@ from services.stats.app import taking_back
 from services.stats.core.auditing import Read, chain
 from services.stats.core.release import Link, digest, unsigned
 from services.stats.core.spec import Spec
+from services.stats.history import close_history
 from services.stats.signing import Signer
 from shared.errors import Poison, Refusal
 from shared.events import ReleasedCell, StatisticsReleased
@@ -36,8 +37,9 @@ from tests.spine import relaying, running, until
 from tests.stats_town import SPEC
 
 
-async def recovered(stats: Stats) -> None:
-    """`outbox recover`, as the relay's refusal asks for."""
+async def recovered(stats: Stats) -> list[str]:
+    """`outbox recover`, as the relay's refusal asks for; returns what it says."""
+    said: list[str] = []
     await recover(
         stats.dsn,
         stats.bootstrap,
@@ -46,8 +48,41 @@ async def recovered(stats: Stats) -> None:
         deliver_again=False,
         first_counts=False,
         who="eva",
-        say=lambda _line: None,
+        say=said.append,
     )
+    return said
+
+
+async def test_an_empty_database_is_told_to_hear_again_that_a_past_ends(
+    stats: Stats, infrastructure: Infrastructure, database: MakeDatabase
+) -> None:
+    """Nothing but the journal of the database that was lost knew it: what closes would be released as if
+    nothing had happened since."""
+
+    async def ends(of: Stats) -> None:
+        async with of.pool.acquire() as connection:
+            await close_history(
+                connection, "incidents", date(2026, 10, 31), "ann", date(2026, 11, 9), lambda _line: None
+            )
+
+    async def month(of: Stats, when: datetime) -> str:
+        async with of.serving():
+            await close(of, when)
+        return {one.period: one.state for one in await of.released() if one.table == "incidents.month"}[
+            f"{when - days(40):%Y-%m}"
+        ]
+
+    await ends(stats)
+    assert await month(stats, datetime(2027, 1, 8, tzinfo=UTC)) == "withheld"
+    async with stats_of(infrastructure.bootstrap, await database("stats")) as empty:
+        empty.now = stats.now
+        said = await recovered(empty)
+        assert [line for line in said if "close-history --subject" in line] == [
+            line for line in said if "--subject incidents --until" in line
+        ]
+        assert any("say it again before stats starts" in line for line in said)
+        await ends(empty)
+        assert await month(empty, datetime(2027, 2, 8, tzinfo=UTC)) == "withheld"
 
 
 async def test_an_empty_database_adopts_what_was_published_and_releases_none_of_it_again(

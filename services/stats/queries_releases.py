@@ -416,11 +416,13 @@ async def rewrite(connection: Any) -> bool:
 
 
 async def history(connection: Any, subject: str) -> list[Mapping[str, Any]]:
-    """The periods of a subject that began before they were known of and still wait."""
+    """The periods of a subject that began before they were known of and still wait: a database that was lost
+    has those that were released among them."""
     return list(
         await connection.fetch(
-            """SELECT table_id, spec, begins, ends FROM period
-               WHERE history AND starts_with(table_id, $1)""",
+            """SELECT table_id, spec, begins, ends FROM period p
+               WHERE history AND starts_with(table_id, $1) AND NOT EXISTS (
+                   SELECT FROM release r WHERE r.table_id = p.table_id AND r.period = p.name)""",
             f"{subject}.",
         )
     )

@@ -59,11 +59,13 @@ async def test_an_empty_database_is_told_to_hear_again_that_a_past_ends(
     """Nothing but the journal of the database that was lost knew it: what closes would be released as if
     nothing had happened since."""
 
-    async def ends(of: Stats) -> None:
+    async def ends(of: Stats) -> list[str]:
+        told: list[str] = []
         async with of.pool.acquire() as connection:
             await close_history(
-                connection, "incidents", date(2026, 10, 31), "ann", date(2026, 11, 9), lambda _line: None
+                connection, "incidents", date(2026, 10, 31), "ann", date(2026, 11, 9), told.append
             )
+        return told
 
     async def month(of: Stats, when: datetime) -> str:
         async with of.serving():
@@ -74,14 +76,16 @@ async def test_an_empty_database_is_told_to_hear_again_that_a_past_ends(
 
     await ends(stats)
     assert await month(stats, datetime(2027, 1, 8, tzinfo=UTC)) == "withheld"
-    async with stats_of(infrastructure.bootstrap, await database("stats")) as empty:
-        empty.now = stats.now
+    async with stats_of(infrastructure.bootstrap, await database("stats"), now=stats.now) as empty:
         said = await recovered(empty)
         assert [line for line in said if "close-history --subject" in line] == [
             line for line in said if "--subject incidents --until" in line
         ]
         assert any("say it again before stats starts" in line for line in said)
-        await ends(empty)
+        # Of the past, which is released, there is nothing left to say.
+        assert await ends(empty) == [
+            "what ends after 2026-10-31 is withheld, until close-history names a later day or none"
+        ]
         assert await month(empty, datetime(2027, 2, 8, tzinfo=UTC)) == "withheld"
 
 

@@ -195,6 +195,9 @@ class Closing:
                 await queries_releases.hold_chain(connection)
                 self._refuse_later({row["id"] for row in await queries_releases.specs(connection)})
                 await queries_releases.insert_periods(connection, drawn)
+            # Nothing else says so by itself: no release is late that waits for a person.
+            if waits := sum(waits for *_, waits, _noise in drawn):
+                log.warning("waits_for_close_history", table=table.id, periods=waits)
 
     def _replaced(self, spec: Spec, table: Table) -> date:
         """The day from which a later spec has this table; none."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from asyncpg import InsufficientPrivilegeError
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from deploy.operator.databases import rights
 from services.notify.core.acts import TRANSITIONS
@@ -606,6 +607,18 @@ async def test_the_past_waits_until_somebody_says_that_it_is_complete(
 ) -> None:
     """What began before stats knew of it: an import of years must not count as late."""
     now = datetime(2026, 12, 20, tzinfo=UTC)
+    with capture_logs() as logs:
+        async with stats_of(infrastructure.bootstrap, await database("stats"), now=now):
+            pass
+    told = {one["table"]: one["periods"] for one in logs if one["event"] == "waits_for_close_history"}
+    assert told == {
+        "reports.week_part": 13,
+        "reports.month": 3,
+        "reports.took": 1,
+        "reports.outcome": 1,
+        "incidents.week_part": 7,
+        "incidents.month": 2,
+    }
     async with stats_of(infrastructure.bootstrap, await database("stats"), now=now) as stats, stats.serving():
         await close(stats, now)
         assert await stats.released() == []

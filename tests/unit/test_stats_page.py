@@ -155,6 +155,9 @@ def test_a_page_without_figures_says_so() -> None:
     said = page.section(SHOWN[0], withheld)
     assert f"March 2025. {TEXTS['en']['withheld']}" in said
     assert "<table" not in said
+    # An import that ended years ago: what it told until then is found all the same.
+    assert '<a href="/v1/statistics/recorded-crime/month?format=csv">' in said
+    assert "figures.csv" not in said
 
 
 def test_a_week_that_its_months_final_edition_tells_is_shown_as_it_is_there() -> None:

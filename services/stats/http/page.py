@@ -227,8 +227,10 @@ class Page:
         if newest is None:
             return f"{head}<p>{says['nothing']}</p></section>"
         period = self._period(view, newest["period"])
+        label = f"{says[view.topic]}, {says[view.name]}, {period}"
         if newest["state"] == "withheld":
-            return f"{head}<p>{period}. {says['withheld']}</p></section>"
+            links = self._downloads(view, newest, label)
+            return f"{head}<p>{period}. {says['withheld']}</p>{links}</section>"
         wanted = {"area": [self._area]} if self._area and "area" in view.columns else {}
         release = figures.release_of(newest["content"])
         found = [
@@ -244,7 +246,6 @@ class Page:
         rows = "".join(self._row(view, columns, heads, one) for one in found[:MANY_ROWS])
         cut = f"<p>{says['cut']}</p>" if len(found) > MANY_ROWS else ""
         cut += f"<p>{says['ended']}</p>" if "outcome" in view.columns else ""
-        label = f"{says[view.topic]}, {says[view.name]}, {period}"
         where = f"{self._name('areas', self._area)}, " if wanted else ""
         # The roles keep it a table for those who listen, where a narrow screen shows a row as a block.
         return (
@@ -302,6 +303,9 @@ class Page:
     def _downloads(self, view: View, newest: Mapping[str, Any], label: str) -> str:
         base = f"/v1/releases/{newest['digest']}"
         files = {"csv": "figures.csv", "json": "figures.json", "zip": "package.zip"}
+        if newest["state"] == "withheld":
+            # What was released before it is still there.
+            files = {}
         chosen = f"&amp;area={self._area}" if self._area and "area" in view.columns else ""
         addresses = {shape: f"{base}/{file}" for shape, file in files.items()} | {
             "older": f"{statistics.URL}/{view.topic}/{view.name}?format=csv{chosen}",

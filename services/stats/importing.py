@@ -161,6 +161,11 @@ class Reading:
                 f"reads; correct the mapping (columns, or the `delimiter`, which is {self._by.delimiter!r}); "
                 f"the line has {', '.join(self._header) or 'nothing'}"[:1_000]
             )
+        if twice := [name for name in self._by.columns() if self._header.count(name) > 1]:
+            raise Refusal(
+                f"the first line of {self._name} names {', '.join(twice)} more than once, and nothing says "
+                "which of them counts; rename the others in the export"
+            )
 
     def go_on(self, progress: Path) -> None:
         """Go to where the last import of this file ended. Raises Refusal where what was imported of it is no

@@ -284,6 +284,7 @@ def test_a_file_that_is_no_such_export_is_refused_before_anything_is_read(tmp_pa
         (b"", "names no columns: id, when"),
         (",".join(HEADER).encode("utf-16") + b"\n", "names no columns: not utf-8-sig"),
         (b"PK\x03\x04\x00\x00\xff\n", "names no columns"),
+        (f"{','.join(HEADER)},code\n".encode(), "names code more than once"),
     ):
         export.write_bytes(content)
         with pytest.raises(Refusal, match=why), reading(export):

@@ -17,12 +17,13 @@ import pytest
 
 from services.stats import noise
 from services.stats.core import margins
-from services.stats.core.figures import COLUMNS, VIEWS, Figure, figures, rate, release_of
+from services.stats.core.figures import COLUMNS, VIEWS, Figure, View, figures, rate, release_of
 from services.stats.core.release import NOTHING_BEFORE, Link, unsigned
 from services.stats.core.spec import spec_of
 from services.stats.http import writing
 from services.stats.http.desk import Desk
 from services.stats.http.releases import _made
+from services.stats.http.statistics import etag_for
 from shared.cloudevents import to_value
 from shared.events import StatisticsReleased
 from shared.municipality import read
@@ -252,3 +253,22 @@ def test_a_member_or_table_that_is_not_known_is_left_out() -> None:
     value["later"] = True
     found = list(figures(release_of(json.dumps(value).encode()), {}))
     assert len(found) == len(value["cells"]) - 1
+
+
+def test_an_answer_that_differs_in_anything_has_another_etag() -> None:
+    """Its form, what was asked for, the releases, and the inhabitants by whom rates are reckoned."""
+    desk = Desk(None, TOWN, (SPEC,))
+    other = Desk(None, TOWN.model_copy(update={"version": "0" * 16}), (SPEC,))
+    view, last = VIEWS[0], VIEWS[1]
+    found, more = [{"digest": "a" * 64}], [{"digest": "a" * 64}, {"digest": "b" * 64}]
+    oakwood = {"area": ["oakwood"]}
+    answers: list[tuple[Desk, View, str, dict[str, list[str]], list[dict[str, str]]]] = [
+        (desk, view, "json", {}, found),
+        (other, view, "json", {}, found),
+        (desk, last, "json", {}, found),
+        (desk, view, "csv", {}, found),
+        (desk, view, "json", oakwood, found),
+        (desk, view, "json", {}, more),
+    ]
+    assert len({etag_for(*one) for one in answers}) == len(answers)
+    assert etag_for(*answers[0]) == etag_for(*answers[0])

@@ -87,13 +87,7 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
                 if grain == "week_part"
                 else await queries_public.best(taken, view.released, *span, final=view.of_final)
             )
-        etag = etag_of(
-            view.cells,
-            shape or "",
-            desk.municipality.version,
-            json.dumps(wanted, sort_keys=True),
-            *(one["digest"] for one in found),
-        )
+        etag = etag_for(desk, view, shape or "", wanted, found)
         headers = {"ETag": etag, **ANYWHERE, **A_WHILE}
         if has(request, etag):
             return Response(status_code=304, headers=headers)
@@ -112,6 +106,17 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
         },
         openapi_extra={"parameters": parameters},
     )(get_statistics)
+
+
+def etag_for(desk: Desk, view: View, shape: str, wanted: Mapping[str, Sequence[str]], found: Rows) -> str:
+    """Of all that an answer is made of: rates are by the folder's inhabitants."""
+    return etag_of(
+        view.cells,
+        shape,
+        desk.municipality.version,
+        json.dumps(wanted, sort_keys=True),
+        *(one["digest"] for one in found),
+    )
 
 
 async def _of_each(

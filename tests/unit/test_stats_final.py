@@ -150,6 +150,31 @@ def test_the_bounds_of_a_final_edition_hold_in_95_of_100_cells(
     assert 0.94 < numpy.mean(numpy.abs(total) * 10 <= bounds["reports.month_city"]) < 0.96
 
 
+def test_the_bound_of_a_sum_is_at_most_the_root_of_the_squares() -> None:
+    """As privacy.md tells it: of two cells, of all of an area, and of a cell over a year, first editions and
+    final ones."""
+    generator = numpy.random.default_rng(20261127)
+    month, week_part = tables(2, 4)
+    bounds = margins_of(month, week_part, WEEKS)
+    finals = [
+        adjusted(month, week_part, _noise(generator, 2, (2, 4)), _noise(generator, 5, (WEEKS, 2)))
+        for _ in range(6_000)
+    ]
+    cells = numpy.array([[*one["reports.month"].values()] for one in finals])
+    areas = numpy.array([[*one["reports.month_area"].values()] for one in finals])
+    first = 10 * _noise(generator, 2, (6_000, 12))
+    for sums, bound, number in (
+        (cells[:, :2].sum(1), bounds["reports.month"], 2),
+        (cells[:, :4].sum(1), bounds["reports.month"], 4),
+        (cells[:, 0].reshape(-1, 12).sum(1), bounds["reports.month"], 12),
+        (areas.sum(1), bounds["reports.month_area"], 2),
+        (areas[:, 0].reshape(-1, 12).sum(1), bounds["reports.month_area"], 12),
+        (first.sum(1), of_one(2), 12),
+    ):
+        room = 3 * math.sqrt(0.95 * 0.05 / len(sums))
+        assert numpy.mean(numpy.abs(sums) <= bound * math.sqrt(number)) > 0.95 - room
+
+
 @pytest.mark.parametrize("scale", [1, 2, 5, 7, 40])
 def test_the_bound_of_a_first_edition_is_the_least_that_holds(scale: int) -> None:
     """Its noise is whole, so it holds in 95 of 100 cells or a little more; one less would not do."""

@@ -70,9 +70,10 @@ def _add(app: FastAPI, desk: Desk, view: View) -> None:
     async def get_statistics(request: Request) -> Response:
         """Released figures, with the bound of each one's error, which holds in 95 % of all cells. Of a month
         and its week-parts those of the month's final edition, once it is out: `edition` and `release` say
-        which. Periods that were withheld are named: in `withheld`, and as CSV by a line without figures whose
-        `state` says so. Rates are per 1,000 inhabitants of the area, or of the whole town. Ten years at most:
-        the newest, unless `from` and `until` say which."""
+        which. The bound of a sum of figures is at most the root of the sum of the squares of theirs. Periods
+        that were withheld are named: in `withheld`, and as CSV by a line without figures whose `state` says
+        so. Rates are per 1,000 inhabitants of the area, or of the whole town. Ten years at most: the newest,
+        unless `from` and `until` say which."""
         given = asked.query(request, names)
         wanted = {
             column: [code]

@@ -297,11 +297,12 @@ async def listed(
     unit: str,
     levels: Sequence[int],
     statuses: Sequence[str],
-    after: uuid.UUID | None,
+    after: tuple[datetime, uuid.UUID] | None,
     limit: int,
 ) -> list[Listed]:
     """A page of the reports of these statuses that a unit has, or of which it is told at one of these levels,
-    what is to be solved first before; `after` is the last one of the page before."""
+    what is to be solved first before; `after` is by when (UTC) the last one of the page before was to be
+    solved, and its id: as it was, since it may be another's, solved or gone by now."""
     rows = await connection.fetch(
         f"""WITH here AS NOT MATERIALIZED (
                 SELECT {DISPATCH}, areas, language FROM dispatch WHERE unit = $1 AND status = ANY($2)
@@ -309,14 +310,13 @@ async def listed(
                 SELECT {DISPATCH}, areas, language FROM dispatch
                 WHERE unit <> $1 AND status = ANY($2) AND level > 0 AND level >= $5)
             SELECT * FROM here
-            WHERE $3::uuid IS NULL OR (resolve_by, report_id) > (
-                SELECT resolve_by, report_id FROM dispatch WHERE report_id = $3)
-            ORDER BY resolve_by, report_id LIMIT $4""",  # noqa: S608 - a constant
+            WHERE $3::timestamptz IS NULL OR (resolve_by, report_id) > ($3, $4::uuid)
+            ORDER BY resolve_by, report_id LIMIT $6""",  # noqa: S608 - a constant
         unit,
         list(statuses),
-        after,
-        limit,
+        *(after or (None, None)),
         min(levels, default=None),
+        limit,
     )
     return [listed_from(dict(row)) for row in rows]
 

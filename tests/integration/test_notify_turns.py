@@ -518,10 +518,19 @@ async def test_a_units_list_is_in_the_order_in_which_it_is_to_be_done(town: Town
         seen += [one["report_id"] for one in page["reports"]]
         if page["after"] is None:
             break
+        # What the page ended with is solved and has another time before the next one is asked for.
+        last = uuid.UUID(page["reports"][-1]["report_id"])
+        assert (await town.notify.act(last, "resolve", UNIT, outcome="done"))[0] == 200
+        later = "UPDATE dispatch SET resolve_by = resolve_by + interval '30 days' WHERE report_id = $1"
+        await town.notify.rows(later, last)
         after = f"&after={page['after']}"
     assert len(seen) == len(set(seen)) == 4
     assert str(reports[0].report_id) not in seen
     assert (await town.notify.ask("GET", "/internal/v1/units/nobody/reports"))[0] == 422
+    for wrong in (str(reports[1].report_id), "soon_", f"2026-11-28_{uuid.uuid4()}", f"_{uuid.uuid4()}"):
+        path = f"/internal/v1/units/{UNIT}/reports?after={wrong}"
+        status, problem = await town.notify.ask("GET", path)
+        assert (status, problem["errors"][0]["pointer"]) == (422, "/after")
 
 
 async def test_whoever_was_sent_words_is_told_that_they_are_erased(town: Town) -> None:

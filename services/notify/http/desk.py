@@ -22,6 +22,7 @@ from services.notify.queries import Listed, StepRow
 from services.notify.tips import MESSAGE_REUSED, Tips
 from shared import postgres, web
 from shared.documented import BODY, INSIDE, TOKEN, body, problems
+from shared.events import utc
 from shared.municipality import Municipality
 from shared.web import Problem
 
@@ -139,22 +140,23 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
     async def list_reports(
         unit: str,
         request: Request,
-        after: uuid.UUID | None = None,
+        after: str | None = None,
         limit: Annotated[int, Query(ge=1, le=AT_ONCE)] = AT_ONCE,
     ) -> Response:
         """A unit's open reports, and those of others of which it is told since nobody answers there
-        (`others`; `unit` says whose they are), what is to be solved first before; `after` is the last of the
-        page before."""
+        (`others`; `unit` says whose they are), what is to be solved first before; `after` is what the page
+        before says."""
         web.caller(request, tokens)
         if unit not in desk.municipality.units:
             raise unsuitable("unit", "this is no unit", desk.municipality.units)
+        place = None if after is None else _place(after)
         async with desk.connection() as connection:
             told_at = desk.clocks.levels_of(unit)
-            found = await queries.listed(connection, unit, told_at, OPEN, after, limit)
+            found = await queries.listed(connection, unit, told_at, OPEN, place, limit)
         return JSONResponse(
             {
                 "reports": [_listed(one, unit) for one in found],
-                "after": str(found[-1].dispatch.report_id) if len(found) == limit else None,
+                "after": _after(found[-1].dispatch) if len(found) == limit else None,
             }
         )
 
@@ -171,6 +173,21 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
         sent = await web.read_json(request, NewAct)
         done = await desk.do(report_id, sent.unit, sent.act_id, sent, "desk", sent.by)
         return JSONResponse({"report": _report(done.after), "changed": done.after != done.before})
+
+
+def _after(last: Dispatch) -> str:
+    return f"{written(last.resolve_by)}_{last.report_id}"
+
+
+def _place(after: str) -> tuple[datetime, uuid.UUID]:
+    """What `_after` wrote. Raises Problem 422."""
+    moment, _, report_id = after.rpartition("_")
+    try:
+        return utc(datetime.fromisoformat(moment)), uuid.UUID(report_id)
+    except ValueError:
+        raise unsuitable(
+            "after", "this is no `after` of a page; leave it out for the first one", ()
+        ) from None
 
 
 def _report(one: Dispatch) -> dict[str, Any]:

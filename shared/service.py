@@ -89,9 +89,10 @@ class Service:
         apply: Apply,
         applied: Callable[[], None] = lambda: None,
         at_most: int | None = None,
+        after: asyncio.Event | None = None,
     ) -> None:
-        """Apply what comes on the topics, once the relay has found its own topics in order; `applied` is
-        called after each commit, `at_most` is how many records a batch may have."""
+        """Apply what comes on the topics, once the relay has found its own topics in order, and `after`;
+        `applied` is called after each commit, `at_most` is how many records a batch may have."""
         self._consumed = topics
         broker = kafka.broker(self.settings.kafka, self.name, self.registry)
         bootstrap = self.settings.kafka
@@ -102,6 +103,8 @@ class Service:
         async def run() -> None:
             if self.relay:
                 await self.relay.checked.wait()
+            if after:
+                await after.wait()
             await _run_unless(consumer.run(), self._relay_refused)
 
         self._work["consumer"] = run

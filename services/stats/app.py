@@ -50,7 +50,7 @@ async def serve(settings: Settings, service: Service) -> None:
         clock=_now,
         appended=relay.wake,
     )
-    service.consume(SUBSCRIPTIONS["stats"], _counting(town))
+    service.consume(SUBSCRIPTIONS["stats"], _counting(town), after=closing.noted)
     metrics = ReleaseMetrics(service.registry)
     service.also("releases", lambda: measuring.told_of_refusal(lambda: closing.run(relay.checked), metrics))
     service.also(

@@ -74,6 +74,8 @@ class Closing:
         self._source = source
         self._clock = clock
         self._appended = appended
+        # From then on may be read on: before, nobody would see that something is missing.
+        self.noted = asyncio.Event()
         # What a freeze waits for; None while nothing does.
         self._held: Held | None = None
         # The horizon has it drawn too: two at once would do all the work twice.
@@ -83,6 +85,7 @@ class Closing:
         """Adopt what is on the topic once the relay has found it in order, then close what falls due."""
         patiently = partial(once, "releases", away=(KafkaError, TimeoutError))
         await patiently(self.note_lost)
+        self.noted.set()
         await checked.wait()
         await patiently(self.adopt)
         while True:

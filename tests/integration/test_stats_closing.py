@@ -810,8 +810,10 @@ async def test_incidents_that_retention_took_unread_withhold_what_was_open(stats
     noted = "SELECT count(*) FROM mending WHERE command = 'records lost'"
     for _ in range(2):
         # By itself at each start, before anything is read on.
+        stats.closing.noted.clear()
         async with running(stats.closing.run(asyncio.Event())):
-            await until(lambda: stats.value(noted))
+            await stats.closing.noted.wait()
+            assert await stats.value(noted) == 1
     await stats.closing.note_lost()
     assert await stats.value(noted) == 1
     await stats.pool.execute("UPDATE mending SET at = $1", NOON)

@@ -1,13 +1,16 @@
 """What the process of a service promises about its parts."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import asyncpg
 import pytest
 
-from shared import postgres
+from shared import kafka, postgres, service
 from shared.errors import Refusal
-from shared.service import _run_unless
+from shared.service import Service, _run_unless
+from tests.spine import running
 
 
 async def test_a_relay_that_refuses_stops_its_consumer() -> None:
@@ -61,3 +64,24 @@ async def test_a_consumer_that_fails_is_not_held_by_a_relay_that_does_not() -> N
 def test_only_what_passes_by_itself_is_tried_again(error: Exception, passes: bool) -> None:
     """A fault of the program would be tried for ever."""
     assert postgres.is_transient(error) is passes
+
+
+async def test_a_consumer_reads_nothing_before_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is seen by where a reader stood: once it has read on, nobody sees it."""
+    reads = asyncio.Event()
+
+    class Reading:
+        def __init__(self, *_: Any) -> None: ...
+
+        async def run(self) -> None:
+            reads.set()
+
+    monkeypatch.setattr(service, "Consumer", Reading)
+    monkeypatch.setattr(kafka, "broker", lambda *_: None)
+    one, after = Service("stats", SimpleNamespace(kafka=None), None), asyncio.Event()  # type: ignore[arg-type]
+    one.consume((), lambda *_: asyncio.sleep(0), after=after)
+    async with running(one._work["consumer"]()):
+        await asyncio.sleep(0.05)
+        assert not reads.is_set()
+        after.set()
+        await asyncio.wait_for(reads.wait(), 1)

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -22,7 +22,6 @@ from services.notify.queries import Listed, StepRow
 from services.notify.tips import MESSAGE_REUSED, Tips
 from shared import postgres, web
 from shared.documented import BODY, INSIDE, TOKEN, body, problems
-from shared.events import utc
 from shared.municipality import Municipality
 from shared.web import Problem
 
@@ -30,6 +29,9 @@ OPEN: tuple[Status, ...] = ("routed", "delivered", "acknowledged", "planned")
 AT_ONCE = 100
 # Below every version of a report: what was asked has its answer.
 ANSWERED = 0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Microseconds until the year 5138 at most, and an id.
+_AFTER = "^[0-9]{1,17}_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
     async def list_reports(
         unit: str,
         request: Request,
-        after: str | None = None,
+        after: Annotated[str | None, Query(pattern=_AFTER)] = None,
         limit: Annotated[int, Query(ge=1, le=AT_ONCE)] = AT_ONCE,
     ) -> Response:
         """A unit's open reports, and those of others of which it is told since nobody answers there
@@ -176,18 +178,13 @@ def add_desk(internal: FastAPI, desk: Desk, desk_token: str) -> None:
 
 
 def _after(last: Dispatch) -> str:
-    return f"{written(last.resolve_by)}_{last.report_id}"
+    return f"{(last.resolve_by - _EPOCH) // timedelta(microseconds=1)}_{last.report_id}"
 
 
 def _place(after: str) -> tuple[datetime, uuid.UUID]:
-    """What `_after` wrote. Raises Problem 422."""
-    moment, _, report_id = after.rpartition("_")
-    try:
-        return utc(datetime.fromisoformat(moment)), uuid.UUID(report_id)
-    except ValueError:
-        raise unsuitable(
-            "after", "this is no `after` of a page; leave it out for the first one", ()
-        ) from None
+    """By when (UTC) what a page ended with was to be solved, and its id, as `_after` wrote it."""
+    microseconds, _, report_id = after.partition("_")
+    return _EPOCH + timedelta(microseconds=int(microseconds)), uuid.UUID(report_id)
 
 
 def _report(one: Dispatch) -> dict[str, Any]:

@@ -5,7 +5,7 @@ unit is told of all of it by one notice, however much there is.
 """
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -63,13 +63,13 @@ class Sweeper:
             async with self._pool.acquire() as connection, connection.transaction():
                 found = await queries_clocks.lock_open(connection, after, AT_ONCE)
                 if found:
-                    await queries_clocks.set_clocks(connection, [self._set(one) for one in found])
+                    now = self._clock()
+                    await queries_clocks.set_clocks(connection, [self._set(one, now) for one in found])
             if len(found) < AT_ONCE:
                 return
             after = found[-1].report_id
 
-    def _set(self, one: Dispatch) -> tuple[uuid.UUID, datetime, datetime | None]:
-        now = self._clock()
+    def _set(self, one: Dispatch, now: datetime) -> tuple[uuid.UUID, datetime, datetime | None]:
         if one.clocks_until > now + CLOCKS_APART:
             one = one._replace(clocks_until=now)
         return one.report_id, one.clocks_until, self._clocks.next(one)
@@ -103,7 +103,14 @@ class Sweeper:
         after: list[Dispatch] = []
         to_tell: set[str] = set()
         due = {one.report_id: self._clocks.due(one, now) for one in found}
-        new = await self._new(connection, found, due)
+        late = {
+            _id(one, moment): one.report_id
+            for one in found
+            for moment in due[one.report_id]
+            if moment.level != REMINDER
+        }
+        # Not what a clock that was ahead has said.
+        new = await queries.note_said(connection, late)
         for one in found:
             dispatch = one._replace(clocks_until=now)
             for moment in due[one.report_id]:
@@ -122,18 +129,6 @@ class Sweeper:
         await say(connection, said)
         await noticing.put_down(connection, to_tell, self._dispatches.channels, now)
         self._metrics.escalated.inc(len(said))
-
-    async def _new(
-        self, connection: Any, found: Sequence[Dispatch], due: Mapping[uuid.UUID, Sequence[Moment]]
-    ) -> set[uuid.UUID]:
-        """The events that were not said before, by a clock that was ahead."""
-        ids = [
-            (_id(one, moment), one.report_id)
-            for one in found
-            for moment in due[one.report_id]
-            if moment.level != REMINDER
-        ]
-        return await queries.note_said(connection, ids) if ids else set()
 
 
 def _id(dispatch: Dispatch, moment: Moment) -> uuid.UUID:

@@ -183,7 +183,7 @@ class Reports:
         """Whether what follows from it has not been said yet, which is remembered: a topic that is read again
         would reopen what was solved since, and end the wait for another answer."""
         said = derived_id(envelope.id, ReportRouted)
-        return said in await queries.note_said(connection, [(said, envelope.event.report_id)])
+        return bool(await queries.note_said(connection, {said: envelope.event.report_id}))
 
     async def _on_later(self, connection: Any, envelopes: Sequence[Envelope[ReportEvent]]) -> None:
         events = [envelope.event for envelope in envelopes]

@@ -343,13 +343,14 @@ async def note_act(
     return bool(new) or not await is_done(connection, act_id, report_id, digest)
 
 
-async def note_said(connection: Any, said: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> set[uuid.UUID]:
-    """Remember events, as id and report, that may be derived once more; those that were not remembered
-    before. The reports are here."""
+async def note_said(connection: Any, said: Mapping[uuid.UUID, uuid.UUID]) -> set[uuid.UUID]:
+    """Remember events that may be derived once more, the report of each by its id; those that were not
+    remembered before. The reports are here."""
     rows = await connection.fetch(
         """INSERT INTO act (act_id, report_id, digest) SELECT *, ''::bytea FROM unnest($1::uuid[], $2::uuid[])
            ON CONFLICT DO NOTHING RETURNING act_id""",
-        *(list(column) for column in zip(*said, strict=True)),
+        list(said),
+        list(said.values()),
     )
     return {row["act_id"] for row in rows}
 

@@ -121,11 +121,10 @@ async def _apply(
     if known:
         await queries.insert_steps(connection, known)
     # What residents did comes again by the consumer, and the clocks catch up: what followed is here already.
-    followed = [
-        (one.id, one.event.report_id)
+    followed = {
+        one.id: one.event.report_id
         for one in own
         if isinstance(one.event, ReportRouted | ReportEscalated) and one.event.report_id in dispatches
-    ]
-    if followed:
-        await queries.note_said(connection, followed)
+    }
+    await queries.note_said(connection, followed)
     await queries_deliveries.close_deliveries(connection, settled)

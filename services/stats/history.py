@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Any
 
-from services.stats import queries_releases
+from services.stats import queries_releases, specs
 from services.stats.core.spec import Spec, Subject, Table
 from shared.errors import Refusal
 from shared.events import DISPATCHES, INCIDENTS, REPORTS, Topic
@@ -79,8 +79,7 @@ async def is_forgotten(connection: Any, subject: Subject) -> bool:
 
 async def _lost_of(connection: Any, waiting: Sequence[Any]) -> int:
     """How many of these periods are withheld whatever is said of their past."""
-    specs = [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]
-    known = {spec.id: spec for spec in specs}
+    known = {spec.id: spec for spec in await specs.every(connection)}
     found = 0
     for one in waiting:
         spec = known[one["spec"]]

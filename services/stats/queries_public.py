@@ -69,11 +69,13 @@ async def newest(connection: Any, table: str) -> Mapping[str, Any] | None:
     row: Mapping[str, Any] | None = await connection.fetchrow(
         """SELECT p.period, coalesce(f.digest, p.digest) AS digest, coalesce(f.edition, p.edition) AS edition,
                coalesce(f.state, p.state) AS state, coalesce(f.content, p.content) AS content
-           FROM release p LEFT JOIN release f
+           FROM (SELECT * FROM release WHERE shown_at IS NOT NULL AND table_id = $1
+                 ORDER BY period COLLATE "C" DESC, state = 'released' DESC, edition = 'final' DESC
+                 LIMIT 1) p
+           LEFT JOIN release f
              ON f.shown_at IS NOT NULL AND f.edition = 'final' AND f.state = 'released'
-             AND f.table_id = replace(p.table_id, '.week_part', '.month') AND f.period = right(p.period, 7)
-           WHERE p.shown_at IS NOT NULL AND p.table_id = $1
-           ORDER BY p.period COLLATE "C" DESC, p.state = 'released' DESC, p.edition = 'final' DESC LIMIT 1""",
+             AND f.table_id = replace(p.table_id, '.week_part', '.month')
+             AND f.period = right(p.period, 7)""",
         table,
     )
     return row

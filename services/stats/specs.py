@@ -30,8 +30,8 @@ async def settle(
         elif stored[one.id] != one.digest():
             raise Refusal(_changed(one, spec))
         await queries_releases.insert_spec(connection, one.id, one.digest(), one.model_dump_json(), now)
-    kept = await queries_releases.specs(connection)
-    if (newest := kept[-1]["id"]) != spec.id:
+    kept = await every(connection)
+    if (newest := kept[-1].id) != spec.id:
         raise Refusal(
             f"{newest} is promised, and the municipality's folder is at {spec.id}: {newest} would begin all "
             "the same; put it back, or write another version after it"
@@ -45,7 +45,12 @@ async def settle(
             "which is more than 1: somebody wrote in it; restore stats' database, and tell your data "
             "protection officer if more was published than the topic's first releases"
         )
-    return [Spec.model_validate_json(row["content"]) for row in kept]
+    return kept
+
+
+async def every(connection: Any) -> list[Spec]:
+    """Every spec that there ever was, oldest first."""
+    return [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)]
 
 
 async def _refuse_among(connection: Any, spec: Spec, spared: list[str]) -> None:

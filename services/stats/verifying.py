@@ -5,7 +5,7 @@ from contextlib import aclosing
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from services.stats import queries_releases, signing
+from services.stats import queries_releases, signing, specs
 from services.stats.core.auditing import Left, Read, chain, spent, unfit
 from services.stats.core.spec import Debit, Spec, overspent
 from services.stats.reading import on_topic
@@ -32,7 +32,7 @@ async def verify(connection: Any, where: Where, say: Say, known_left: int = 0) -
     known = Known(
         await queries_releases.kept(connection),
         await queries_releases.spent(connection),
-        [Spec.model_validate_json(row["content"]) for row in await queries_releases.specs(connection)],
+        await specs.every(connection),
         await queries_releases.keys(connection),
     )
     read, unread = await read_topic(where)

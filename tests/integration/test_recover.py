@@ -1,10 +1,13 @@
 """What a database restored from a backup takes back from its service's own topics, and what it refuses."""
 
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -36,7 +39,7 @@ from shared.mending.recover import History, Recovered, recover
 from shared.mending.resend import resend
 from tests.conftest import Infrastructure, MakeDatabase
 from tests.integration.followed import followed
-from tests.integration.notify_harness import envelope_of, reports_of
+from tests.integration.notify_harness import MIGRATIONS, envelope_of, reports_of
 from tests.integration.test_tips_consumer import apply
 from tests.integration.test_tips_consumer import envelope as dispatched
 from tests.integration.tips_server import issue, new_key, running_tips
@@ -55,6 +58,15 @@ from tests.spine import (
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 12, 13, 37, 11, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def notify_database(database: MakeDatabase) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of a new database of notify."""
+    dsn = await database()
+    await postgres.migrate(dsn, MIGRATIONS)
+    async with await postgres.open_pool(dsn, "test") as pool:
+        yield pool
 
 
 class Taking:
@@ -216,10 +228,8 @@ async def test_no_delivery_goes_again_before_a_person_says_so(
 ) -> None:
     """A delivery that no event says arrived may have gone after the backup. One that arrived is done."""
     town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
-    dsn = await database()
-    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
     known, unknown = _accepted(town), _accepted(town)
-    async with await postgres.open_pool(dsn, "test") as pool:
+    async with notify_database(database) as pool:
         reports = reports_of(town, lambda: NOW)
         async with pool.acquire() as connection, connection.transaction():
             await reports.apply(connection, [known])
@@ -258,11 +268,9 @@ async def test_a_report_of_a_unit_that_the_folder_lacks_is_restored_without_a_de
 ) -> None:
     """The unit left the municipality's folder after the backup: where it went is known all the same."""
     town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
-    dsn = await database()
-    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
     unknown = _accepted(town)
     history = History([_said(_routed(unknown, "gone"), "notify")], [unknown], deliver_again=False)
-    async with await postgres.open_pool(dsn, "test") as pool:
+    async with notify_database(database) as pool:
         async with pool.acquire() as connection, connection.transaction():
             await notify_recovery.take_back(connection, history, town, NOW)
         assert await pool.fetchval("SELECT unit FROM dispatch") == "gone"
@@ -275,11 +283,9 @@ async def test_a_report_that_moved_on_after_the_backup_is_where_it_is(
     """Handed over, delivered there and planned: the turn, its times and its steps are taken back; nothing
     goes to either unit again, and what was open for the first is cancelled."""
     town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
-    dsn = await database()
-    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
     known, unknown = _accepted(town), _accepted(town)
     later = NOW + timedelta(hours=5)
-    async with await postgres.open_pool(dsn, "test") as pool:
+    async with notify_database(database) as pool:
         async with pool.acquire() as connection, connection.transaction():
             # In the backup, with its delivery open.
             await reports_of(town, lambda: NOW, 0.0).apply(connection, [known])
@@ -319,8 +325,6 @@ async def test_a_report_that_was_reopened_and_solved_after_the_backup_stays_solv
 ) -> None:
     """What its resident did is read again from there on: what followed from it has been taken back."""
     town = municipality.read(ROOT / "deploy/municipalities/ibuurt")
-    dsn = await database()
-    await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
     accepted = _accepted(town)
     about: dict[str, Any] = {"report_id": accepted.event.report_id, "kind": "issue"}
     solved = ReportResolved(**about, version=2, unit="public_space", outcome="done", in_time=True)
@@ -332,7 +336,7 @@ async def test_a_report_that_was_reopened_and_solved_after_the_backup_stays_solv
         Envelope.of(again, id=derived_id(reopened.id, ReportRouted), source="/ibuurt/notify", now=NOW),
         _said(solved.model_copy(update={"version": 4}), "notify"),
     ]
-    async with await postgres.open_pool(dsn, "test") as pool:
+    async with notify_database(database) as pool:
         async with pool.acquire() as connection, connection.transaction():
             history = History(own, [accepted, reopened], deliver_again=True)
             await notify_recovery.take_back(connection, history, town, NOW)
@@ -350,9 +354,7 @@ async def test_what_was_escalated_after_the_backup_is_said_no_second_time(
     accepted, later = _accepted(town), NOW + timedelta(days=60)
     own: list[Envelope[Event]] = []
     for first in (True, False):
-        dsn = await database()
-        await postgres.migrate(dsn, [postgres.SHARED_MIGRATIONS, ROOT / "services/notify/migrations"])
-        async with await postgres.open_pool(dsn, "test") as pool:
+        async with notify_database(database) as pool:
             async with pool.acquire() as connection, connection.transaction():
                 if first:
                     await reports_of(town, lambda: NOW).apply(connection, [accepted])

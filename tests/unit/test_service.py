@@ -78,7 +78,7 @@ async def test_a_consumer_reads_nothing_before_what_it_waits_for(monkeypatch: py
 
     monkeypatch.setattr(service, "Consumer", Reading)
     monkeypatch.setattr(kafka, "broker", lambda *_: None)
-    one, after = Service("stats", SimpleNamespace(kafka=None), None), asyncio.Event()  # type: ignore[arg-type]
+    one, after = Service("stats", SimpleNamespace(kafka=None), None), asyncio.Event()  # type: ignore[arg-type] # all that it reads
     one.consume((), lambda *_: asyncio.sleep(0), after=after)
     async with running(one._work["consumer"]()):
         await asyncio.sleep(0.05)

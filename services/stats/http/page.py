@@ -21,6 +21,7 @@ from shared.web import choose_language
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 SHOWN = tuple(view for view in VIEWS if not view.of_final)
 MANY_ROWS = 60
+_FILES: Mapping[str, str] = {"csv": "figures.csv", "json": "figures.json", "zip": "package.zip"}
 # Of which kind the codes of a column are, in the list of codes.
 _KINDS: Mapping[str, str] = {"area": "areas", "category": "categories", "took": "took", "outcome": "outcomes"}
 OPENAPI = "/v1/openapi.json"
@@ -302,10 +303,8 @@ class Page:
 
     def _downloads(self, view: View, newest: Mapping[str, Any], label: str) -> str:
         base = f"/v1/releases/{newest['digest']}"
-        files = {"csv": "figures.csv", "json": "figures.json", "zip": "package.zip"}
-        if newest["state"] == "withheld":
-            # What was released before it is still there.
-            files = {}
+        # Of what is withheld there are none, but what was released before it is still there.
+        files = {} if newest["state"] == "withheld" else _FILES
         chosen = f"&amp;area={self._area}" if self._area and "area" in view.columns else ""
         addresses = {shape: f"{base}/{file}" for shape, file in files.items()} | {
             "older": f"{statistics.URL}/{view.topic}/{view.name}?format=csv{chosen}",
